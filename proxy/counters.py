@@ -1,0 +1,89 @@
+"""What a worker counts: plain integers that the hot path bumps and the metrics page reads."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any, Final
+
+DECISION_BUCKETS: Final = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 0.1, 1.0)
+"""Upper bounds of the decision time histogram in seconds; one more bucket stands for +Inf."""
+
+EVENTS: Final = {
+    "received": "SIP messages received",
+    "sent": "SIP messages sent",
+    "parse_errors": "messages that were not valid SIP",
+    "discarded": "malformed messages and responses dropped without an answer",
+    "retransmissions_in": "retransmitted requests absorbed or answered again",
+    "retransmissions_out": "requests and responses this worker sent again",
+    "stray_responses": "responses that matched no transaction",
+    "stray_acks": "ACK requests that matched no transaction and no dialog",
+    "stateless_acks": "ACK requests for a stateless refusal, absorbed",
+    "unknown_refused": "refusals sent to sources that match no trunk",
+    "unknown_silent": "messages from sources that match no trunk, dropped in silence",
+    "dialog_refused": "in-dialog requests without a valid dialog token",
+    "loops": "requests refused with 482",
+    "failovers": "calls moved on to the next target",
+    "cancelled": "INVITE transactions cancelled by the caller",
+    "timeouts": "INVITE transactions that ended by Timer B or C",
+    "refusal_memory_overflow": "refused transactions forgotten before their 32 s",
+    "transactions_refused": "requests answered 503 because the transaction table was full",
+    "handed_over": "messages handed to the worker that owns their transaction",
+    "connect_failures": "stream destinations that could not be reached",
+    "internal_errors": "messages that made this program fail (each is a defect)",
+    "lookups_started": "look-ups that a verdict waited for",
+    "lookups_late": "look-up answers that came after their call had ended",
+}
+
+
+class Counters:
+    """One worker's counters.
+
+    `invites` counts verdicts by (trunk, action, code); `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are
+    named in EVENTS.
+    """
+
+    __slots__ = ("decision_sum", "decisions", "invites", *EVENTS)
+
+    received: int
+    sent: int
+    parse_errors: int
+    discarded: int
+    retransmissions_in: int
+    retransmissions_out: int
+    stray_responses: int
+    stray_acks: int
+    stateless_acks: int
+    unknown_refused: int
+    unknown_silent: int
+    dialog_refused: int
+    loops: int
+    failovers: int
+    cancelled: int
+    timeouts: int
+    refusal_memory_overflow: int
+    transactions_refused: int
+    handed_over: int
+    connect_failures: int
+    internal_errors: int
+    lookups_started: int
+    lookups_late: int
+
+    def __init__(self) -> None:
+        self.invites: dict[tuple[str, str, str], int] = {}
+        self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
+        self.decision_sum = 0.0
+        for name in EVENTS:
+            setattr(self, name, 0)
+
+    def decided(self, trunk: str, action: str, code: str, seconds: float) -> None:
+        """Count one verdict and the seconds it took."""
+        key = (trunk, action, code)
+        self.invites[key] = self.invites.get(key, 0) + 1
+        self.decisions[bisect_left(DECISION_BUCKETS, seconds)] += 1
+        self.decision_sum += seconds
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything counted so far, as data that can be encoded and summed across workers."""
+        events = {name: getattr(self, name) for name in EVENTS}
+        invites = [(*key, count) for key, count in self.invites.items()]
+        return {"events": events, "invites": invites, "decisions": list(self.decisions), "decision_sum": self.decision_sum}

@@ -1,0 +1,46 @@
+"""Where bytes come from and go to: a listening socket and a remote address. Plain data; the transports own the sockets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rules.call import Source
+
+
+class Listener:
+    """One listening socket, as the core sees it.
+
+    `index` finds the socket in the transports; `host` and `port` are what Via and Record-Route name (`advertise` where the bound address is a
+    wildcard). `via` and `uri` are precompiled pieces of our Via and Record-Route header field values.
+    """
+
+    __slots__ = ("host", "index", "ipv6", "port", "sent_by", "transport", "uri", "via")
+
+    def __init__(self, index: int, transport: str, host: str, port: int) -> None:
+        self.index = index
+        self.transport = transport
+        self.host = host
+        self.port = port
+        self.ipv6 = ":" in host
+        self.sent_by = (f"[{host}]:{port}" if self.ipv6 else f"{host}:{port}").encode()
+        self.via = b"SIP/2.0/" + transport.upper().encode() + b" " + self.sent_by
+        self.uri = b"sip:" + self.sent_by + (b"" if transport == "udp" else b";transport=" + transport.encode())
+
+
+class Flow:
+    """A way to one remote address over one listener. Bytes are sent with `(flow, data)`.
+
+    `sockaddr` is what the socket wants for UDP. `connection` is the serial number of an accepted or opened stream connection, 0 for UDP and for
+    a stream destination that the transport is to connect to. `peer` is what the routing table knows about the address (cached by the core).
+    """
+
+    __slots__ = ("address", "connection", "listener", "peer", "port", "sockaddr", "source")
+
+    def __init__(self, listener: Listener, address: str, port: int, sockaddr: tuple[Any, ...] | None = None, connection: int = 0) -> None:
+        self.listener = listener
+        self.address = address
+        self.port = port
+        self.sockaddr: tuple[Any, ...] = sockaddr if sockaddr is not None else ((address, port, 0, 0) if listener.ipv6 else (address, port))
+        self.connection = connection
+        self.source = Source(address, port, listener.transport)
+        self.peer: Any = None

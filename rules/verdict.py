@@ -1,0 +1,123 @@
+"""What policy answers: an Outcome of one rule, the Verdict of the chain, or a Lookup that the chain waits for."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Effect = Literal["reject", "pass", "ok", "mark"]
+
+
+class Outcome:
+    """What one rule says of one call. Rules make theirs once and return the same object; `detail` is for `explain` and the records.
+
+    reject ends the chain; pass ends it (emergency only); ok satisfies this rule and gives the call its code; mark notes the code and goes on.
+    `labels` are set on the call when the outcome takes effect.
+    """
+
+    __slots__ = ("code", "detail", "effect", "labels")
+
+    def __init__(self, effect: Effect, code: str, detail: str = "", labels: tuple[tuple[str, object], ...] = ()) -> None:
+        self.effect: Effect = effect
+        self.code = code
+        self.detail = detail
+        self.labels = labels
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.effect} {self.code})"
+
+
+class Lookup:
+    """A question whose answer a rule waits for: `kind` names the look-up service, `key` is asked of it, within `deadline` seconds.
+
+    The chain stops at the rule that returned it; `RuleSet.resume` puts the answer into `call.answers[(kind, key)]` (None: no answer) and asks
+    the same rule again.
+    """
+
+    __slots__ = ("deadline", "key", "kind")
+
+    def __init__(self, kind: str, key: str, deadline: float) -> None:
+        self.kind = kind
+        self.key = key
+        self.deadline = deadline
+
+
+class Would(msgspec.Struct, frozen=True):
+    """The first rejection that observe mode did not enforce."""
+
+    action: str
+    code: str
+    rule: str
+    status: int | None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One rule's part in a decision, for `explain`: outcome is "no opinion", "reject", "pass", "ok", "mark", "observed reject", "off" or "failed"."""
+
+    rule: str
+    outcome: str
+    detail: str
+
+
+class Verdict:
+    """The decision on one call; `proxy.cli` and the records render it with the fields of product.md."""
+
+    __slots__ = (
+        "action",
+        "called",
+        "caller",
+        "code",
+        "customer",
+        "directory_version",
+        "elapsed_us",
+        "labels",
+        "marks",
+        "mode",
+        "phrase",
+        "policy_version",
+        "reason",
+        "rule",
+        "status",
+        "steps",
+        "trunk",
+        "would",
+    )
+
+    def __init__(
+        self,
+        action: Literal["pass", "reject", "redirect", "drop"],
+        code: str,
+        rule: str,
+        status: int | None,
+        phrase: str,
+        reason: str,
+        caller: str | None,
+        called: str | None,
+        trunk: str,
+        customer: str,
+        marks: list[str],
+        labels: dict[str, Any] | None,
+        mode: str,
+        would: Would | None,
+        policy_version: str,
+        directory_version: str,
+    ) -> None:
+        self.action = action
+        self.code = code
+        self.rule = rule
+        self.status = status
+        self.phrase = phrase
+        self.reason = reason  # value of a Reason header field (RFC 3326) that goes with the refusal, or ""
+        self.caller = caller
+        self.called = called
+        self.trunk = trunk
+        self.customer = customer
+        self.marks = marks
+        self.labels = labels
+        self.mode = mode
+        self.would = would
+        self.policy_version = policy_version
+        self.directory_version = directory_version
+        self.elapsed_us = 0.0
+        self.steps: list[Step] | None = None
