@@ -1,0 +1,28 @@
+"""sipwarden.toml: what an operator configures, as typed values that have been checked.
+
+`load_config` is the way in; it raises `ConfigFaults` with every fault it found, each with file, line, key, value and remedy.
+"""
+
+from proxy.config.addresses import SourcePattern, Target, parse_source, parse_target
+from proxy.config.faults import ConfigFault, ConfigFaults, ConfigWarning
+from proxy.config.load import load_config
+from proxy.config.model import AdminConfig, Config, Duration, JournalConfig, Listen, NextHop, Node, PolicyConfig
+
+__all__ = [
+    "AdminConfig",
+    "Config",
+    "ConfigFault",
+    "ConfigFaults",
+    "ConfigWarning",
+    "Duration",
+    "JournalConfig",
+    "Listen",
+    "NextHop",
+    "Node",
+    "PolicyConfig",
+    "SourcePattern",
+    "Target",
+    "load_config",
+    "parse_source",
+    "parse_target",
+]

@@ -1,0 +1,219 @@
+"""What a configuration means, beyond its types: names that must exist, addresses that must be usable, keys that are not in force yet."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse_source, parse_target
+from proxy.config.lines import Path as KeyPath
+from proxy.config.model import Config, Listen, NextHop
+from proxy.config.report import Report, name_of
+from rules.call import Trunk
+from rules.numbers import normalise
+
+T = TypeVar("T")
+
+REJECT_PROFILES: Final = ("default",)
+
+NOT_IN_FORCE: Final = {
+    "tls_identity": "TLS is not in this version: no peer is recognised by its certificate",
+    "forwarding": "forwarded calls are not correlated in this version: their callers are authenticated like any other",
+    "max_cps": "call rates are not limited in this version",
+    "max_calls": "concurrent calls are not limited in this version",
+}
+"""Keys of a trunk that are accepted without effect."""
+
+LISTS_NOT_IN_FORCE: Final = {
+    "consent": "consent is not checked in this version",
+    "refusals": "refusals (谢绝来电) are not checked in this version",
+    "holidays": "hours are not checked in this version",
+}
+"""Keys of [directory] that are read without effect."""
+
+
+def check(config: Config, report: Report, *, whole: bool) -> None:
+    """Note every fault and warning.
+
+    `whole` is False where a table could not be decoded, so that names may seem to be missing.
+    """
+    _check_node(config, report)
+    if not config.listen and whole:
+        report.fault((), "no [[listen]]: nothing would be received", "", '[[listen]] with address = "127.0.0.1:5060"')
+    _check_listen(config.listen, report)
+    _check_trunks(config, report, whole=whole)
+    _check_next_hops(config, report, whole=whole)
+    if config.admin is not None:
+        _try(report, ("admin", "listen"), config.admin.listen, lambda text: parse_host_port(text, None))
+    if config.journal is not None:
+        report.warn(("journal",), "no journal is written in this version")
+    for key, message in LISTS_NOT_IN_FORCE.items():
+        if getattr(config.directory, key, ()):
+            report.warn(("directory", key), message)
+    if whole and any(trunk.kind == "international" for trunk in config.trunk) and not config.directory.roaming:
+        what = "an international trunk has no roaming check (directory.roaming): its +86 mobile callers get what its roaming_failure says"
+        report.warn(("directory",), what)
+
+
+def _check_node(config: Config, report: Report) -> None:
+    node = config.node
+    if not 0 <= node.workers <= 256:
+        report.fault(("node", "workers"), "out of range", node.workers, "0 (one per core) to 256")
+    for key in ("max_transactions", "max_connections", "max_connections_per_source"):
+        value = getattr(node, key)
+        if value < 1:
+            report.fault(("node", key), "must be at least 1", value, "leave it out for the default")
+    if not node.name:
+        report.fault(("node", "name"), "is empty", '""', "the host's name, for example")
+
+
+def _check_listen(listens: tuple[Listen, ...], report: Report) -> None:
+    seen: dict[tuple[str, str, int], int] = {}
+    for index, listen in enumerate(listens):
+        at = report.place("listen", index)
+        bound = _try(report, (*at, "address"), listen.address, parse_host_port)
+        if not listen.transports:
+            report.fault((*at, "transports"), "is empty", "[]", '["udp", "tcp"]')
+        if bound is None:
+            continue
+        named = bound
+        if listen.advertise is not None:
+            advertised = _try(report, (*at, "advertise"), listen.advertise, lambda text, port=bound[1]: parse_host_port(text, port))
+            if advertised is None:
+                continue
+            named = advertised
+            if (":" in named[0]) != (":" in bound[0]):
+                report.fault((*at, "advertise"), "is of another family than address", listen.advertise, "IPv4 for IPv4, IPv6 for IPv6")
+        if ipaddress.ip_address(named[0]).is_unspecified:
+            key = "address" if listen.advertise is None else "advertise"
+            remedy = 'advertise = "the address that peers send to", or one [[listen]] for each address'
+            report.fault((*at, key), "a wildcard address cannot be named in Via and Record-Route", getattr(listen, key), remedy)
+        for transport in listen.transports:
+            first = seen.setdefault((transport, *bound), index)
+            if first != index or listen.transports.count(transport) > 1:
+                what = f"{transport} is bound there already, by {name_of(report.place('listen', first))}"
+                report.fault((*at, "address"), what, listen.address, "each address, port and transport once")
+                break
+
+
+def _check_trunks(config: Config, report: Report, *, whole: bool) -> None:
+    hops = {hop.id for hop in config.next_hop}
+    ids: dict[str, int] = {}
+    sources: dict[SourcePattern, str] = {}
+    for index, trunk in enumerate(config.trunk):
+        at = report.place("trunk", index)
+        _check_id(report, at, trunk.id, ids, index)
+        for key in ("next_hop", "deliver"):
+            hop = getattr(trunk, key)
+            if hop is not None and hop not in hops and whole:
+                remedy = f"one of {', '.join(sorted(hops))}" if hops else "a [[next_hop]]"
+                report.fault((*at, key), "no [[next_hop]] has this id", hop, remedy)
+        if trunk.next_hop is None and trunk.kind != "core" and not report.given((*at, "next_hop")):
+            what = f"next_hop is missing: calls from {_kind(trunk)} trunk have nowhere to go"
+            report.fault(at, what, "", 'next_hop = "the id of a [[next_hop]]"')
+        _check_sources(report, at, trunk, sources)
+        if trunk.home_area is not None:
+            _check_area(report, (*at, "home_area"), trunk.home_area)
+        if trunk.reject_profile not in REJECT_PROFILES:
+            remedy = f"one of {', '.join(REJECT_PROFILES)}"
+            report.fault((*at, "reject_profile"), "no such profile in this version", trunk.reject_profile, remedy)
+        for key in ("voicemail", "iot_voice"):
+            for place, number in enumerate(getattr(trunk, key)):
+                if normalise(number, trunk.home_area).canonical is None:
+                    report.fault((*at, key, place), "not a number", number, "a number with its country code, for example +8675583123456")
+        if trunk.emergency_cps <= 0:
+            what = "must be above 0: emergency calls cannot be shut off"
+            report.fault((*at, "emergency_cps"), what, trunk.emergency_cps, "calls a second, 10 by default")
+        for key, message in NOT_IN_FORCE.items():
+            if report.given((*at, key)):
+                report.warn((*at, key), message)
+
+
+def _check_sources(report: Report, at: KeyPath, trunk: Trunk, sources: dict[SourcePattern, str]) -> None:
+    if not trunk.sources and not report.given((*at, "sources")):
+        report.warn(at, f"trunk {trunk.id} has no sources: no call can come in on it")
+    for place, text in enumerate(trunk.sources):
+        pattern = _try(report, (*at, "sources", place), text, parse_source)
+        if pattern is None:
+            continue
+        if pattern.network.prefixlen == 0:
+            report.warn((*at, "sources", place), f"{text} is every address there is: anyone may use trunk {trunk.id}")
+        other = sources.setdefault(pattern, trunk.id)
+        if other != trunk.id:
+            report.fault((*at, "sources", place), f"is a source of trunk {other} already", text, "each source on one trunk")
+
+
+def _check_area(report: Report, at: KeyPath, area: str) -> None:
+    if not (area.isascii() and area.isdigit()):
+        report.fault(at, "not digits", area, 'an area code, for example "755"')
+    elif area.startswith("0"):
+        report.fault(at, "an area code stands here without its 0", area, f'"{area.lstrip("0")}"')
+    elif not any(normalise(f"+86{area}{'2' * length}", None).area == area for length in (7, 8)):
+        report.fault(at, "no such area code in the number plan", area, 'an area code, for example "755"')
+
+
+def _check_next_hops(config: Config, report: Report, *, whole: bool) -> None:
+    bound: set[Target] = set()
+    for listen in config.listen:
+        try:
+            bound |= {Target(*address, transport) for address in (listen.bound, listen.named) for transport in listen.transports}
+        except ValueError:  # noted where the listeners are checked
+            whole = False
+    families = {(":" in host, transport) for host, _port, transport in bound}
+    ids: dict[str, int] = {}
+    used = {name for trunk in config.trunk for name in (trunk.next_hop, trunk.deliver)}
+    for index, hop in enumerate(config.next_hop):
+        at = report.place("next_hop", index)
+        _check_id(report, at, hop.id, ids, index)
+        if not hop.targets:
+            report.fault((*at, "targets"), "is empty", "[]", '["sip:192.0.2.1:5060"]')
+        if hop.options_interval and hop.options_interval < 1:
+            report.fault((*at, "options_interval"), "is too short", f"{hop.options_interval:g} s", 'at least "1s", or "0s" for none')
+        if hop.no_response < 0.5:
+            what = "is too short: one lost datagram would move the call"
+            report.fault((*at, "no_response"), what, f"{hop.no_response:g} s", 'at least "500ms" (T1)')
+        if whole and hop.id not in used:
+            report.warn(at, f"no trunk uses next hop {hop.id}")
+        for path, text, target in _targets(report, at, hop):
+            if target in bound:
+                report.fault(path, "is an address of this node itself: calls would come back", text, "the address of the next switch")
+            elif whole and (":" in target.host, target.transport) not in families:
+                family = "IPv6" if ":" in target.host else "IPv4"
+                what = f"no listener for {target.transport} over {family} to send from"
+                report.fault(path, what, text, f'a [[listen]] with an {family} address and transports = ["{target.transport}"]')
+
+
+def _targets(report: Report, at: KeyPath, hop: NextHop) -> Iterable[tuple[KeyPath, str, Target]]:
+    seen: set[Target] = set()
+    for key in ("targets", "failover"):
+        for place, text in enumerate(getattr(hop, key)):
+            path = (*at, key, place)
+            target = _try(report, path, text, parse_target)
+            if target is None:
+                continue
+            if target in seen:
+                report.fault(path, "stands in this next hop already", text, "each target once")
+            seen.add(target)
+            yield path, text, target
+
+
+def _check_id(report: Report, at: KeyPath, name: str, ids: dict[str, int], index: int) -> None:
+    if not name or not name.isprintable() or any(character in name for character in ' ",;<>'):
+        report.fault((*at, "id"), "not usable as an id", f'"{name}"', "letters, digits, . - and _")
+    first = ids.setdefault(name, index)
+    if first != index:
+        report.fault((*at, "id"), f"{name_of(report.place(str(at[0]), first))} has this id already", name, "each id once")
+
+
+def _kind(trunk: Trunk) -> str:
+    return f"an {trunk.kind}" if trunk.kind[0] in "ei" else f"a {trunk.kind}"
+
+
+def _try(report: Report, at: KeyPath, text: str, parse: Callable[[str], T]) -> T | None:
+    """The parsed value, or None after a fault was noted."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        report.fault(at, str(error), text)
+        return None

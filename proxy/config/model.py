@@ -1,0 +1,134 @@
+"""The tables of sipwarden.toml as Structs. Trunks and the directory's files are the rules' own types."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from proxy.config.addresses import parse_host_port
+from proxy.config.faults import ConfigWarning
+from proxy.flow import Listener
+from rules.call import Trunk
+from rules.directory import DirectoryConfig
+
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Duration(float):
+    """Seconds, written "500ms", "10s", "2m", "12h" or "184d" in the file."""
+
+    @classmethod
+    def parse(cls, text: object) -> Duration:
+        """Raise ValueError for anything but a number with one unit."""
+        found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+        if found is None:
+            raise ValueError('not a duration | a number and one of ms, s, m, h, d, in quotes: "500ms", "10s"')
+        return cls(float(found[1]) * _UNITS[found[2]])
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[node]`. Limits hold for each worker."""
+
+    name: str = "sipwarden"
+    workers: int = 0
+    """Worker processes; 0 is one per core."""
+    secret_file: str = "var/node.secret"
+    """Key of dialog tokens and To tags, shared by all nodes that take over for each other; made where it is absent."""
+    max_transactions: int = 200_000
+    max_connections: int = 4096
+    max_connections_per_source: int = 256
+
+
+class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[listen]]`: one address, for one or more transports."""
+
+    address: str
+    transports: tuple[Literal["udp", "tcp"], ...] = ("udp", "tcp")
+    advertise: str | None = None
+    """What Via and Record-Route name instead of `address`: an IP address, with or without a port."""
+
+    @property
+    def bound(self) -> tuple[str, int]:
+        """Address and port to bind."""
+        return parse_host_port(self.address)
+
+    @property
+    def named(self) -> tuple[str, int]:
+        """Address and port that peers are told."""
+        host, port = self.bound
+        return (host, port) if self.advertise is None else parse_host_port(self.advertise, port)
+
+
+class NextHop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[next_hop]]`: calls go to the first of `targets` that is up, then to `failover` in order. Durations in seconds."""
+
+    id: str
+    targets: tuple[str, ...]
+    failover: tuple[str, ...] = ()
+    options_interval: Duration = Duration(0.0)
+    """Time between OPTIONS pings; 0: none, and the target always counts as up."""
+    no_response: Duration = Duration(4.0)
+    """Nothing heard from a target in this time, not even 100: the next one is tried."""
+
+
+class PolicyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[policy]`: without `file` the packaged default order."""
+
+    file: str | None = None
+
+
+class JournalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[journal]`. Retention in seconds."""
+
+    path: str = "var/journal"
+    retention: Duration = Duration(184 * 86400.0)
+
+
+class AdminConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[admin]`: where /metrics, /healthz and /readyz are served."""
+
+    listen: str = "127.0.0.1:9090"
+
+    @property
+    def bound(self) -> tuple[str, int]:
+        """Address and port to bind."""
+        return parse_host_port(self.listen, None)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file, checked. Relative file names in it count from `base`."""
+
+    file: str
+    base: Path
+    text: str
+    node: Node = Node()
+    listen: tuple[Listen, ...] = ()
+    trunk: tuple[Trunk, ...] = ()
+    next_hop: tuple[NextHop, ...] = ()
+    policy: PolicyConfig = PolicyConfig()
+    directory: DirectoryConfig = DirectoryConfig()
+    journal: JournalConfig | None = None
+    admin: AdminConfig | None = None
+    warnings: tuple[ConfigWarning, ...] = ()
+
+    @property
+    def trunks(self) -> dict[str, Trunk]:
+        """Trunks by id."""
+        return {trunk.id: trunk for trunk in self.trunk}
+
+    def path(self, name: str) -> Path:
+        """Where a file named in the configuration is."""
+        return self.base / name
+
+    def listeners(self) -> list[Listener]:
+        """One Listener for each address and transport, in the order of the file; its place is its index."""
+        pairs = [(transport, *listen.named) for listen in self.listen for transport in listen.transports]
+        return [Listener(index, *pair) for index, pair in enumerate(pairs)]
+
+    def bindings(self) -> list[tuple[str, str, int]]:
+        """Transport, address and port to bind for each of `listeners()`."""
+        return [(transport, *listen.bound) for listen in self.listen for transport in listen.transports]
