@@ -55,7 +55,7 @@ check: $(TESTS)
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy --no-error-summary
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports --no-logo
 
 format: $(TESTS)
 	$(BIN)/ruff check --quiet --fix .

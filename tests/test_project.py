@@ -1,0 +1,77 @@
+"""The project files hold together: one set of dependencies, locks pinned by hash, a wheel that misses nothing, modules under the laws."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCKS = ("deploy/requirements.lock", "tests/requirements.lock")
+IGNORED = {"__pycache__"}
+
+
+def names(lines: list[str]) -> set[str]:
+    """Distribution names of requirement lines."""
+    found = (re.match(r"[A-Za-z0-9_.-]+", line) for line in lines if not line.startswith("-"))
+    return {match.group().lower() for match in found if match}
+
+
+def sources() -> set[str]:
+    """Every file of the two packages, as a path inside the wheel."""
+    files = (path for package in ("proxy", "rules") for path in (ROOT / package).rglob("*") if path.is_file())
+    return {str(path.relative_to(ROOT)) for path in files if not IGNORED.intersection(path.parts)}
+
+
+def test_requirements_name_the_dependencies_of_the_project() -> None:
+    wanted = (ROOT / "deploy/requirements.in").read_text(encoding="utf-8").splitlines()
+    assert names(wanted) == names(PROJECT["project"]["dependencies"]) | {"setuptools"}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_pins_by_hash_and_names_no_address(lock: str) -> None:
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "--index-url" not in text
+    pinned = re.findall(r"^[a-z].*", text, re.MULTILINE)
+    assert pinned
+    for block in re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]:
+        assert re.match(r"[a-z0-9-]+==[0-9][^ ]*( ; .*)? \\\n", block), block.splitlines()[0]
+        assert "--hash=sha256:" in block
+
+
+@pytest.mark.parametrize(("wanted", "lock"), [("deploy/requirements.in", LOCKS[0]), ("tests/requirements.in", LOCKS[1])])
+def test_lock_holds_what_is_wanted(wanted: str, lock: str) -> None:
+    pinned = names(re.findall(r"^[a-z][^ ]*", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
+    assert names((ROOT / wanted).read_text(encoding="utf-8").splitlines()) <= pinned
+
+
+def test_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for package in ("proxy", "rules"):
+        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns(*IGNORED))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), "."]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("sipwarden-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    assert sources() - packed == set()
+    assert {name.split("/")[0] for name in packed if ".dist-info/" not in name} == {"proxy", "rules"}
+
+
+def test_every_module_of_the_proxy_has_its_layer() -> None:
+    """A new module is named in the layers, so that it falls under the laws; one that has no clock belongs to the sans-IO modules too."""
+    contracts = {contract["id"]: contract for contract in PROJECT["tool"]["importlinter"]["contracts"]}
+    layers = re.findall(r"\w+", " ".join(contracts["layers"]["layers"]))
+    modules = {path.stem for path in (ROOT / "proxy").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert modules - {"__init__"} <= set(layers)
