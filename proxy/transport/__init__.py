@@ -1,0 +1,1 @@
+"""Sockets: everything between the kernel and the core's `(flow, bytes)`."""

@@ -1,0 +1,94 @@
+"""Messages that reached the wrong worker go to the right one: one SEQPACKET socket pair for each worker, written by all the others.
+
+SEQPACKET and not DGRAM: the latter's queue is counted in messages (net.unix.max_dgram_qlen, 10 on a stock kernel), the former's in bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from proxy.flow import Flow
+from proxy.transport.counters import TransportCounters
+
+BATCH: Final = 64
+
+_LARGEST: Final = 1 << 17
+
+
+class Parcel(msgspec.Struct, array_like=True):
+    """What one worker gives another: bytes that were received or, with `outgoing`, bytes for a connection that the receiver holds."""
+
+    outgoing: bool
+    listener: int
+    address: str
+    port: int
+    connection: int
+    data: bytes
+
+
+class Peers:
+    """One worker's way to the others and its own inbox.
+
+    `deliver(parcel, now)` is called for each parcel, `flush()` after each batch. A parcel for a full inbox is dropped and counted: a
+    retransmission brings the message again.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        inbox: socket.socket | None,
+        others: Mapping[int, socket.socket],
+        deliver: Callable[[Parcel, float], None],
+        flush: Callable[[], None],
+        counters: TransportCounters,
+    ) -> None:
+        self._loop = loop
+        self._inbox = inbox
+        self._others = others
+        self._deliver = deliver
+        self._flush = flush
+        self._counters = counters
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(Parcel).decode
+
+    def start(self) -> None:
+        """Begin to read the inbox."""
+        if self._inbox is not None:
+            self._loop.add_reader(self._inbox.fileno(), self._readable)
+
+    def close(self) -> None:
+        """Stop reading; what is left in the inbox waits for the next worker of this number."""
+        if self._inbox is not None:
+            self._loop.remove_reader(self._inbox.fileno())
+
+    def hand_over(self, parcels: Sequence[tuple[int, Flow, bytes]], *, outgoing: bool = False) -> None:
+        """Give messages to other workers."""
+        for worker, flow, data in parcels:
+            other = self._others.get(worker)
+            if other is None:
+                self._counters.handover_dropped += 1
+                continue
+            try:
+                other.send(self._encode(Parcel(outgoing, flow.listener.index, flow.address, flow.port, flow.connection, data)))
+            except OSError:  # EAGAIN: its queue is full
+                self._counters.handover_dropped += 1
+
+    def _readable(self) -> None:
+        assert self._inbox is not None
+        now = monotonic()
+        for _ in range(BATCH):
+            try:
+                data = self._inbox.recv(_LARGEST)
+            except BlockingIOError:
+                break
+            if not data:  # no writer is left
+                self.close()
+                break
+            self._deliver(self._decode(data), now)
+        self._flush()

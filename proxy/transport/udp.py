@@ -1,0 +1,159 @@
+"""SIP over UDP: readiness callbacks, a bounded drain, one write pass for each batch.
+
+`UdpTransport` is the whole interface, so that a compiled twin (recvmmsg, sendmmsg) can stand in for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from proxy.flow import Flow, Listener
+from proxy.transport.counters import TransportCounters
+
+BATCH: Final = 64
+"""Datagrams read in one go before what they caused is sent."""
+
+QUEUE: Final = 2048
+"""Datagrams that wait for a socket that cannot take more."""
+
+FLOWS: Final = 65536
+"""Remote addresses remembered for each socket; at the limit all are forgotten, which costs one new Flow for each that still sends."""
+
+_LARGEST: Final = 65535
+
+Sends = Sequence[tuple[Flow, bytes]]
+
+
+class UdpTransport:
+    """The UDP sockets of one worker.
+
+    `sockets` are bound, non-blocking and keyed by their Listener's index. `receive(data, flow, now)` is called for each datagram, `flush()`
+    once after each batch. Nothing here raises for what a peer or the network does. A Flow's address must be a literal: a name would block.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listeners: Sequence[Listener],
+        sockets: Mapping[int, socket.socket],
+        receive: Callable[[bytes, Flow, float], None],
+        flush: Callable[[], None],
+        counters: TransportCounters,
+    ) -> None:
+        self._loop = loop
+        self._receive = receive
+        self._flush = flush
+        self._counters = counters
+        self._ports: list[_Port | None] = [None] * len(listeners)
+        for index, sock in sockets.items():
+            self._ports[index] = _Port(sock, listeners[index])
+
+    def start(self) -> None:
+        """Begin to read."""
+        for port in self._ports:
+            if port is not None:
+                self._loop.add_reader(port.socket.fileno(), self._readable, port)
+
+    def close(self) -> None:
+        """Stop reading and writing; the sockets stay open, they belong to whoever made them."""
+        for port in self._ports:
+            if port is not None:
+                self._loop.remove_reader(port.socket.fileno())
+                self._loop.remove_writer(port.socket.fileno())
+                port.queue.clear()
+
+    def flow(self, index: int, sockaddr: tuple[Any, ...]) -> Flow:
+        """The Flow of a remote address on the listener of this index."""
+        port = self._ports[index]
+        assert port is not None
+        return port.flows.get(sockaddr) or port.remember(sockaddr)
+
+    def send(self, sends: Sends) -> Sends:
+        """Send what goes over UDP, in order; what does not is given back."""
+        ports = self._ports
+        others: list[tuple[Flow, bytes]] | None = None
+        for pair in sends:
+            flow, data = pair
+            port = ports[flow.listener.index]
+            if port is None:
+                if others is None:
+                    others = []
+                others.append(pair)
+                continue
+            if port.queue:
+                self._enqueue(port, flow, data)
+                continue
+            try:
+                port.sendto(data, flow.sockaddr)
+            except BlockingIOError:
+                self._enqueue(port, flow, data)
+            except (OSError, OverflowError):  # ENOBUFS, EMSGSIZE, EPERM (a packet filter), ENETUNREACH ...: lost, as a datagram may be
+                self._counters.udp_send_failed += 1
+        return others or ()
+
+    def _readable(self, port: _Port) -> None:
+        now = monotonic()
+        receive = self._receive
+        recvfrom = port.recvfrom
+        flows = port.flows
+        for _ in range(BATCH):
+            try:
+                data, sockaddr = recvfrom(_LARGEST)
+            except BlockingIOError:
+                break
+            except OSError:  # an ICMP error that belongs to an earlier send
+                continue
+            if len(data) < 5 and not data.strip(b"\r\n\x00"):
+                self._counters.keepalives += 1
+                continue
+            receive(data, flows.get(sockaddr) or port.remember(sockaddr), now)
+        self._flush()
+
+    def _enqueue(self, port: _Port, flow: Flow, data: bytes) -> None:
+        if len(port.queue) >= QUEUE:
+            self._counters.udp_send_dropped += 1
+            return
+        if not port.queue:
+            self._loop.add_writer(port.socket.fileno(), self._writable, port)
+        port.queue.append((data, flow.sockaddr))
+
+    def _writable(self, port: _Port) -> None:
+        queue = port.queue
+        for _ in range(BATCH):
+            if not queue:
+                break
+            try:
+                port.sendto(*queue[0])
+            except BlockingIOError:
+                return
+            except (OSError, OverflowError):
+                self._counters.udp_send_failed += 1
+            queue.popleft()
+        if not queue:
+            self._loop.remove_writer(port.socket.fileno())
+
+
+class _Port:
+    """One socket with its listener, its known remote addresses and the datagrams that wait to be sent."""
+
+    __slots__ = ("flows", "listener", "queue", "recvfrom", "sendto", "socket")
+
+    def __init__(self, sock: socket.socket, listener: Listener) -> None:
+        self.socket = sock
+        self.listener = listener
+        self.flows: dict[tuple[Any, ...], Flow] = {}
+        self.queue: deque[tuple[bytes, tuple[Any, ...]]] = deque()
+        self.recvfrom = sock.recvfrom
+        self.sendto = sock.sendto
+
+    def remember(self, sockaddr: tuple[Any, ...]) -> Flow:
+        if len(self.flows) >= FLOWS:
+            self.flows.clear()
+        flow = Flow(self.listener, sockaddr[0].partition("%")[0], sockaddr[1], sockaddr)
+        self.flows[sockaddr] = flow
+        return flow
