@@ -1,6 +1,7 @@
 """What policy sees of one call: where it came from and which numbers it presents.
 
-Nothing here knows SIP syntax: the proxy's `intake` (or the HTTP face, or a library user) takes header values apart and hands the pieces over.
+Nothing here knows SIP syntax: the proxy's `intake` (or the HTTP face, or a library user) takes header values apart and hands the pieces
+over.
 """
 
 from __future__ import annotations
@@ -72,14 +73,19 @@ class Call:
     """One initial INVITE (or one `/v1/decide` request), numbers normalised.
 
     `sender` is From's URI, `to` the Request-URI, `pai` each P-Asserted-Identity URI in order (Remote-Party-ID already added where the trunk
-    counts it); URIs may also be bare numbers. `privacy` holds Privacy's values in lower case. `at` is Unix time in seconds.
-    `anonymous` is worked out from From's URI. What numbers.md calls "which header carries the calling number" is decided here:
+    counts it), `diversion` each Diversion URI in header order, so that the first is the most recent (RFC 5806); URIs may also be bare
+    numbers. `privacy` holds Privacy's values in lower case. `at` is Unix time in seconds. `anonymous` is worked out from From's URI.
+    What numbers.md calls "which header carries the calling number" is decided here:
 
     `presented`  every number that must be authenticated, PAI before From;
     `caller`     the first of them, or the irregular Number that stands where it should be (code CLI_EMPTY or CLI_ANON when there is none).
+
+    An identity that shows no number at all (a user part such as `alice`, or only a domain) is no number presented while another identity
+    carries one. On an international trunk whose `cli_format` is "cc" a number without `+` or `00` is read as if `+` stood before it.
     """
 
     __slots__ = (
+        "_diverting",
         "anonymous",
         "answers",
         "at",
@@ -93,7 +99,6 @@ class Call:
         "labels",
         "marks",
         "pai_numbers",
-        "position",
         "presented",
         "privacy",
         "sender",
@@ -101,6 +106,7 @@ class Call:
         "state",
         "to",
         "trunk",
+        "why",
     )
 
     def __init__(
@@ -129,23 +135,44 @@ class Call:
         self.identity = identity
         self.call_id = call_id
         area = trunk.home_area
+        read = _read_country_code if trunk.kind == "international" and trunk.cli_format == "cc" else normalise
         self.called = normalise(to, area)
-        self.from_number = own = normalise(sender, area)
+        self.from_number = own = read(sender, area)
         self.anonymous = own.code == "CLI_ANON"
-        self.pai_numbers: tuple[Number, ...] = tuple([normalise(value, area) for value in pai]) if pai else ()
-        self.presented: tuple[Number, ...]
-        if not self.pai_numbers:
-            self.presented = () if own.absent else (own,)
-        elif trunk.kind != "enterprise" or own.absent or trunk.from_number == "ignore" or own == self.pai_numbers[0]:
-            self.presented = self.pai_numbers
+        if not pai:
+            self.pai_numbers: tuple[Number, ...] = ()
+            self.presented: tuple[Number, ...] = () if own.absent else (own,)
+            self.caller = own
         else:
-            self.presented = (*self.pai_numbers, own)
-        self.caller = self.presented[0] if self.presented else own
+            if len(pai) == 1:
+                first = read(pai[0], area)
+                self.pai_numbers = (first,)
+                shown = self.pai_numbers if first.canonical is not None or shows_number(first) else ()
+            else:
+                self.pai_numbers = tuple([read(value, area) for value in pai])
+                first = self.pai_numbers[0]
+                shown = tuple([number for number in self.pai_numbers if shows_number(number)])
+            if not shown and not shows_number(own):
+                shown = tuple([number for number in (*self.pai_numbers, own) if not number.absent][:1])
+            elif not shown:
+                shown = (own,)  # as if PAI were absent
+            elif trunk.kind == "enterprise" and own not in shown and trunk.from_number == "authenticate" and shows_number(own):
+                shown = (*shown, own)
+            self.presented = shown
+            self.caller = shown[0] if shown else own
         self.marks: list[str] = []
         self.labels: dict[str, Any] | None = None
         self.answers: dict[tuple[str, str], object] | None = None
-        self.position = 0
-        self.state: Any = None
+        self.state: Any = None  # a RuleSet's own note of where the chain stands while a Lookup is out
+        self.why: list[str] | None = None  # `explain` puts a list here, and rules then say which value decided
+        self._diverting: Number | None = None
+
+    @property
+    def diverting(self) -> Number | None:
+        """The last diverting number: the first Diversion entry (RFC 5806 has each forwarder put its own on top), None without one."""
+        if self._diverting is None and self.diversion:
+            self._diverting = normalise(self.diversion[0], self.trunk.home_area)
+        return self._diverting
 
     def mark(self, code: str) -> None:
         """Note a reason code once."""
@@ -157,3 +184,18 @@ class Call:
         if self.labels is None:
             self.labels = {}
         self.labels[name] = value
+
+
+def shows_number(number: Number) -> bool:
+    """Whether an identity shows what a callee could take for a number: any digit of any script, not just a name."""
+    if number.absent:
+        return False
+    return number.code != "CLI_NON_DIGIT" or any(character.isnumeric() for character in number.raw)
+
+
+def _read_country_code(uri: str, home_area: str | None) -> Number:
+    """Read a number of a peer that sends country codes without `+` or `00`: policy.md, international ingress, "prepend and run again"."""
+    number = normalise(uri, home_area)
+    if number.form not in ("cc", "national") or not number.digits or number.digits[0] == "0":
+        return number
+    return normalise("+" + number.digits, home_area)

@@ -12,8 +12,8 @@ Effect = Literal["reject", "pass", "ok", "mark"]
 class Outcome:
     """What one rule says of one call. Rules make theirs once and return the same object; `detail` is for `explain` and the records.
 
-    reject ends the chain; pass ends it (emergency only); ok satisfies this rule and gives the call its code; mark notes the code and goes on.
-    `labels` are set on the call when the outcome takes effect.
+    reject ends the chain; pass ends it (emergency only); ok satisfies this rule and gives the call its code; mark notes the code and goes
+    on. `labels` are set on the call when the outcome takes effect.
     """
 
     __slots__ = ("code", "detail", "effect", "labels")
@@ -31,8 +31,8 @@ class Outcome:
 class Lookup:
     """A question whose answer a rule waits for: `kind` names the look-up service, `key` is asked of it, within `deadline` seconds.
 
-    The chain stops at the rule that returned it; `RuleSet.resume` puts the answer into `call.answers[(kind, key)]` (None: no answer) and asks
-    the same rule again.
+    The chain stops at the rule that returned it; `RuleSet.resume` puts the answer into `call.answers[(kind, key)]` (None: no answer) and
+    asks the same rule again.
     """
 
     __slots__ = ("deadline", "key", "kind")
@@ -53,7 +53,9 @@ class Would(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One rule's part in a decision, for `explain`: outcome is "no opinion", "reject", "pass", "ok", "mark", "observed reject", "off" or "failed"."""
+    """One rule's part in a decision, for `explain`: outcome is "no opinion", "reject", "pass", "ok", "mark", "observed reject", "off" or
+    "failed".
+    """
 
     rule: str
     outcome: str

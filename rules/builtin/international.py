@@ -1,0 +1,119 @@
+"""Rule 6: calls that arrive from abroad (工信部联信管〔2018〕138号 二(2): false "+86" calls are intercepted).
+
+The rows of policy.md's table in their order; the first that matches counts. INTL_TROMBONE has no row here yet: it needs records of the
+domestic leg, and a Diversion header proves nothing.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rules.call import Call
+from rules.directory import Directory
+from rules.numbers import Number
+from rules.rule import Check, NoSettings, OnError
+from rules.verdict import Outcome
+
+NO_CLI = Outcome("mark", "INTL_NO_CLI", labels=(("international", True),))
+FOREIGN = Outcome("ok", "INTL_OK")
+BAD_FOREIGN = Outcome("reject", "CLI_INTL_BAD")
+NO_PREFIX = Outcome("reject", "INTL_NO_PREFIX")
+REGISTERED = Outcome("ok", "INTL_REG_OVERSEAS")
+FAKE_SERVICE = Outcome("reject", "INTL_FAKE_SVC")
+FIXED = Outcome("reject", "INTL_86_FIXED")
+SERVICE = Outcome("reject", "INTL_86_SVC")
+UNASSIGNED = Outcome("reject", "CLI_UNASSIGNED")
+ROAMING = Outcome("ok", "INTL_86_ROAMING", labels=(("roamer", True),))
+AT_HOME = Outcome("reject", "INTL_86_NOT_ROAMING")
+UNVERIFIED = {
+    "withhold": Outcome("mark", "INTL_86_UNVERIFIED", labels=(("withhold", True),)),
+    "mark": Outcome("mark", "INTL_86_UNVERIFIED"),
+    "reject": Outcome("reject", "INTL_86_UNVERIFIED"),
+}
+SATELLITE = Outcome("ok", "INTL_86_SAT")
+SATELLITE_UNDECLARED = Outcome("reject", "INTL_86_SAT")
+
+FOREIGN_KINDS = frozenset({"INTL", "HMT"})
+SERVICE_KINDS = frozenset({"EMG", "GOV", "OPR", "SVC1", "SVC95", "SVC96", "C400", "C800", "SMS", "IOT"})
+SERVICE_CODES = frozenset({"CLI_400", "CLI_800", "CLI_SMS_CODE", "CLI_IOT"})
+MOBILE_KINDS = frozenset({"MOB", "MVNO", "DATA"})
+NO_NUMBER = frozenset({"CLI_EMPTY", "CLI_ANON", "CLI_NON_DIGIT", "CLI_BAD_PLUS"})
+"""Not a number in any form: rule 7 has the word."""
+
+
+class International:
+    """Judge the calling number of an international ingress; what it leaves undecided (irregular +86 numbers) goes on to rule 7."""
+
+    name: ClassVar = "international"
+    Config: ClassVar = NoSettings
+    on_error: ClassVar[OnError] = "reject"
+    kinds: ClassVar = frozenset({"international"})
+    quiet: ClassVar = "an irregular number that no row names: left to rule regular"
+
+    def bind(self, config: NoSettings, directory: Directory) -> Check:
+        """Make the check."""
+        overseas = directory.overseas
+        roaming = directory.roaming
+
+        def judge(call: Call, number: Number) -> Outcome | None:
+            trunk = call.trunk
+            code = number.code
+            kind = number.kind
+            if code in NO_NUMBER:
+                return None
+            if number.form in ("national", "cc"):
+                # On a trunk with cli_format "cc" Call has put the + before it already; what still comes here begins with a 0.
+                return NO_PREFIX
+            if kind in FOREIGN_KINDS and code is None:
+                call.label("country", number.country)
+                return FOREIGN
+            if code == "CLI_INTL_BAD" or kind in FOREIGN_KINDS:
+                return BAD_FOREIGN
+            if number.canonical is not None and overseas(number, trunk.id):
+                return REGISTERED
+            if "PROTECTED" in number.flags:
+                return FAKE_SERVICE
+            if kind == "GEO":
+                return FIXED
+            if kind in SERVICE_KINDS or code in SERVICE_CODES:
+                return SERVICE
+            if kind in MOBILE_KINDS:
+                state = roaming(number)
+                if call.why is not None:
+                    call.why.append(f"roaming check says {state or 'nothing: none configured'}")
+                if state == "abroad":
+                    return ROAMING
+                if state == "home":
+                    return AT_HOME
+                return UNVERIFIED[trunk.unverified if state == "unknown" else trunk.roaming_failure]
+            if kind == "SAT":
+                return SATELLITE if trunk.satellite else SATELLITE_UNDECLARED
+            if code == "CLI_UNASSIGNED" and len(number.nsn) == 11 and number.nsn[0] == "1":
+                return UNASSIGNED
+            return None
+
+        def international(call: Call) -> Outcome | None:
+            if call.trunk.kind != "international":
+                return None
+            presented = call.presented
+            if not presented:
+                return NO_CLI
+            decided = None
+            for number in presented:
+                outcome = judge(call, number)
+                if outcome is None:
+                    continue
+                if call.why is not None:
+                    call.why.append(f"{outcome.code} for {number.canonical or repr(number.raw)}, {number.kind or number.code}")
+                if outcome.effect == "reject":
+                    return outcome
+                if decided is None:
+                    decided = outcome
+                elif decided is not outcome:
+                    # Several PAI values: the first gives the call its code, the others are noted.
+                    call.mark(outcome.code)
+                    for name, value in outcome.labels:
+                        call.label(name, value)
+            return decided
+
+        return international

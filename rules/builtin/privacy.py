@@ -1,0 +1,43 @@
+"""Rule 4: a customer's line shows its number."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rules.call import Call
+from rules.directory import Directory
+from rules.rule import Check, NoSettings, OnError
+from rules.verdict import Outcome
+
+HIDING = frozenset({"id", "header", "user"})
+"""Values of Privacy (RFC 3323, RFC 3325) that take the caller's number away from the called party."""
+
+HIDDEN = Outcome("reject", "ENT_CLI_HIDDEN")
+STRIPPED = Outcome("mark", "ENT_CLI_HIDDEN", labels=(("strip_privacy", True),))
+
+
+class Privacy:
+    """Reject a call of an enterprise trunk that hides its caller, or take the wish to hide away where the trunk's `hidden` is "strip".
+
+    Stripped, the verdict has the label `strip_privacy`, and the numbers presented are judged as ever: a caller anonymous in From with no
+    PAI still has none.
+    """
+
+    name: ClassVar = "privacy"
+    Config: ClassVar = NoSettings
+    on_error: ClassVar[OnError] = "mark"
+    kinds: ClassVar = frozenset({"enterprise"})
+    quiet: ClassVar = "the caller is not hidden"
+
+    def bind(self, config: NoSettings, directory: Directory) -> Check:
+        """Make the check."""
+
+        def privacy(call: Call) -> Outcome | None:
+            if call.trunk.kind != "enterprise" or not (call.anonymous or (call.privacy and not HIDING.isdisjoint(call.privacy))):
+                return None
+            if call.why is not None:
+                values = ", ".join(sorted(HIDING.intersection(call.privacy)))
+                call.why.append(f"Privacy: {values}" if values else f"From is {call.sender!r}")
+            return HIDDEN if call.trunk.hidden == "reject" else STRIPPED
+
+        return privacy

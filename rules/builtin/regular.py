@@ -1,0 +1,144 @@
+"""Rule 7: irregular callers (不规范主叫), by the kind of ingress. The table of policy.md stands below as it is written there."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rules.call import Call, Trunk
+from rules.directory import Directory
+from rules.numbers import Number, normalise
+from rules.rule import Check, NoSettings, OnError
+from rules.verdict import Outcome
+
+TABLE: dict[str, tuple[str, str, str]] = {
+    # code: enterprise, interconnect, international
+    "CLI_EMPTY": ("reject", "mark", "mark"),
+    "CLI_ANON": ("reject", "mark", "mark"),
+    "CLI_NON_DIGIT": ("reject", "reject", "reject"),
+    "CLI_BAD_PLUS": ("reject", "reject", "reject"),
+    "CLI_LEN": ("reject", "reject", "reject"),
+    "CLI_AC_UNASSIGNED": ("reject", "reject", "reject"),
+    "CLI_UNASSIGNED": ("reject", "reject", "reject"),
+    "CLI_SUB_FIRST": ("mark", "mark", "-"),
+    "CLI_TRUNK0": ("mark", "mark", "reject"),  # enterprise: by the trunk's `trunk0`
+    "CLI_ALL_ZERO": ("reject", "reject", "reject"),
+    "CLI_REPEAT": ("reject", "reject", "reject"),
+    "CLI_400": ("reject", "reject", "reject"),
+    "CLI_800": ("reject", "reject", "reject"),
+    "CLI_SMS_CODE": ("reject", "reject", "reject"),
+    "CLI_IP_PREFIX": ("reject", "reject", "reject"),
+    "CLI_IOT": ("reject", "reject", "reject"),  # interconnect: unless `iot_voice` lists the called number
+    "CLI_SAT": ("reject", "mark", "-"),  # on a trunk that does not declare satellite
+    "CLI_LOCAL_NO_AREA": ("reject", "mark", "-"),
+    "CLI_SVC_UNAUTH": ("reject", "mark", "reject"),
+    "CLI_EQ_CALLED": ("reject", "mark", "reject"),  # enterprise: unless `voicemail` lists it
+    "ENT_INTL_CLI": ("reject", "-", "-"),
+    # Not rows of policy.md: a bad foreign number is a wrong length or an unassigned code too, and numbers.md marks data cards.
+    "CLI_INTL_BAD": ("reject", "reject", "reject"),
+    "CLI_DATA": ("mark", "mark", "mark"),
+}
+
+KINDS = ("enterprise", "interconnect", "international")
+OUTCOMES: dict[str, dict[str, Outcome | None]] = {
+    kind: {
+        code: Outcome("reject", code) if row[column] == "reject" else Outcome("mark", code) if row[column] == "mark" else None
+        for code, row in TABLE.items()
+    }
+    for column, kind in enumerate(KINDS)
+}
+REJECT_TRUNK0 = Outcome("reject", "CLI_TRUNK0")
+MARK_UNASSIGNED = Outcome("mark", "CLI_UNASSIGNED")
+
+PLAIN = frozenset({"GEO", "MOB", "MVNO"})
+SERVICE = frozenset({"EMG", "GOV", "OPR", "SVC1", "SVC95", "SVC96"})
+FOREIGN = frozenset({"INTL", "HMT"})
+FLAGS = {"TRUNK0_AFTER_CC": "CLI_TRUNK0", "SUB_FIRST": "CLI_SUB_FIRST"}
+"""Flags of a number that has a canonical form all the same, and the codes they stand for."""
+NOTABLE = frozenset({*FLAGS, "UNASSIGNED"})
+
+
+class Regular:
+    """Judge the form and the class of every number presented, or the caller's where no number is."""
+
+    name: ClassVar = "regular"
+    Config: ClassVar = NoSettings
+    on_error: ClassVar[OnError] = "mark"
+    kinds: ClassVar = frozenset(KINDS)
+    quiet: ClassVar = "a regular number"
+
+    def bind(self, config: NoSettings, directory: Directory) -> Check:
+        """Make the check."""
+        segment = directory.segment
+        overseas = directory.overseas
+
+        def authorised(number: Number, trunk: Trunk, at: float) -> bool:
+            """Registered overseas hosting (rule 6) authorises a code on its trunk as a segment does."""
+            return segment(number, trunk.id, at) is not None or (trunk.kind == "international" and overseas(number, trunk.id))
+
+        def findings(call: Call, number: Number) -> list[str]:
+            """Every code of the table that the number earns on this call, whatever this trunk makes of it."""
+            trunk = call.trunk
+            kind = number.kind
+            codes = [number.code] if number.code is not None else []
+            codes += [FLAGS[flag] for flag in number.flags if flag in FLAGS and FLAGS[flag] not in codes]
+            if kind in FOREIGN and not codes:
+                codes.append("ENT_INTL_CLI")
+            elif kind == "SAT" and not trunk.satellite:
+                codes.append("CLI_SAT")
+            elif kind == "DATA":
+                codes.append("CLI_DATA")
+            elif kind in SERVICE and not codes and not authorised(number, trunk, call.at):
+                codes.append("CLI_SVC_UNAUTH")
+            if number.canonical is not None and number.canonical == call.called.canonical:
+                codes.append("CLI_EQ_CALLED")
+            return codes
+
+        def judge(call: Call, number: Number) -> Outcome | None:
+            trunk = call.trunk
+            table = OUTCOMES[trunk.kind]
+            marked = MARK_UNASSIGNED if "UNASSIGNED" in number.flags else None
+            if marked is not None and call.why is not None:
+                call.why.append(f"{number.canonical} is in one of two tables of assigned ranges only")
+            for code in findings(call, number):
+                outcome = table[code]
+                if code == "CLI_TRUNK0" and trunk.kind == "enterprise" and trunk.trunk0 == "reject":
+                    outcome = REJECT_TRUNK0
+                elif (code == "CLI_IOT" and trunk.kind == "interconnect" and lists(trunk, trunk.iot_voice, call.called)) or (
+                    code == "CLI_EQ_CALLED" and trunk.kind == "enterprise" and lists(trunk, trunk.voicemail, number)
+                ):
+                    outcome = None
+                if call.why is not None:
+                    effect = "no opinion" if outcome is None else outcome.effect
+                    call.why.append(f"{code} for {number.canonical or repr(number.raw)} on {trunk.kind}: {effect}")
+                if outcome is None:
+                    continue
+                if outcome.effect == "reject":
+                    return outcome
+                if marked is not None:
+                    call.mark(marked.code)
+                marked = outcome
+            return marked
+
+        def regular(call: Call) -> Outcome | None:
+            if call.trunk.kind == "core":
+                return None
+            called = call.called.canonical
+            marked = None
+            for number in call.presented or (call.caller,):
+                if number.code is None and number.kind in PLAIN and number.canonical != called and NOTABLE.isdisjoint(number.flags):
+                    continue
+                outcome = judge(call, number)
+                if outcome is not None:
+                    if outcome.effect == "reject":
+                        return outcome
+                    if marked is not None:
+                        call.mark(marked.code)
+                    marked = outcome
+            return marked
+
+        return regular
+
+
+def lists(trunk: Trunk, numbers: tuple[str, ...], number: Number) -> bool:
+    """Whether a trunk's own list (voicemail, iot_voice) names a number, in any form that means it."""
+    return any(normalise(listed, trunk.home_area) == number for listed in numbers)

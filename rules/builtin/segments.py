@@ -1,0 +1,55 @@
+"""Rule 10: a customer calls with its own numbers only (工信部联信管〔2018〕138号 二(1))."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rules.call import Call
+from rules.directory import Directory
+from rules.rule import Check, NoSettings, OnError
+from rules.verdict import Outcome
+
+AUTHORISED = Outcome("ok", "AUTH_OK")
+UNAUTHORISED = Outcome("reject", "AUTH_FAIL")
+
+
+class Segments:
+    """Every number an enterprise trunk presents (PAI and From) is inside a segment of that trunk, in its dates; a call with none fails too.
+
+    A number with two readings (flag AMBIG_95_GEO) passes if either is authorised.
+    """
+
+    name: ClassVar = "segments"
+    Config: ClassVar = NoSettings
+    on_error: ClassVar[OnError] = "reject"
+    kinds: ClassVar = frozenset({"enterprise"})
+    quiet: ClassVar = ""  # it always has an opinion on its kind of trunk
+
+    def bind(self, config: NoSettings, directory: Directory) -> Check:
+        """Make the check."""
+        find = directory.segment
+
+        def segments(call: Call) -> Outcome | None:
+            trunk = call.trunk
+            if trunk.kind != "enterprise":
+                return None
+            presented = call.presented
+            if not presented:
+                if call.why is not None:
+                    call.why.append("no number to authenticate")
+                return UNAUTHORISED
+            trunk_id = trunk.id
+            at = call.at
+            for number in presented:
+                segment = find(number, trunk_id, at)
+                if segment is None:
+                    if call.why is not None:
+                        call.why.append(f"{number.canonical or repr(number.raw)} in no segment of {trunk_id}")
+                    return UNAUTHORISED
+                if call.why is not None:
+                    end = f"-{segment.last}" if segment.last and segment.last != segment.first else ""
+                    where = f"{segment.first}{end} of {trunk_id} ({segment.file}:{segment.line})"
+                    call.why.append(f"{number.canonical} in segment {where}")
+            return AUTHORISED
+
+        return segments

@@ -1,0 +1,234 @@
+"""policy.toml to a RuleSet. Everything wrong with a text is found and said at once; nothing is half loaded."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, cast, get_args
+
+import msgspec
+
+from rules.builtin.emergency import Emergency
+from rules.builtin.identity import Identity
+from rules.builtin.intercept import Intercept
+from rules.builtin.international import International
+from rules.builtin.own_number import OwnNumber
+from rules.builtin.privacy import Privacy
+from rules.builtin.regular import Regular
+from rules.builtin.segments import Segments
+from rules.builtin.trunk import TrunkRule
+from rules.call import Trunk
+from rules.directory import Directory
+from rules.faults import PolicyFault, PolicyFaults, PolicyWarning
+from rules.rule import OnError, Rule
+from rules.ruleset import BoundRule, RuleMode, RuleSet
+from rules.third_party import Unusable, attempt, load_rule, offered
+from rules.toml_lines import Path as KeyPath
+from rules.toml_lines import error_line, key_lines, line_of
+
+BUILTIN: dict[str, type[Rule]] = {
+    rule.name: cast("type[Rule]", rule)
+    for rule in (Emergency, TrunkRule, Intercept, Privacy, Identity, International, Regular, OwnNumber, Segments)
+}
+"""The rules of this package by name, in the order of policy.md."""
+
+FIXED = ("emergency", "trunk")
+"""Rules that a policy can neither leave out nor soften."""
+
+MODES: tuple[str, ...] = get_args(RuleMode)
+ON_ERROR: tuple[str, ...] = get_args(OnError)
+
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`")
+
+
+def default_policy() -> str:
+    """The text of the packaged policy."""
+    return files("rules").joinpath("default.toml").read_text(encoding="utf-8")
+
+
+def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Mapping[str, Trunk]) -> RuleSet:
+    """Bind the rules that a policy.toml orders to a directory; `text` None: the packaged policy.
+
+    `file` is the name that faults carry. `trunks` are looked at for warnings only (a policy judges calls of trunks it has not seen, too).
+    Raises PolicyFaults. `RuleSet.policy_version` is made of the text alone: the first 12 hexadecimal digits of its SHA-256.
+    """
+    if text is None:
+        text, file = default_policy(), "rules/default.toml"
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise PolicyFaults([PolicyFault(file, error_line(str(error), text), "", f"not valid TOML: {error}", "", "")]) from None
+    reading = _Reading(file, key_lines(text), directory)
+    rules = reading.read(document)
+    if reading.faults:
+        raise PolicyFaults(sorted(reading.faults, key=lambda fault: fault.line or 0))
+    if not directory.has_roaming and (international := [trunk.id for trunk in trunks.values() if trunk.kind == "international"]):
+        reading.warn((), f"no roaming check is configured: +86 mobiles on {', '.join(international)} get what `roaming_failure` says")
+    version = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return RuleSet(rules, directory, version, tuple(reading.warnings))
+
+
+class _Reading:
+    """One pass over a document, collecting what is wrong."""
+
+    def __init__(self, file: str, lines: dict[KeyPath, int], directory: Directory) -> None:
+        self.file = file
+        self.lines = lines
+        self.directory = directory
+        self.faults: list[PolicyFault] = []
+        self.warnings: list[PolicyWarning] = []
+
+    def fault(self, path: KeyPath, message: str, remedy: str, value: object = None) -> None:
+        shown = "" if value is None else repr(value)
+        self.faults.append(PolicyFault(self.file, line_of(self.lines, path), key_text(path), message, shown, remedy))
+
+    def warn(self, path: KeyPath, message: str) -> None:
+        self.warnings.append(PolicyWarning(self.file, line_of(self.lines, path), key_text(path), message))
+
+    def read(self, document: dict[str, Any]) -> tuple[BoundRule, ...]:
+        for key in document:
+            if key not in ("order", "rules"):
+                self.fault((key,), "unknown key", f"a policy has `order` and tables [rules.NAME]{suggest(key, ('order', 'rules'))}")
+        tables = document.get("rules", {})
+        if not isinstance(tables, dict):
+            self.fault(("rules",), "not a table", "write [rules.NAME] and its settings below", tables)
+            tables = {}
+        order = self.order(document.get("order"))
+        rules: list[BoundRule] = []
+        others = offered() if any(name not in BUILTIN for name in (*order, *tables)) else {}
+        known = (*BUILTIN, *[name for name in others if name not in BUILTIN])
+        for position, name in enumerate(order):
+            path: KeyPath = ("order", position)
+            if name not in known:
+                self.fault(path, "unknown rule", f"known rules: {', '.join(known)}{suggest(name, known)}", name)
+                continue
+            try:
+                rule = BUILTIN[name]() if name in BUILTIN else load_rule(name, others[name])
+            except Unusable as unusable:
+                self.fault(path, str(unusable), "mend or reinstall the package, or take the rule out of `order`", name)
+                continue
+            bound = self.bind(name, rule, tables.get(name, {}), path)
+            if bound is not None:
+                rules.append(bound)
+        for name in tables:
+            if name in order:
+                continue
+            if name not in known:
+                self.fault(("rules", name), "unknown rule", f"known rules: {', '.join(known)}{suggest(name, known)}")
+            else:
+                self.warn(("rules", name), "has no effect: the rule is not in `order`")
+        return tuple(rules)
+
+    def order(self, value: object) -> list[str]:
+        """The names in `order` that can be gone on with; without the key, the packaged order."""
+        if value is None:
+            return list(tomllib.loads(default_policy())["order"])
+        if not isinstance(value, list):
+            self.fault(("order",), "not a list", 'write order = ["emergency", "trunk", ...]', value)
+            return []
+        order: list[str] = []
+        for position, name in enumerate(value):
+            if not isinstance(name, str):
+                self.fault(("order", position), "not a rule's name", "write names in quotes", name)
+            elif name in order:
+                self.fault(("order", position), "named twice", "a rule has one position", name)
+                order.append("")  # keeps positions; never a rule's name
+            else:
+                order.append(name)
+        names = [name for name in order if name]
+        if not names or names[0] != "emergency":
+            place: KeyPath = ("order", 0) if names else ("order",)
+            self.fault(place, "emergency is not first", 'put "emergency" first: nothing may stand before it')
+        for name in BUILTIN:
+            if name in names or name == "emergency":
+                continue
+            if name in FIXED:
+                self.fault(("order",), f"{name} is missing", f'put "{name}" into `order`: it cannot be left out')
+            else:
+                self.warn(("order",), f"the built-in rule {name} is not in it and judges no call")
+        return names
+
+    def bind(self, name: str, rule: Rule, table: object, place: KeyPath) -> BoundRule | None:
+        """One rule with its settings; None where a fault was found."""
+        path: KeyPath = ("rules", name)
+        if not isinstance(table, dict):
+            self.fault(path, "not a table", f"write [rules.{name}] and its settings below", table)
+            return None
+        before = len(self.faults)
+        settings = dict(table)
+        fixed = name in FIXED
+        mode = self.choice(path, settings, "mode", MODES, "enforce", fixed)
+        on_error = self.choice(path, settings, "on_error", ON_ERROR, getattr(rule, "on_error", "mark"), fixed)
+        config = self.config(path, rule.Config, settings)
+        if config is None or len(self.faults) > before:
+            return None
+        try:
+            check = attempt(lambda: rule.bind(config, self.directory), "cannot be bound")
+            if not callable(check):
+                raise Unusable(f"its bind gives {check!r}, which cannot be called")
+        except Unusable as unusable:
+            at = path if path in self.lines else place
+            self.fault(at, str(unusable), "see the rule's own documentation for its settings", name)
+            return None
+        return BoundRule(
+            name,
+            check,
+            mode=cast(RuleMode, mode),
+            on_error=cast(OnError, on_error),
+            fixed=fixed,
+            kinds=getattr(rule, "kinds", None),
+            quiet=getattr(rule, "quiet", ""),
+        )
+
+    def choice(self, path: KeyPath, settings: dict[str, Any], key: str, values: tuple[str, ...], default: str, fixed: bool) -> str:
+        """Take one of the keys that every rule has out of its settings."""
+        if key not in settings:
+            return default
+        value = settings.pop(key)
+        if fixed:
+            self.fault((*path, key), f"{path[-1]} has no {key}", "take the key out: this rule is always enforced", value)
+        elif value not in values:
+            self.fault((*path, key), "no such value", f"one of {', '.join(repr(known) for known in values)}", value)
+        else:
+            return str(value)
+        return default
+
+    def config(self, path: KeyPath, type_: type[msgspec.Struct], settings: dict[str, Any]) -> msgspec.Struct | None:
+        """A rule's own settings, unknown keys refused."""
+        known = [field.encode_name for field in msgspec.structs.fields(type_)]
+        unknown = [key for key in settings if key not in known]
+        for key in unknown:
+            every = ("mode", "on_error", *known) if path[-1] not in FIXED else tuple(known)
+            remedy = f"it has: {', '.join(every)}{suggest(key, every)}" if every else "it has no settings"
+            self.fault((*path, key), "unknown key", remedy, settings[key])
+        if unknown:
+            return None
+        try:
+            return msgspec.convert(settings, type_)
+        except msgspec.ValidationError as error:
+            message = str(error)
+            found = _PLACE.search(message)
+            inner = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", found[1])) if found else ()
+            value: Any = settings
+            for part in inner:
+                try:
+                    value = value[part]
+                except (LookupError, TypeError):
+                    break
+            self.fault((*path, *inner), _PLACE.sub("", message), "see the rule's settings", value)
+            return None
+
+
+def key_text(path: KeyPath) -> str:
+    """How a fault names a key: `rules.intercept.mode`, `order[3]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def suggest(word: str, known: tuple[str, ...]) -> str:
+    """What the writer may have meant."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,263 @@
+"""The chain of rules: one loop over bound checks, what their outcomes do to a verdict, and the same thing told step by step.
+
+Laws of the chain, from policy.md:
+
+- reject ends it, unless observe mode (the rule's or the trunk's) turns it into a note or an emergency override turns it into a mark;
+- ok gives the call its code, and the last one counts; mark is noted; both go on;
+- pass belongs to the rule `emergency` alone: the rules after it are still read, and what they would reject becomes marks;
+- a rule that raises, or breaks the protocol, is counted and becomes what its `on_error` says; the chain goes on behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from operator import length_hint
+from typing import Any, Literal
+
+from rules.call import Call
+from rules.directory import Directory
+from rules.profile import DEFAULT, Refusal, known_profiles, refusal
+from rules.rule import Check, OnError
+from rules.verdict import Lookup, Outcome, Step, Verdict, Would
+
+RuleMode = Literal["enforce", "observe", "off"]
+Resolver = Callable[[Lookup], object]
+
+FAILED: dict[str, Outcome | None] = {
+    "reject": Outcome("reject", "RULE_FAILED"),
+    "mark": Outcome("mark", "RULE_FAILED"),
+    "no opinion": None,
+}
+"""What becomes of a call on which a rule failed, by `on_error`."""
+
+
+class BrokenProtocol(Exception):
+    """A rule answered what a rule may not answer."""
+
+
+class BoundRule:
+    """One position of the chain. `fixed`: neither its own mode nor the trunk's softens it (rules 1 and 2)."""
+
+    __slots__ = ("check", "fixed", "kinds", "mode", "name", "on_error", "quiet")
+
+    def __init__(
+        self,
+        name: str,
+        check: Check,
+        *,
+        mode: RuleMode = "enforce",
+        on_error: OnError = "mark",
+        fixed: bool = False,
+        kinds: frozenset[str] | None = None,
+        quiet: str = "",
+    ) -> None:
+        self.name = name
+        self.check = check
+        self.mode: RuleMode = mode
+        self.on_error: OnError = on_error
+        self.fixed = fixed
+        self.kinds = kinds
+        self.quiet = quiet
+
+
+class RuleSet:
+    """A loaded policy over a directory. Immutable but for counters (and a rule's own, such as the emergency allowance); swapped, never
+    changed.
+
+    `evaluate` never raises, whatever the call. `failures` counts, by rule, how often a rule failed; `warnings` are what the loader found
+    odd but not wrong.
+    """
+
+    __slots__ = ("_active", "_checks", "directory", "failures", "order", "policy_version", "warnings")
+
+    def __init__(self, rules: tuple[BoundRule, ...], directory: Directory, policy_version: str, warnings: tuple[Any, ...] = ()) -> None:
+        self.order = rules
+        self.directory = directory
+        self.policy_version = policy_version
+        self.warnings = warnings
+        self.failures: dict[str, int] = {rule.name: 0 for rule in rules}
+        self._active = tuple([rule for rule in rules if rule.mode != "off"])
+        self._checks = tuple([rule.check for rule in self._active])
+
+    def evaluate(self, call: Call) -> Verdict | Lookup:
+        """Decide on a call, or name the Lookup that the decision waits for (then go on with `resume`). A Call is judged once."""
+        return self._run(call, self._undecided(call), iter(self._checks))
+
+    def resume(self, call: Call, lookup: Lookup, answer: object) -> Verdict | Lookup:
+        """Go on with a call that waited for `lookup`, at the rule that asked; `answer` None: there was none in time.
+
+        A call that another RuleSet had begun (the policy was reloaded meanwhile) is judged from the start, with the answers it has.
+        """
+        if call.answers is None:
+            call.answers = {}
+        call.answers[lookup.kind, lookup.key] = answer
+        state = call.state
+        call.state = None
+        if state is None or state[0] is not self:
+            call.marks = []
+            call.labels = None
+            return self.evaluate(call)
+        _, verdict, position = state
+        return self._run(call, verdict, iter(self._checks[position:]))
+
+    def explain(self, call: Call, resolver: Resolver | None = None) -> Verdict:
+        """Decide as `evaluate` does, and tell each rule's part in `steps`. `resolver` answers Lookups; without one they have no answer.
+
+        Counts no failures, and takes nothing from the emergency allowance.
+        """
+        call.marks = []
+        call.labels = None
+        call.answers = None
+        verdict = self._undecided(call)
+        steps: list[Step] = []
+        position = 0
+        for rule in self.order:
+            if rule.mode == "off":
+                steps.append(Step(rule.name, "off", ""))
+                continue
+            call.why = why = []
+            said = "no opinion"
+            try:
+                outcome = self._answer(call, rule.check, resolver)
+                final = outcome is not None and self._settle(call, verdict, position, outcome)
+                if outcome is not None:
+                    said = outcome.effect
+                    if said == "reject" and not final:
+                        said = "mark" if verdict.code == "EMG_OVERRIDE" else "observed reject"
+                    if outcome.detail:
+                        why.append(outcome.detail)
+            except Exception as error:
+                outcome = FAILED[rule.on_error]
+                final = outcome is not None and self._settle(call, verdict, position, outcome)
+                said = "failed"
+                why.append(f"{type(error).__name__}: {error}; on_error is {rule.on_error!r}")
+            if not why:
+                why.append(self._silence(rule, call) if outcome is None else outcome.code)
+            steps.append(Step(rule.name, said, "; ".join(why)))
+            if final:
+                break
+            position += 1
+        call.why = None
+        verdict.labels = call.labels
+        verdict.steps = steps
+        return verdict
+
+    def _answer(self, call: Call, check: Check, resolver: Resolver | None) -> Outcome | None:
+        """Ask a check until it needs no more Lookups."""
+        while True:
+            outcome = check(call)
+            if not isinstance(outcome, Lookup):
+                return outcome
+            self._refuse_repeated(call, outcome)
+            if call.answers is None:
+                call.answers = {}
+            call.answers[outcome.kind, outcome.key] = None if resolver is None else resolver(outcome)
+
+    @staticmethod
+    def _silence(rule: BoundRule, call: Call) -> str:
+        if rule.kinds is not None and call.trunk.kind not in rule.kinds:
+            return f"does not judge calls from {call.trunk.kind} trunks"
+        return rule.quiet
+
+    def _undecided(self, call: Call) -> Verdict:
+        """The verdict of an empty chain."""
+        trunk = call.trunk
+        return Verdict(
+            "pass",
+            "OK",
+            "",
+            None,
+            "",
+            "",
+            call.caller.canonical,
+            call.called.canonical,
+            trunk.id,
+            trunk.customer,
+            call.marks,
+            None,
+            trunk.mode,
+            None,
+            self.policy_version,
+            self.directory.version,
+        )
+
+    def _run(self, call: Call, verdict: Verdict, checks: Iterator[Check]) -> Verdict | Lookup:
+        """The hot loop. An exception leaves `checks` behind the check that raised, so going on is entering the loop again."""
+        while True:
+            try:
+                for check in checks:
+                    outcome = check(call)
+                    if outcome is None:
+                        continue
+                    position = len(self._checks) - 1 - length_hint(checks)
+                    if isinstance(outcome, Lookup):
+                        self._refuse_repeated(call, outcome)
+                        call.state = (self, verdict, position)
+                        return outcome
+                    if self._settle(call, verdict, position, outcome):
+                        break
+                verdict.labels = call.labels
+                return verdict
+            except Exception:  # whatever a rule breaks on, the call gets its verdict
+                position = len(self._checks) - 1 - length_hint(checks)
+                rule = self._active[position]
+                self.failures[rule.name] += 1
+                failure = FAILED[rule.on_error]
+                if failure is not None and self._settle(call, verdict, position, failure):
+                    verdict.labels = call.labels
+                    return verdict
+
+    @staticmethod
+    def _refuse_repeated(call: Call, lookup: Lookup) -> None:
+        if call.answers is not None and (lookup.kind, lookup.key) in call.answers:
+            raise BrokenProtocol(f"asked twice for {lookup.kind} {lookup.key!r}")
+
+    def _settle(self, call: Call, verdict: Verdict, position: int, outcome: Outcome) -> bool:
+        """Let an outcome take effect; True where it ends the chain. Raises, before anything is changed, where it is no proper Outcome."""
+        effect = outcome.effect
+        rule = self._active[position]
+        if effect == "ok" or effect == "pass":
+            if effect == "pass" and rule.name != "emergency":
+                raise BrokenProtocol("only the rule emergency may answer pass")
+            self._label(call, outcome)
+            if verdict.code != "EMG_OVERRIDE":
+                verdict.code = outcome.code
+                verdict.rule = rule.name
+            return False
+        if effect == "mark":
+            self._label(call, outcome)
+            call.mark(outcome.code)
+            return False
+        if effect != "reject":
+            raise BrokenProtocol(f"an outcome cannot be {effect!r}")
+        if verdict.code == "EMG_OVERRIDE":
+            call.mark(outcome.code)
+            call.label("authenticated", False)
+            return False
+        trunk = call.trunk
+        said = _refusal(trunk.reject_profile, outcome.code)
+        if not rule.fixed and (rule.mode == "observe" or trunk.mode == "observe"):
+            if verdict.would is None:
+                verdict.would = Would("reject", outcome.code, rule.name, said.status)
+                if rule.mode == "observe":
+                    verdict.mode = "observe"
+            return False
+        self._label(call, outcome)
+        verdict.action = "reject"
+        verdict.code = outcome.code
+        verdict.rule = rule.name
+        verdict.status = said.status
+        verdict.phrase = said.phrase
+        verdict.reason = said.reason
+        return True
+
+    @staticmethod
+    def _label(call: Call, outcome: Outcome) -> None:
+        if outcome.labels:
+            for name, value in outcome.labels:
+                call.label(name, value)
+
+
+def _refusal(profile: str, code: str) -> Refusal:
+    """A trunk that no configuration loader has seen may name any profile, and evaluate never raises."""
+    return refusal(profile, code) if profile in known_profiles() else DEFAULT
