@@ -11,7 +11,7 @@ class Listener:
     """One listening socket, as the core sees it.
 
     `index` finds the socket in the transports; `host` and `port` are what Via and Record-Route name (`advertise` where the bound address is a
-    wildcard). `via` and `uri` are precompiled pieces of our Via and Record-Route header field values.
+    wildcard). `via` is the beginning of our Via line up to its branch parameter, `uri` the URI that Record-Route and Contact name.
     """
 
     __slots__ = ("host", "index", "ipv6", "port", "sent_by", "transport", "uri", "via")
@@ -23,7 +23,7 @@ class Listener:
         self.port = port
         self.ipv6 = ":" in host
         self.sent_by = (f"[{host}]:{port}" if self.ipv6 else f"{host}:{port}").encode()
-        self.via = b"SIP/2.0/" + transport.upper().encode() + b" " + self.sent_by
+        self.via = b"Via: SIP/2.0/" + transport.upper().encode() + b" " + self.sent_by
         self.uri = b"sip:" + self.sent_by + (b"" if transport == "udp" else b";transport=" + transport.encode())
 
 

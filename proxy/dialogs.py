@@ -1,0 +1,116 @@
+"""Requests inside a dialog: our own Route taken off, the dialog token checked, the next destination found (RFC 3261 §16.4, §16.5, §16.12).
+
+No dialog state is kept: what is needed stands in the token that Record-Route carried.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from proxy.flow import Flow
+from proxy.routing import Routing
+from proxy.sip.grammar import name_addr
+from proxy.sip.uri import Uri, parse_uri
+from proxy.token import PARAM, DialogToken, Secret
+from proxy.validate import Request
+
+_OURS_AT_MOST: Final = 2
+"""Record-Route names us once, or twice where the call changed listeners."""
+
+
+class Onward:
+    """Where a request inside a dialog goes: `uri` names the destination, `routes` is what is left of the route set, joined, for the loop hash."""
+
+    __slots__ = ("routes", "token", "uri")
+
+    def __init__(self, token: DialogToken, uri: Uri, routes: bytes) -> None:
+        self.token = token
+        self.uri = uri
+        self.routes = routes
+
+
+def route_onward(request: Request, routing: Routing, secret: Secret) -> Onward | None:
+    """Check a request with a To tag against its dialog token and take our Routes off it; None where no valid token is on it.
+
+    Handles strict routers on both sides: one before us that put our Record-Route URI into the Request-URI, and one behind us that wants its own there.
+    ParseError for Route or Request-URI values that are not valid.
+    """
+    message = request.message
+    values = message.all(b"route") if b"route" in message.first_line else []
+    uris = [name_addr(value, "Route")[1] for value in values]
+    raw = request.uri.param(PARAM) if routing.is_own(request.uri.host, request.uri.port) else None
+    strict = raw is not None
+    if strict and uris:  # §16.4: a strict router sent our URI as Request-URI and the true one as the last Route
+        message.remove(b"route")
+        message.set_uri(uris[-1])
+        target = uris.pop()
+        values = values[:-1]
+    else:
+        target = message.uri
+    taken = 0
+    while taken < len(uris) and taken < _OURS_AT_MOST:
+        own = parse_uri(uris[taken], "Route")
+        if not routing.is_own(own.host, own.port):
+            break
+        found = own.param(PARAM)
+        if found is None:
+            break
+        if raw is None:
+            raw = found
+        taken += 1
+    if raw is None:
+        return None
+    token = secret.check_dialog(raw, request.call_id, request.from_tag, request.to_tag)
+    if token is None:
+        return None
+    rest = uris[taken:]
+    if strict:
+        for value in reversed(values[taken:]):
+            message.insert_top(b"Route: " + value)
+    elif taken:
+        message.remove_values(b"route", taken)
+    if not rest:
+        return Onward(token, parse_uri(target), b"")
+    first = parse_uri(rest[0], "Route")
+    if first.param(b"lr") is None:  # §16.6 step 6: a strict router wants itself as Request-URI, and ours last in Route
+        message.remove(b"route")
+        message.insert_top(b"Route: " + b", ".join([b"<" + uri + b">" for uri in (*rest[1:], target)]))
+        message.set_uri(rest[0])
+    return Onward(token, first, b",".join(rest))
+
+
+def destination(uri: Uri, near: Flow, routing: Routing, token: DialogToken) -> Flow | None:
+    """The flow to what `uri` names: an IP address as it stands; for a host name the configured address of that side of the call.
+
+    None where there is no way there: a name without a configured address, a transport without a listener, or ourselves (which would loop).
+    """
+    transport = (uri.param(b"transport") or b"udp").decode("latin-1").lower()
+    host = uri.host.decode("ascii", "replace")
+    try:
+        address = str(ipaddress.ip_address(host))
+    except ValueError:
+        return _configured(routing, token)
+    if uri.scheme != b"sip" or routing.is_own(uri.host, uri.port) or ipaddress.ip_address(address).is_unspecified:
+        return None
+    listener = routing.listener_for(transport, address, near.listener)
+    if listener is None:
+        return None
+    return Flow(listener, address, uri.port or 5060)
+
+
+def _configured(routing: Routing, token: DialogToken) -> Flow | None:
+    """The configured address of the side that a request runs to."""
+    if token.from_caller:
+        hop = routing.hop_codes.get(token.egress)
+    else:
+        trunk = routing.trunk_codes.get(token.ingress)
+        hop = routing.hops.get(trunk.deliver) if trunk is not None and trunk.deliver is not None else None
+    return hop.order()[0].flow if hop is not None else None
+
+
+def is_target_refresh(method: bytes) -> bool:
+    """Whether a request inside a dialog may present a new identity to the other side (RFC 3261 §12.2, RFC 3311, RFC 4916)."""
+    return method in (b"INVITE", b"UPDATE")
+
+

@@ -1,0 +1,67 @@
+"""The only bridge from SIP to policy: a checked INVITE becomes a `rules.Call`."""
+
+from __future__ import annotations
+
+from proxy.sip.error import ParseError
+from proxy.sip.grammar import name_addr
+from proxy.sip.message import SipMessage
+from proxy.validate import Request
+from rules.call import Call, Source, Trunk
+
+
+def text(value: bytes) -> str:
+    """Bytes of a header field as text; what is not UTF-8 survives as surrogates, for the records."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def addresses(message: SipMessage, name: bytes) -> tuple[bytes, ...]:
+    """The URI of every value of an address header field, in order (comma lists and several lines). Values were checked before (proxy.validate)."""
+    if name not in message.first_line:
+        return ()
+    values = message.all(name)
+    if len(values) == 1:
+        value = values[0]
+        if value[:1] == b"<":
+            return (value[1 : value.find(b">")],)
+    return tuple([name_addr(value, "address")[1] for value in values])
+
+
+def privacy_values(message: SipMessage) -> tuple[str, ...]:
+    """Privacy's values in lower case (RFC 3323: separated by semicolons; several lines and commas are read too)."""
+    if b"privacy" not in message.first_line:
+        return ()
+    joined = b";".join(message.all(b"privacy")).replace(b",", b";").decode("latin-1").lower()
+    return tuple(part.strip() for part in joined.split(";") if part.strip())
+
+
+def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ...], at: float) -> Call:
+    """The Call that policy judges. `pai` are the P-Asserted-Identity URIs (see `asserted`), `at` Unix time of receipt."""
+    message = request.message
+    present = message.first_line
+    return Call(
+        trunk,
+        text(request.sender),
+        text(message.uri),
+        at=at,
+        source=source,
+        pai=tuple([text(uri) for uri in pai]) if pai else (),
+        diversion=tuple(text(uri) for uri in addresses(message, b"diversion")) if b"diversion" in present else (),
+        history_info=tuple(text(uri) for uri in addresses(message, b"history-info")) if b"history-info" in present else (),
+        privacy=privacy_values(message) if b"privacy" in present else (),
+        identity=tuple(text(value) for value in message.all(b"identity")) if b"identity" in present else (),
+        call_id=text(request.call_id),
+    )
+
+
+def asserted(message: SipMessage, trunk: Trunk | None) -> tuple[bytes, ...]:
+    """The identities that the sender asserts: P-Asserted-Identity, and Remote-Party-ID with party=calling where the trunk counts it as such."""
+    found = addresses(message, b"p-asserted-identity")
+    if trunk is not None and trunk.rpid_as_pai and b"remote-party-id" in message.first_line:
+        for value in message.all(b"remote-party-id"):
+            try:
+                _, uri, tail = name_addr(value, "Remote-Party-ID")
+            except ParseError:
+                continue
+            if b"party=called" not in tail.lower():
+                found = (*found, uri)
+    return found

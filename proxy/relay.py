@@ -1,0 +1,250 @@
+"""What happens to a forwarded request after it left: responses, the next target, CANCEL, Timer C (RFC 3261 §16.7 to §16.10).
+
+A server transaction is the response context; it tries its targets one after the other and sends exactly one final response upstream, and every 2xx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from proxy.flow import Flow
+from proxy.forward import Branches, Outgoing, build_ack, build_cancel
+from proxy.routing import Hop, Target
+from proxy.sip.message import SipMessage
+from proxy.sip.response import PHRASES, build_response
+from proxy.sip.timers import TIMER_C, TRANSACTION
+from proxy.sip.transaction import Action, Event, State, response_event
+from proxy.token import Secret
+from proxy.transactions import ClientTransaction, ServerTransaction, Timer, TransactionLayer
+from proxy.validate import Request
+
+CANCEL_KEY: Final = b" CANCEL"
+"""What the key of a CANCEL's client transaction has behind the branch that it shares with its INVITE."""
+
+
+class Relay:
+    """Forwards requests through transactions and brings their responses back.
+
+    `pinged` hears what became of requests that were our own (OPTIONS pings): the client transaction and the response's status, 0 for none.
+    """
+
+    __slots__ = ("_branches", "_counters", "_layer", "_pinged", "_secret")
+
+    def __init__(self, layer: TransactionLayer, branches: Branches, secret: Secret, pinged: Callable[[ClientTransaction, int, float], None]) -> None:
+        self._layer = layer
+        self._counters = layer.counters
+        self._branches = branches
+        self._secret = secret
+        self._pinged = pinged
+
+    # requests
+
+    def forward_to_hop(self, server: ServerTransaction, outgoing: Outgoing, hop: Hop, now: float) -> None:
+        """Try a next hop's targets, best first."""
+        server.render = outgoing
+        server.hop = hop
+        server.targets = hop.order()
+        self._next_target(server, now)
+
+    def forward_to(self, server: ServerTransaction, outgoing: Outgoing, flow: Flow, now: float) -> None:
+        """Forward to one destination that the route set named."""
+        server.render = outgoing
+        self._send(server, flow, None, now)
+
+    def _next_target(self, server: ServerTransaction, now: float) -> None:
+        targets = server.targets
+        assert targets is not None
+        target = targets[0]
+        server.targets = targets[1:] if len(targets) > 1 else None
+        self._send(server, target.flow, target, now)
+
+    def _send(self, server: ServerTransaction, flow: Flow, target: Target | None, now: float) -> None:
+        outgoing: Outgoing = server.render
+        branch = self._branches.new(outgoing.loop_hash)
+        client = ClientTransaction(branch, outgoing.request.method, outgoing.render(flow, branch), flow, server, now)
+        client.target = target
+        if server.client is not None:
+            server.clients = [*(server.clients or ()), server.client]
+        server.client = client
+        self._layer.send_request(client, now)
+        if server.targets and server.hop is not None:
+            self._layer.timers.start(now, server.hop.no_response, Timer.NO_RESPONSE, client)
+
+    def answer(self, server: ServerTransaction, status: int, now: float, extra: bytes = b"", phrase: str = "") -> None:
+        """Send a response of our own in a server transaction."""
+        request = server.request
+        if request is None:
+            return
+        via = request.via
+        tag = self._secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq) if status > 100 else b""
+        start = f"SIP/2.0 {status} {phrase or PHRASES[status]}".encode()
+        self._layer.respond(server, response_event(status), build_response(request.message, start, request.via_line, tag, extra), now)
+
+    # responses
+
+    def response(self, client: ClientTransaction, message: SipMessage, now: float) -> None:
+        """A response that matched a client transaction."""
+        server = client.server
+        status = message.status
+        event = response_event(status)
+        ringing_first = client.state is State.CALLING
+        actions = self._layer.response(client, event, now)
+        if Action.ACKNOWLEDGE in actions:
+            if Action.PASS_ON in actions:
+                client.data = build_ack(client.data, message) if client.data else b""
+            else:
+                self._counters.retransmissions_in += 1
+            if client.data:
+                self._layer.sends.append((client.flow, client.data))
+        if Action.PASS_ON not in actions:
+            return
+        if server is None:
+            if client.target is not None and event is not Event.PROVISIONAL:
+                self._pinged(client, status, now)
+            return
+        if event is Event.PROVISIONAL:
+            self._provisional(client, server, message, ringing_first, now)
+        elif event is Event.SUCCESS:
+            client.data = b"" if server.invite else client.data
+            if server.clients:
+                self._cancel_others(server, client, now)
+            server.targets = None
+            self._pass_on(server, message, event, now)
+        elif server.client is client:
+            self._failure(server, message, now)
+
+    def _provisional(self, client: ClientTransaction, server: ServerTransaction, message: SipMessage, first: bool, now: float) -> None:
+        if server.invite:
+            until = now + TIMER_C
+            if until - client.ringing_until > 1.0 and (first or message.status > 100):  # a callee cannot make timers faster than one a second
+                client.ringing_until = until
+                self._layer.timers.start(now, TIMER_C, Timer.RINGING, client)
+            if client.cancel_wanted and not client.cancel_sent:
+                self._send_cancel(client, server, now)
+        if message.status == 100 or server.client is not client:
+            return
+        server.rang = True
+        self._pass_on(server, message, Event.PROVISIONAL, now)
+
+    def _failure(self, server: ServerTransaction, message: SipMessage, now: float) -> None:
+        status = message.status
+        if server.timed_out:
+            self.answer(server, 408, now)
+        elif status in (408, 503) and server.targets and not server.rang and not server.cancelled:
+            self._counters.failovers += 1
+            self._next_target(server, now)
+        elif status == 503:
+            self.answer(server, 500, now)  # §16.7 step 6: our client must not take us for overloaded
+        else:
+            self._pass_on(server, message, Event.FAILURE, now)
+
+    def _pass_on(self, server: ServerTransaction, message: SipMessage, event: Event, now: float) -> None:
+        data = without_top_via(message)
+        if data is None or not self._layer.respond(server, event, data, now):
+            self._counters.stray_responses += 1
+
+    # nothing came
+
+    def no_response(self, client: ClientTransaction, now: float) -> None:
+        """`no_response` is over: the next target, if this one has not said a word."""
+        server = client.server
+        if client.state is not State.CALLING and client.state is not State.TRYING:
+            return
+        if server is None or server.client is not client or not server.targets:
+            return
+        client.abandoned = client.cancel_wanted = True
+        if server.cancelled:
+            self.answer(server, 487, now)
+            return
+        self._counters.failovers += 1
+        self._next_target(server, now)
+
+    def timed_out(self, client: ClientTransaction, now: float, status: int = 408) -> None:
+        """Timer B or F, or the destination could not be reached (`status` 500)."""
+        server = client.server
+        layer = self._layer
+        layer.end_client(client)
+        if server is None:
+            if client.target is not None:
+                self._pinged(client, 0, now)
+            return
+        if client.method == b"CANCEL" or server.client is not client:
+            return
+        if not server.invite:
+            layer.end_server(server)  # RFC 4320 §4.2: no 408 for what is not INVITE, its sender times out at the same moment
+            return
+        if server.cancelled:
+            self.answer(server, 487, now)
+        elif server.targets:
+            self._counters.failovers += 1
+            self._next_target(server, now)
+        else:
+            self._counters.timeouts += 1
+            self.answer(server, status, now)
+
+    def rang_out(self, client: ClientTransaction, now: float) -> None:
+        """Timer C (§16.8): CANCEL what rings too long; the caller gets 408 with the callee's final response, or when none comes."""
+        server = client.server
+        if client.state is not State.PROCEEDING or now < client.ringing_until - 0.01 or server is None or server.client is not client:
+            return
+        self._counters.timeouts += 1
+        server.timed_out = True
+        self._send_cancel(client, server, now)
+        self._layer.timers.start(now, TRANSACTION, Timer.CANCEL_WAIT, server)
+
+    def cancel_unanswered(self, server: ServerTransaction, now: float) -> None:
+        """64*T1 after our CANCEL (§9.1): the INVITE counts as cancelled, whatever became of it."""
+        if server.state is State.PROCEEDING:
+            self.answer(server, 487 if server.cancelled else 408, now)
+
+    # CANCEL
+
+    def cancel(self, server: ServerTransaction, reasons: list[bytes], now: float) -> None:
+        """The caller's CANCEL for a forwarded INVITE (§16.10): passed on as soon as the callee has answered with anything."""
+        if server.state is not State.PROCEEDING or server.cancelled:
+            return
+        self._counters.cancelled += 1
+        server.cancelled = True
+        server.reasons = reasons
+        for client in (server.client, *(server.clients or ())):
+            if client is not None:
+                self._cancel(client, server, now)
+        self._layer.timers.start(now, TRANSACTION, Timer.CANCEL_WAIT, server)
+
+    def _cancel_others(self, server: ServerTransaction, answered: ClientTransaction, now: float) -> None:
+        for client in (server.client, *(server.clients or ())):
+            if client is not None and client is not answered:
+                self._cancel(client, server, now)
+
+    def _cancel(self, client: ClientTransaction, server: ServerTransaction, now: float) -> None:
+        if client.state is State.CALLING:
+            client.cancel_wanted = True  # §9.1: no CANCEL before a provisional response
+        elif client.state is State.PROCEEDING and not client.cancel_sent:
+            self._send_cancel(client, server, now)
+
+    def _send_cancel(self, client: ClientTransaction, server: ServerTransaction, now: float) -> None:
+        client.cancel_sent = True
+        data = build_cancel(client.data, server.reasons or [])
+        self._layer.send_request(ClientTransaction(client.key + CANCEL_KEY, b"CANCEL", data, client.flow, None, now), now)
+
+
+def without_top_via(message: SipMessage) -> bytes | None:
+    """A response with its topmost Via value taken off; None where no other is left to answer to."""
+    line = message.lines[message.first_line[b"via"]]
+    if b"," not in line:
+        if message.count(b"via") < 2:
+            return None
+        message.replace_line(message.first_line[b"via"], None)
+    else:
+        if len(message.all(b"via")) < 2:
+            return None
+        message.remove_values(b"via", 1)
+    return message.to_bytes()
+
+
+def answer_directly(request: Request, secret: Secret, status: int, extra: bytes = b"", phrase: str = "") -> bytes:
+    """A final response outside any transaction (§8.2.7): its To tag is the same for every retransmission."""
+    via = request.via
+    tag = secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
+    return build_response(request.message, f"SIP/2.0 {status} {phrase or PHRASES[status]}".encode(), request.via_line, tag, extra)

@@ -1,0 +1,204 @@
+"""Pieces of RFC 3261 §25's grammar that several header fields share: tokens, parameters, comma lists, name-addr, hosts.
+
+All work on bytes with `find`; the fast way through each is the ordinary message, the strict way behind it the hostile one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import Final
+
+from proxy.sip.error import ParseError
+
+ALNUM: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+TOKEN: Final = ALNUM + b"-.!%*_+`'~"
+_HOSTNAME: Final = ALNUM + b"-._"
+
+
+def is_token(value: bytes) -> bool:
+    """RFC 3261 `token`: one or more of its characters and nothing else."""
+    return bool(value) and not value.translate(None, TOKEN)
+
+
+def number(value: bytes, limit: int, what: str) -> int:
+    """A run of digits of at most `limit`; ParseError 400 naming `what` otherwise (signs, blanks and underscores are not digits)."""
+    if not value.isdigit() or len(value) > 20:
+        raise ParseError(400, f"Bad {what}")
+    found = int(value)
+    if found > limit:
+        raise ParseError(400, f"Bad {what}")
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _is_ipv6(text: bytes) -> bool:
+    try:
+        ipaddress.IPv6Address(text.decode("ascii", "replace"))
+    except ValueError:
+        return False
+    return b"%" not in text
+
+
+def split_host(value: bytes, what: str) -> tuple[bytes, int | None]:
+    """`host [":" port]` taken apart: host without brackets, port or None. ParseError 400 naming `what` when it is neither."""
+    if value[:1] == b"[":
+        end = value.find(b"]")
+        host, rest = value[1:end], value[end + 1 :]
+        if end < 0 or not _is_ipv6(host):
+            raise ParseError(400, f"Bad host in {what}")
+        if not rest:
+            return host, None
+        if rest[:1] != b":":
+            raise ParseError(400, f"Bad host in {what}")
+        return host, number(rest[1:], 65535, f"port in {what}")
+    host, colon, port = value.partition(b":")
+    if not host or host.translate(None, _HOSTNAME):
+        raise ParseError(400, f"Bad host in {what}")
+    return host, (number(port, 65535, f"port in {what}") if colon else None)
+
+
+def end_of_quotes(value: bytes, start: int) -> int:
+    """Index just behind the quoted-string that opens at `start`; -1 when it never ends."""
+    at = start + 1
+    while True:
+        at = value.find(b'"', at)
+        if at < 0:
+            return -1
+        back = at - 1
+        while value[back] == 0x5C and back > start:  # a run of backslashes: odd escapes the quote
+            back -= 1
+        if (at - 1 - back) % 2 == 0:
+            return at + 1
+        at += 1
+
+
+def split_list(value: bytes) -> list[bytes]:
+    """The values of a comma list, blanks around them removed; commas in quotes and in <> do not separate."""
+    if b"," not in value:
+        return [value.strip()]
+    if b'"' not in value and b"<" not in value:
+        return [part.strip() for part in value.split(b",")]
+    parts: list[bytes] = []
+    begin = at = 0
+    size = len(value)
+    while at < size:
+        char = value[at]
+        if char == 0x22:
+            at = end_of_quotes(value, at)
+            if at < 0:
+                raise ParseError(400, "Unterminated quoted string")
+            continue
+        if char == 0x3C:
+            at = value.find(b">", at)
+            if at < 0:
+                raise ParseError(400, "Unterminated <")
+        elif char == 0x2C:
+            parts.append(value[begin:at].strip())
+            begin = at + 1
+        at += 1
+    parts.append(value[begin:].strip())
+    return parts
+
+
+def split_params(value: bytes, what: str) -> list[tuple[bytes, bytes | None]]:
+    """`;name[=value]` pairs of a parameter tail ("" or starting with ";"): names in lower case, None where there is no "=".
+
+    ParseError 400 naming `what` for empty parameters, text that is no parameter, and unterminated quotes.
+    """
+    value = value.strip()
+    if not value:
+        return []
+    if value[0] != 0x3B:
+        raise ParseError(400, f"Bad parameters in {what}")
+    found: list[tuple[bytes, bytes | None]] = []
+    for part in _split_semicolons(value[1:], what):
+        name, equals, text = part.partition(b"=")
+        name = name.strip().lower()
+        if not is_token(name) and name.translate(None, TOKEN + b"[]/:&+$"):
+            raise ParseError(400, f"Bad parameters in {what}")
+        if not name:
+            raise ParseError(400, f"Empty parameter in {what}")
+        text = text.strip()
+        if equals and (not text or (text[0] != 0x22 and (b" " in text or b"\t" in text))):
+            raise ParseError(400, f"Bad parameters in {what}")
+        found.append((name, text if equals else None))
+    return found
+
+
+def _split_semicolons(value: bytes, what: str) -> list[bytes]:
+    if b'"' not in value:
+        return value.split(b";")
+    parts: list[bytes] = []
+    begin = at = 0
+    while at < len(value):
+        if value[at] == 0x22:
+            at = end_of_quotes(value, at)
+            if at < 0:
+                raise ParseError(400, f"Unterminated quoted string in {what}")
+            continue
+        if value[at] == 0x3B:
+            parts.append(value[begin:at])
+            begin = at + 1
+        at += 1
+    parts.append(value[begin:])
+    return parts
+
+
+def param(tail: bytes, name: bytes, what: str) -> bytes | None:
+    """The value of parameter `name` in a checked parameter tail, b"" where it has none, None where it is not there."""
+    for found, value in split_params(tail, what):
+        if found == name:
+            return value if value is not None else b""
+    return None
+
+
+def name_addr(value: bytes, what: str) -> tuple[bytes, bytes, bytes]:
+    """`name-addr` or `addr-spec` of From, To, Contact, Route, P-Asserted-Identity ...: display name as written, URI, parameter tail.
+
+    ParseError 400 naming `what` for unterminated quotes or brackets, a display name that is neither tokens nor quoted, blanks or brackets in the URI,
+    and an addr-spec whose "?" or "," should have been in <> (RFC 3261 §20.10).
+    """
+    opening = value.find(b"<")
+    if value[:1] == b'"':
+        quoted = end_of_quotes(value, 0)
+        if quoted < 0:
+            raise ParseError(400, f"Unterminated quoted string in {what}")
+        opening = value.find(b"<", quoted)
+        if opening < 0 or value[quoted:opening].strip():
+            raise ParseError(400, f"Bad display name in {what}")
+        display = value[:quoted]
+    elif opening > 0:
+        display = value[:opening].strip()
+        if display.translate(None, TOKEN + b" \t") and not _display_words(display):
+            raise ParseError(400, f"Bad display name in {what}")
+    elif opening == 0:
+        display = b""
+    else:
+        uri, semicolon, tail = value.partition(b";")
+        uri = uri.rstrip()
+        if not uri or b"?" in uri or b"," in uri or b" " in uri or b"\t" in uri or b">" in uri or b'"' in uri:
+            raise ParseError(400, f"Bad address in {what}")
+        return b"", uri, semicolon + tail
+    closing = value.find(b">", opening)
+    uri = value[opening + 1 : closing]
+    if closing < 0 or not uri or b" " in uri or b"\t" in uri or b"<" in uri or b'"' in uri:
+        raise ParseError(400, f"Bad address in {what}")
+    return display, uri, value[closing + 1 :]
+
+
+def _display_words(display: bytes) -> bool:
+    # UTF-8 without quotes is not a token, but is common and harmless; separators such as "," and "@" are neither
+    return not bytes(c for c in display if c < 0x80).translate(None, TOKEN + b" \t")
+
+
+def tag_of(value: bytes, what: str) -> bytes | None:
+    """The tag of a From or To value, None without one. ParseError as name_addr and split_params."""
+    tail = name_addr(value, what)[2]
+    if not tail:
+        return None
+    if tail[:5] == b";tag=":  # the ordinary case: nothing but a tag
+        tag = tail[5:]
+        if not tag.translate(None, TOKEN) and tag:
+            return tag
+    return param(tail, b"tag", what)

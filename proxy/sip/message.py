@@ -1,0 +1,326 @@
+"""SipMessage: one message over the bytes it came in, indexed in one pass, read lazily, edited by splicing lines.
+
+The header index (`index_lines`) is the one piece that a compiled twin is meant to take over; everything else asks it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.sip.error import ParseError
+from proxy.sip.grammar import is_token, number, split_list
+
+MAX_MESSAGE: Final = 65535
+MAX_HEADERS: Final = 512
+
+_COMPACT: Final = {
+    b"a": b"accept-contact",
+    b"b": b"referred-by",
+    b"c": b"content-type",
+    b"d": b"request-disposition",
+    b"e": b"content-encoding",
+    b"f": b"from",
+    b"i": b"call-id",
+    b"j": b"reject-contact",
+    b"k": b"supported",
+    b"l": b"content-length",
+    b"m": b"contact",
+    b"n": b"identity-info",
+    b"o": b"event",
+    b"r": b"refer-to",
+    b"s": b"subject",
+    b"t": b"to",
+    b"u": b"allow-events",
+    b"v": b"via",
+    b"x": b"session-expires",
+    b"y": b"identity",
+}
+
+_USUAL: Final = (
+    b"Via From To Call-ID CSeq Max-Forwards Contact Content-Type Content-Length Route Record-Route Proxy-Require Require Supported Unsupported Allow "
+    b"Allow-Events User-Agent Server P-Asserted-Identity P-Preferred-Identity Remote-Party-ID Privacy Diversion History-Info Identity Date Subject "
+    b"Session-Expires Min-SE Expires Accept Accept-Encoding Accept-Language Organization P-Charging-Vector P-Access-Network-Info P-Early-Media "
+    b"Reason RSeq RAck Event Authorization Proxy-Authorization WWW-Authenticate Proxy-Authenticate Warning Content-Disposition MIME-Version "
+    b"Timestamp Retry-After Refer-To Referred-By Replaces Call-Info Error-Info Alert-Info In-Reply-To Priority Reply-To Content-Encoding "
+    b"Content-Language Subscription-State Join Path Service-Route"
+).split()
+
+LISTS: Final = frozenset(
+    b"via route record-route contact p-asserted-identity p-preferred-identity remote-party-id diversion history-info require proxy-require supported "
+    b"unsupported allow allow-events accept accept-encoding accept-language call-info alert-info error-info in-reply-to warning reason path "
+    b"service-route content-encoding content-language".split()
+)
+"""Header fields whose grammar is a comma list (RFC 3261 §7.3.1 and the RFCs of the extensions)."""
+
+SINGLE: Final = frozenset(
+    b"from to call-id cseq max-forwards content-length content-type date expires subject user-agent timestamp min-expires refer-to replaces event rseq rack "
+    b"session-expires".split()
+)
+"""Header fields that may stand in a message once only."""
+
+
+def _known_names() -> dict[bytes, bytes]:
+    known: dict[bytes, bytes] = {}
+    for name in _USUAL:
+        for spelling in (name, name.lower(), name.upper()):
+            known[spelling + b":"] = name.lower()
+    for letter, name in _COMPACT.items():
+        known[letter + b":"] = name
+        known[letter.upper() + b":"] = name
+    return known
+
+
+_KNOWN: Final = _known_names()
+_LEARNED_LIMIT: Final = len(_KNOWN) + 1024
+
+
+def canonical_name(line: bytes) -> bytes:
+    """The lower-case full name of a header line's field; ParseError 400 when the line has none."""
+    name, colon, _ = line.partition(b":")
+    name = name.rstrip(b" \t")
+    if not colon or not is_token(name):
+        raise ParseError(400, "Bad header line")
+    lower = name.lower()
+    key = _COMPACT.get(lower, lower)
+    if len(_KNOWN) < _LEARNED_LIMIT and len(name) < 40:
+        _KNOWN[line[: line.find(b":") + 1]] = key  # bounded: names are the sender's choice
+    return key
+
+
+def index_lines(lines: list[bytes]) -> tuple[dict[bytes, int], dict[bytes, list[int]] | None]:
+    """Index a message's lines (start line first): the first line of each header field, and every line of those that stand more than once."""
+    first: dict[bytes, int] = {}
+    more: dict[bytes, list[int]] | None = None
+    known = _KNOWN
+    at = 0
+    for line in lines:
+        if at:
+            key = known.get(line[: line.find(b":") + 1])
+            if key is None:
+                key = canonical_name(line)
+            if key in first:
+                if more is None:
+                    more = {}
+                if key in more:
+                    more[key].append(at)
+                else:
+                    more[key] = [first[key], at]
+            else:
+                first[key] = at
+        at += 1
+    return first, more
+
+
+class SipMessage:
+    """One SIP message.
+
+    Requests have `method` and `uri`; responses have `status` (int) and `phrase`. `lines` are the header section as it came, start line first, folded
+    lines kept together; `body` what Content-Length counts (or the rest of the datagram where there is none). Names are given in lower case.
+    """
+
+    __slots__ = ("body", "first_line", "is_request", "lines", "method", "more_lines", "phrase", "raw", "replaced", "start", "status", "top", "uri")
+
+    def __init__(self) -> None:
+        self.raw = b""
+        self.lines: list[bytes] = []
+        self.body = b""
+        self.first_line: dict[bytes, int] = {}
+        self.more_lines: dict[bytes, list[int]] | None = None
+        self.is_request = True
+        self.method = b""
+        self.uri = b""
+        self.status = 0
+        self.phrase = b""
+        self.start: bytes | None = None
+        self.top: list[bytes] | None = None
+        self.replaced: dict[int, bytes | None] | None = None
+
+    @classmethod
+    def parse(cls, raw: bytes) -> SipMessage:
+        """Read one datagram or framed stream message. ParseError is the only exception, with what could be read in its `message`."""
+        message = cls()
+        if raw[:2] == b"\r\n":
+            raw = raw.lstrip(b"\r\n")  # RFC 3261 §7.5
+        end = raw.find(b"\r\n\r\n")
+        if end < 0:
+            raise ParseError(0 if raw[:4] == b"SIP/" else 400, "No end of header section", message if message._salvage(raw) else None)
+        head = raw[:end]
+        lines = head.split(b"\r\n")
+        breaks = len(lines) - 1
+        if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
+            raise ParseError(0 if raw[:4] == b"SIP/" else 400, "Bare CR or LF in header section")
+        if b"\r\n " in head or b"\r\n\t" in head:
+            lines = _unsplit(lines)
+        if breaks > MAX_HEADERS or len(raw) > MAX_MESSAGE:
+            raise ParseError(0 if raw[:4] == b"SIP/" else 513, "Message Too Large", message if message._salvage(raw[:MAX_MESSAGE]) else None)
+        message.lines = lines
+        try:
+            message.first_line, message.more_lines = index_lines(lines)
+            message._start_line(lines[0])
+            if message.more_lines is not None and not SINGLE.isdisjoint(message.more_lines):
+                raise ParseError(400, "Header field repeated")
+            at = message.first_line.get(b"content-length")
+            if at is None:
+                message.body = raw[end + 4 :]
+                message.raw = raw
+            else:
+                size = number(lines[at].partition(b":")[2].strip(), 1 << 31, "Content-Length")
+                if size > len(raw) - end - 4:
+                    raise ParseError(400, "Content-Length beyond end of message")
+                message.raw = raw = raw[: end + 4 + size]  # what follows in the datagram is not ours to pass on (RFC 3261 §18.3)
+                message.body = raw[end + 4 :]
+        except ParseError as fault:
+            if raw[:4] == b"SIP/":
+                raise ParseError(0, fault.phrase) from None
+            if not message.first_line:
+                message._salvage(raw)
+            fault.message = message
+            raise
+        return message
+
+    def _salvage(self, raw: bytes) -> bool:
+        """Index what lines can be read of a malformed request, for the response to it."""
+        lines = raw.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"\n").split(b"\n")[:MAX_HEADERS]
+        self.lines = lines[:1]
+        for line in _unsplit(lines)[1:]:
+            try:
+                key = canonical_name(line)
+            except ParseError:
+                continue
+            if key in (b"via", b"from", b"to", b"call-id", b"cseq") and b"\n" not in line and b"\r" not in line:
+                self.lines.append(line)
+        self.first_line, self.more_lines = index_lines(self.lines)
+        self.method = lines[0].partition(b" ")[0]
+        return b"via" in self.first_line
+
+    def _start_line(self, line: bytes) -> None:
+        if line[:8] == b"SIP/2.0 ":
+            code = line[8:11]
+            self.is_request = False
+            if not code.isdigit() or line[11:12] not in (b" ", b"") or not b"100" <= code <= b"699":
+                raise ParseError(0, "Bad status line")
+            self.status = int(code)
+            self.phrase = line[12:]
+            return
+        parts = line.split(b" ")
+        self.method = parts[0]
+        if len(parts) != 3 or not is_token(parts[0]) or not parts[1]:
+            raise ParseError(400, "Bad request line")
+        self.uri = parts[1]
+        if parts[2] != b"SIP/2.0":
+            if parts[2].upper() == b"SIP/2.0":
+                return
+            raise ParseError(505 if parts[2][:4].upper() == b"SIP/" else 400, "Version Not Supported" if parts[2][:4].upper() == b"SIP/" else "Bad request line")
+
+    def first(self, name: bytes) -> bytes | None:
+        """The value of the first line of `name`, folding undone, blanks around it removed; None where there is none."""
+        at = self.first_line.get(name)
+        if at is None:
+            return None
+        value = self.lines[at].partition(b":")[2].strip()
+        return unfold(value) if b"\r" in value else value
+
+    def count(self, name: bytes) -> int:
+        """How many lines of `name` there are."""
+        if self.more_lines is not None and name in self.more_lines:
+            return len(self.more_lines[name])
+        return 1 if name in self.first_line else 0
+
+    def positions(self, name: bytes) -> list[int]:
+        """Indices into `lines` of every line of `name`."""
+        if self.more_lines is not None and name in self.more_lines:
+            return self.more_lines[name]
+        at = self.first_line.get(name)
+        return [] if at is None else [at]
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every value of `name` in order: one a line, and each of a comma list where the grammar has one (LISTS). ParseError 400 for open quotes."""
+        values: list[bytes] = []
+        for at in self.positions(name):
+            value = unfold(self.lines[at].partition(b":")[2].strip())
+            if name in LISTS:
+                values += split_list(value)
+            else:
+                values.append(value)
+        return values
+
+    # edits: recorded, and spliced in by to_bytes
+
+    def insert_top(self, line: bytes) -> None:
+        """Put a header line above all others (what is inserted later stands higher)."""
+        if self.top is None:
+            self.top = [line]
+        else:
+            self.top.insert(0, line)
+
+    def replace(self, name: bytes, line: bytes) -> None:
+        """Put `line` in the place of the first line of `name`; above all others where there is none."""
+        at = self.first_line.get(name)
+        if at is None:
+            self.insert_top(line)
+        else:
+            self.replace_line(at, line)
+
+    def replace_line(self, at: int, line: bytes | None) -> None:
+        """Put `line` in the place of `lines[at]`; None takes the line out."""
+        if self.replaced is None:
+            self.replaced = {at: line}
+        else:
+            self.replaced[at] = line
+
+    def remove(self, name: bytes) -> None:
+        """Take every line of `name` out."""
+        for at in self.positions(name):
+            self.replace_line(at, None)
+
+    def remove_values(self, name: bytes, values: int) -> None:
+        """Take the first `values` values of a list header field out, however they are spread over lines and commas."""
+        for at in self.positions(name):
+            if not values:
+                return
+            field, _, text = self.lines[at].partition(b":")
+            parts = split_list(unfold(text.strip()))
+            kept = parts[values:]
+            values -= len(parts) - len(kept)
+            self.replace_line(at, field + b": " + b", ".join(kept) if kept else None)
+
+    def set_uri(self, uri: bytes) -> None:
+        """Change the Request-URI."""
+        self.start = self.method + b" " + uri + b" SIP/2.0"
+
+    def undo_edits(self) -> None:
+        """Forget every edit."""
+        self.start = self.top = self.replaced = None
+
+    def to_bytes(self) -> bytes:
+        """The message with its edits spliced in; without edits exactly the bytes that came."""
+        replaced = self.replaced
+        if self.top is None and replaced is None and self.start is None:
+            return self.raw
+        lines: list[bytes | None] = [*self.lines]
+        if replaced is not None:
+            for at, line in replaced.items():
+                lines[at] = line
+        if self.start is not None:
+            lines[0] = self.start
+        if self.top is not None:
+            lines[1:1] = self.top
+        return b"\r\n".join([line for line in lines if line is not None]) + b"\r\n\r\n" + self.body
+
+
+def unfold(value: bytes) -> bytes:
+    """Undo line folding: a line break with the blanks after it is one blank (RFC 3261 §7.3.1)."""
+    if b"\r" not in value:
+        return value
+    return b" ".join(part.strip() for part in value.split(b"\r\n"))
+
+
+def _unsplit(lines: list[bytes]) -> list[bytes]:
+    """Put folded lines together again, their line breaks kept."""
+    joined: list[bytes] = []
+    for line in lines:
+        if line[:1] in (b" ", b"\t") and len(joined) > 1:
+            joined[-1] = joined[-1] + b"\r\n" + line
+        else:
+            joined.append(line)
+    return joined

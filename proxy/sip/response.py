@@ -1,0 +1,64 @@
+"""Responses that we make ourselves (RFC 3261 §8.2.6)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.sip.message import SipMessage
+
+PHRASES: Final = {
+    100: "Trying",
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    487: "Request Terminated",
+    500: "Server Internal Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+}
+
+
+def build_response(request: SipMessage, start: bytes, via_line: bytes | None, to_tag: bytes, extra: bytes = b"") -> bytes:
+    """A response without a body to `request`.
+
+    `start` is the status line without its line break; `via_line` replaces the topmost Via line where `received` or `rport` had to be put in;
+    `to_tag` is added to To unless To has a tag; `extra` holds further header lines, each ending in CRLF. Via, From, To, Call-ID and CSeq are copied as
+    they came. Whatever of them a malformed request lacks is left out.
+    """
+    lines = request.lines
+    first = request.first_line
+    more = request.more_lines
+    out = [start]
+    if more is not None and b"via" in more:
+        vias = more[b"via"]
+        out.append(via_line if via_line is not None else lines[vias[0]])
+        out += [lines[at] for at in vias[1:]]
+    elif b"via" in first:
+        out.append(via_line if via_line is not None else lines[first[b"via"]])
+    if b"from" in first:
+        out.append(lines[first[b"from"]])
+    at = first.get(b"to")
+    if at is not None:
+        to = lines[at]
+        out.append(to + b";tag=" + to_tag if to_tag and not has_tag(to) else to)
+    if b"call-id" in first:
+        out.append(lines[first[b"call-id"]])
+    if b"cseq" in first:
+        out.append(lines[first[b"cseq"]])
+    return b"\r\n".join(out) + b"\r\n" + extra + b"Content-Length: 0\r\n\r\n"
+
+
+def has_tag(line: bytes) -> bool:
+    """Whether a From or To line carries a tag parameter; display names and URIs that contain the text do not count."""
+    tail = line[line.rfind(b">") + 1 :]
+    return b"tag" in tail.lower() and any(part.partition(b"=")[0].strip().lower() == b"tag" for part in tail.split(b";")[1:])

@@ -1,0 +1,155 @@
+"""The transactions of RFC 3261 §17 with RFC 6026's Accepted state, as one table each.
+
+Everything about transitions lives in these four tables: state and event in, next state and actions out. The objects hold a state and what the
+actions need; they have no clock and no socket. An event that a state does not list changes nothing and asks for nothing.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+
+class State(Enum):
+    """States of figures 5 to 8, and RFC 6026's ACCEPTED."""
+
+    CALLING = "calling"
+    TRYING = "trying"
+    PROCEEDING = "proceeding"
+    ACCEPTED = "accepted"
+    COMPLETED = "completed"
+    CONFIRMED = "confirmed"
+    TERMINATED = "terminated"
+
+
+class Event(Enum):
+    """What happens to a transaction: a message from the peer, a response of our own, a timer."""
+
+    REQUEST = "request again"
+    ACK = "ACK"
+    PROVISIONAL = "1xx"
+    SUCCESS = "2xx"
+    FAILURE = "300-699"
+    TIMER_RETRANSMIT = "timer A, E or G"
+    TIMER_TIMEOUT = "timer B, F or H"
+    TIMER_LINGER = "timer D, I, J, K, L or M"
+
+
+class Action(Enum):
+    """What the owner of a transaction is to do."""
+
+    SEND_AGAIN = "send the last request or response again, and start the timer with the next interval"
+    REPLAY = "send the last response again"
+    PASS_ON = "give the response to the transaction user"
+    SEND = "send the response"
+    ACKNOWLEDGE = "send ACK for the failure response"
+    RETRANSMIT_LATER = "start timer A, E or G (unreliable transports)"
+    LINGER = "start the timer that ends this state (D, I, J, K, L, M, H)"
+    TIMED_OUT = "tell the transaction user that nothing came"
+
+
+S, E, A = State, Event, Action
+Table = dict[tuple[State, Event], tuple[State, tuple[Action, ...]]]
+
+CLIENT_INVITE: Final[Table] = {
+    (S.CALLING, E.TIMER_RETRANSMIT): (S.CALLING, (A.SEND_AGAIN,)),
+    (S.CALLING, E.TIMER_TIMEOUT): (S.TERMINATED, (A.TIMED_OUT,)),
+    (S.CALLING, E.PROVISIONAL): (S.PROCEEDING, (A.PASS_ON,)),
+    (S.CALLING, E.SUCCESS): (S.ACCEPTED, (A.PASS_ON, A.LINGER)),
+    (S.CALLING, E.FAILURE): (S.COMPLETED, (A.ACKNOWLEDGE, A.PASS_ON, A.LINGER)),
+    (S.PROCEEDING, E.PROVISIONAL): (S.PROCEEDING, (A.PASS_ON,)),
+    (S.PROCEEDING, E.SUCCESS): (S.ACCEPTED, (A.PASS_ON, A.LINGER)),
+    (S.PROCEEDING, E.FAILURE): (S.COMPLETED, (A.ACKNOWLEDGE, A.PASS_ON, A.LINGER)),
+    (S.COMPLETED, E.FAILURE): (S.COMPLETED, (A.ACKNOWLEDGE,)),
+    (S.COMPLETED, E.TIMER_LINGER): (S.TERMINATED, ()),
+    (S.ACCEPTED, E.SUCCESS): (S.ACCEPTED, (A.PASS_ON,)),
+    (S.ACCEPTED, E.TIMER_LINGER): (S.TERMINATED, ()),
+}
+"""Figure 5 of RFC 6026 (timers A, B, D, M)."""
+
+CLIENT_OTHER: Final[Table] = {
+    (S.TRYING, E.TIMER_RETRANSMIT): (S.TRYING, (A.SEND_AGAIN,)),
+    (S.TRYING, E.TIMER_TIMEOUT): (S.TERMINATED, (A.TIMED_OUT,)),
+    (S.TRYING, E.PROVISIONAL): (S.PROCEEDING, (A.PASS_ON,)),
+    (S.TRYING, E.SUCCESS): (S.COMPLETED, (A.PASS_ON, A.LINGER)),
+    (S.TRYING, E.FAILURE): (S.COMPLETED, (A.PASS_ON, A.LINGER)),
+    (S.PROCEEDING, E.TIMER_RETRANSMIT): (S.PROCEEDING, (A.SEND_AGAIN,)),
+    (S.PROCEEDING, E.TIMER_TIMEOUT): (S.TERMINATED, (A.TIMED_OUT,)),
+    (S.PROCEEDING, E.PROVISIONAL): (S.PROCEEDING, (A.PASS_ON,)),
+    (S.PROCEEDING, E.SUCCESS): (S.COMPLETED, (A.PASS_ON, A.LINGER)),
+    (S.PROCEEDING, E.FAILURE): (S.COMPLETED, (A.PASS_ON, A.LINGER)),
+    (S.COMPLETED, E.TIMER_LINGER): (S.TERMINATED, ()),
+}
+"""Figure 6 of RFC 3261 (timers E, F, K)."""
+
+SERVER_INVITE: Final[Table] = {
+    (S.PROCEEDING, E.REQUEST): (S.PROCEEDING, (A.REPLAY,)),
+    (S.PROCEEDING, E.PROVISIONAL): (S.PROCEEDING, (A.SEND,)),
+    (S.PROCEEDING, E.SUCCESS): (S.ACCEPTED, (A.SEND, A.LINGER)),
+    (S.PROCEEDING, E.FAILURE): (S.COMPLETED, (A.SEND, A.RETRANSMIT_LATER, A.LINGER)),
+    (S.COMPLETED, E.REQUEST): (S.COMPLETED, (A.REPLAY,)),
+    (S.COMPLETED, E.TIMER_RETRANSMIT): (S.COMPLETED, (A.SEND_AGAIN,)),
+    (S.COMPLETED, E.TIMER_TIMEOUT): (S.TERMINATED, ()),
+    (S.COMPLETED, E.ACK): (S.CONFIRMED, (A.LINGER,)),
+    (S.COMPLETED, E.SUCCESS): (S.COMPLETED, (A.SEND,)),
+    (S.CONFIRMED, E.SUCCESS): (S.CONFIRMED, (A.SEND,)),
+    (S.CONFIRMED, E.TIMER_LINGER): (S.TERMINATED, ()),
+    (S.ACCEPTED, E.SUCCESS): (S.ACCEPTED, (A.SEND,)),
+    (S.ACCEPTED, E.TIMER_LINGER): (S.TERMINATED, ()),
+}
+"""Figure 7 of RFC 6026 (timers G, H, I, L). A 2xx is passed on whatever was answered before (RFC 3261 §16.7 step 5): a callee that answered
+must be able to be acknowledged or hung up on."""
+
+SERVER_OTHER: Final[Table] = {
+    (S.TRYING, E.PROVISIONAL): (S.PROCEEDING, (A.SEND,)),
+    (S.TRYING, E.SUCCESS): (S.COMPLETED, (A.SEND, A.LINGER)),
+    (S.TRYING, E.FAILURE): (S.COMPLETED, (A.SEND, A.LINGER)),
+    (S.PROCEEDING, E.REQUEST): (S.PROCEEDING, (A.REPLAY,)),
+    (S.PROCEEDING, E.PROVISIONAL): (S.PROCEEDING, (A.SEND,)),
+    (S.PROCEEDING, E.SUCCESS): (S.COMPLETED, (A.SEND, A.LINGER)),
+    (S.PROCEEDING, E.FAILURE): (S.COMPLETED, (A.SEND, A.LINGER)),
+    (S.COMPLETED, E.REQUEST): (S.COMPLETED, (A.REPLAY,)),
+    (S.COMPLETED, E.TIMER_LINGER): (S.TERMINATED, ()),
+}
+"""Figure 8 of RFC 3261 (timer J)."""
+
+_NOTHING: Final[tuple[Action, ...]] = ()
+
+
+class Transaction:
+    """One transaction: its table, its state, and the key it is found under."""
+
+    __slots__ = ("key", "state", "table")
+
+    def __init__(self, table: Table, state: State, key: bytes) -> None:
+        self.table = table
+        self.state = state
+        self.key = key
+
+    def fire(self, event: Event) -> tuple[Action, ...]:
+        """Change state by `event`; what is to be done about it."""
+        step = self.table.get((self.state, event))
+        if step is None:
+            return _NOTHING
+        self.state = step[0]
+        return step[1]
+
+
+def response_event(status: int) -> Event:
+    """The event that a response of this status is."""
+    return Event.PROVISIONAL if status < 200 else Event.SUCCESS if status < 300 else Event.FAILURE
+
+
+def transaction_key(branch: bytes | None, sent_by: bytes, address: bytes, method: bytes, parts: tuple[bytes, ...]) -> bytes:
+    """The key a request's server transaction is found under (RFC 3261 §17.2.3).
+
+    Top Via branch, sent-by and method, ACK and CANCEL finding the INVITE's; the sender's address is part of it, so that nobody can cancel or
+    absorb another peer's call. Without RFC 3261's magic cookie (or with nothing behind it) the key is made of `parts`: Request-URI, From tag, Call-ID, CSeq
+    number and top Via, as RFC 2543 peers demand.
+    """
+    kind = b"INVITE" if method in (b"ACK", b"CANCEL") else method
+    if branch is not None and branch[:7] == b"z9hG4bK" and len(branch) > 7:
+        return b" ".join((branch, sent_by, address, kind))
+    return b"\n".join((*parts, address, kind))
+
+

@@ -1,0 +1,64 @@
+"""The topmost Via (RFC 3261 §18.2, RFC 3581): who gets the response, and under which branch."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from proxy.sip.error import ParseError
+from proxy.sip.grammar import is_token, split_host, split_params
+
+MAGIC: Final = b"z9hG4bK"
+
+# LWS is allowed around both slashes and the colon (RFC 3261 §25.1 sent-protocol); only such rarities come here
+_TORTUOUS: Final = re.compile(rb"([^\s/;,]+)\s*/\s*([^\s/;,]+)\s*/\s*([^\s/;,]+)\s+([^\s;,:\[\]]+|\[[^\]]*\])\s*(?::\s*(\d+))?\s*(;.*)?", re.DOTALL)
+
+
+class Via:
+    """One Via value: `host` without brackets, `port` None for the default, `sent_by` as written, `rport` None (absent), b"" or its value."""
+
+    __slots__ = ("branch", "host", "port", "received", "rport", "sent_by", "transport", "value")
+
+    def __init__(self, value: bytes) -> None:
+        """Take `value` apart; ParseError 400 when it is not a Via value."""
+        self.value = value
+        head, semicolon, tail = value.partition(b";")
+        if head[:8] == b"SIP/2.0/" and head[11:12] == b" ":
+            self.transport = head[8:11]
+            self.sent_by = head[12:].strip()
+        else:
+            found = _TORTUOUS.fullmatch(value)
+            if found is None or found[1].upper() != b"SIP" or found[2] != b"2.0" or not is_token(found[3]):
+                raise ParseError(400, "Bad Via")
+            self.transport = found[3]
+            self.sent_by = found[4] if found[5] is None else found[4] + b":" + found[5]
+        self.host, self.port = split_host(self.sent_by, "Via")
+        self.branch: bytes | None = None
+        self.rport: bytes | None = None
+        self.received: bytes | None = None
+        if tail[:7] == b"branch=" and b";" not in tail and is_token(tail[7:]):  # the ordinary case: a branch and nothing else
+            self.branch = tail[7:]
+        elif semicolon:
+            for name, text in split_params(b";" + tail, "Via"):
+                if name == b"branch":
+                    self.branch = text
+                elif name == b"rport":
+                    self.rport = text or b""
+                elif name == b"received":
+                    self.received = text
+
+
+def mark_received(via: Via, address: bytes, port: int) -> bytes | None:
+    """The Via value with `received` (and `rport` when asked for) set from the source, or None where nothing has to change.
+
+    RFC 3261 §18.2.1: `received` when sent-by is a name or another address; RFC 3581 §4: both when the sender put `rport`. A `received` or `rport`
+    value that the sender invented is replaced.
+    """
+    if via.rport is None and via.received is None and via.host == address:
+        return None
+    head, _, tail = via.value.partition(b";")
+    kept = [part for part in tail.split(b";") if part.partition(b"=")[0].strip().lower() not in (b"received", b"rport", b"")]
+    kept.append(b"received=" + address)
+    if via.rport is not None:
+        kept.append(b"rport=%d" % port)
+    return head.rstrip() + b";" + b";".join(kept)

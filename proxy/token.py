@@ -1,0 +1,98 @@
+"""What only a node with our secret can write: To tags of stateless refusals, dialog tokens in Record-Route, loop hashes in Via branches.
+
+No state is needed to recognise them, so workers, restarted workers and takeover nodes that share the secret recognise each other's.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+BRANCH: Final = b"z9hG4bKsw"
+"""What every branch of ours begins with: RFC 3261's magic cookie and our mark, then worker, ".", serial number, ".", loop hash."""
+PARAM: Final = b"sw"
+"""The URI parameter of our Record-Route that carries a dialog token."""
+ID_SIZE: Final = 8
+_HASH: Final = 12
+_MAC: Final = 16
+TOKEN_SIZE: Final = 1 + 2 * ID_SIZE + 3 * _HASH + _MAC
+
+
+class DialogToken:
+    """A token that was found valid for a request: who the call came from and went to, and in which direction this request runs.
+
+    `ingress` and `egress` are id codes (see `Secret.id_code`). `from_caller` is True for requests of the side that sent the initial INVITE.
+    """
+
+    __slots__ = ("egress", "from_caller", "ingress", "raw")
+
+    def __init__(self, raw: bytes, from_caller: bool) -> None:
+        self.raw = raw
+        self.ingress = raw[1 : 1 + ID_SIZE]
+        self.egress = raw[1 + ID_SIZE : 1 + 2 * ID_SIZE]
+        self.from_caller = from_caller
+
+
+class Secret:
+    """The node secret, with one key derived from it for each purpose."""
+
+    __slots__ = ("_dialog", "_id", "_identity", "_loop", "_tag")
+
+    def __init__(self, secret: bytes) -> None:
+        """`secret`: 16 bytes or more, shared by the workers and takeover nodes; ValueError when shorter."""
+        if len(secret) < 16:
+            raise ValueError("a node secret has at least 16 bytes")
+        self._tag = blake2b(secret, person=b"sw-to-tag", digest_size=32).digest()
+        self._dialog = blake2b(secret, person=b"sw-dialog", digest_size=32).digest()
+        self._identity = blake2b(secret, person=b"sw-identity", digest_size=32).digest()
+        self._loop = blake2b(secret, person=b"sw-loop", digest_size=32).digest()
+        self._id = blake2b(secret, person=b"sw-id", digest_size=32).digest()
+
+    def to_tag(self, branch: bytes, call_id: bytes, from_tag: bytes, cseq: bytes) -> bytes:
+        """The To tag of our refusal of this request, the same for every retransmission and worker (RFC 3261 §8.2.7)."""
+        return blake2b(b"\n".join((branch, call_id, from_tag, cseq)), key=self._tag, digest_size=8).hexdigest().encode()
+
+    def id_code(self, identifier: str) -> bytes:
+        """Eight hex digits that stand for a trunk or next hop on the wire without naming it."""
+        return blake2b(identifier.encode(), key=self._id, digest_size=ID_SIZE // 2).hexdigest().encode()
+
+    def identity(self, sender: bytes, pai: tuple[bytes, ...] = ()) -> bytes:
+        """Digest of the identity a request presents: From's URI and the P-Asserted-Identity values."""
+        text = b"\n".join((sender, *pai)) if pai else sender
+        return blake2b(text, key=self._identity, digest_size=_HASH // 2).hexdigest().encode()
+
+    def loop_hash(self, fields: tuple[bytes, ...]) -> bytes:
+        """Digest of RFC 5393 §4.2's fields of a request with its ingress and egress; it goes into our branch, and names a loop when it comes back."""
+        return blake2b(b"\n".join(fields), key=self._loop, digest_size=_HASH // 2).hexdigest().encode()
+
+    def dialog_token(
+        self, call_id: bytes, from_tag: bytes, ingress: bytes, egress: bytes, sender: bytes, pai: tuple[bytes, ...], callee: bytes
+    ) -> bytes:
+        """The token of a dialog that this initial INVITE may set up: ids, what each side's identity was, and a MAC over all with Call-ID and From tag."""
+        own = self.identity(sender)
+        body = b"".join((b"1", ingress, egress, own, self.identity(sender, pai) if pai else own, self.identity(callee)))
+        return body + self._mac(body, call_id, from_tag)
+
+    def _mac(self, body: bytes, call_id: bytes, from_tag: bytes) -> bytes:
+        return blake2b(b"\n".join((body, call_id, from_tag)), key=self._dialog, digest_size=_MAC // 2).hexdigest().encode()
+
+    def check_dialog(self, token: bytes, call_id: bytes, from_tag: bytes, to_tag: bytes) -> DialogToken | None:
+        """The token when it is ours and belongs to this dialog (either side may have written the request), None otherwise."""
+        if len(token) != TOKEN_SIZE or token[:1] != b"1":
+            return None
+        body, mac = token[:-_MAC], token[-_MAC:]
+        # plain comparison: a MAC can be tried online only, and each try is counted
+        if mac == self._mac(body, call_id, from_tag):
+            return DialogToken(token, True)
+        if mac == self._mac(body, call_id, to_tag):
+            return DialogToken(token, False)
+        return None
+
+    def same_identity(self, token: DialogToken, sender: bytes, pai: tuple[bytes, ...]) -> bool:
+        """Whether a request inside the dialog presents what its side presented when the dialog was set up."""
+        at = 1 + 2 * ID_SIZE
+        own, asserted, callee = token.raw[at : at + _HASH], token.raw[at + _HASH : at + 2 * _HASH], token.raw[at + 2 * _HASH : at + 3 * _HASH]
+        found = self.identity(sender, pai)
+        if token.from_caller:
+            return found == (asserted if pai else own)
+        return not pai and found == callee

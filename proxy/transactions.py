@@ -1,0 +1,222 @@
+"""The transaction layer of one worker: server and client transactions in two tables, their timers, and what they send.
+
+Carries out what the tables of `proxy.sip.transaction` ask for. What a response or a time-out means for a call is the business of
+`proxy.relay`, which gets them back from `response` and `timer`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.counters import Counters
+from proxy.flow import Flow
+from proxy.sip.timers import T1, T2, T4, TRANSACTION, Timers
+from proxy.sip.transaction import CLIENT_INVITE, CLIENT_OTHER, SERVER_INVITE, SERVER_OTHER, Action, Event, State, Transaction
+
+if TYPE_CHECKING:
+    from proxy.routing import Hop, Target
+    from proxy.validate import Request
+
+
+class Timer(Enum):
+    """What a timer entry of a transaction is for; the owner is the transaction."""
+
+    RETRANSMIT = "A, E, G"
+    TIMEOUT = "B, F, H"
+    LINGER = "D, I, J, K, L, M"
+    NO_RESPONSE = "next target"
+    RINGING = "C"
+    CANCEL_WAIT = "64*T1 after CANCEL"
+
+
+class ServerTransaction(Transaction):
+    """A request that we answer or have answered (its response context, RFC 3261 §16.7, for what is forwarded).
+
+    `request` and `last` are dropped when they can no longer be needed. `targets` are those still to be tried; `client` the one being tried;
+    `clients` those tried before it; `rang` says that a 101-199 went upstream.
+    """
+
+    __slots__ = ("cancelled", "client", "clients", "flow", "hop", "interval", "invite", "last", "parked", "rang", "reasons", "render", "request", "targets", "timed_out")
+
+    def __init__(self, key: bytes, request: Request, flow: Flow) -> None:
+        self.invite = request.method == b"INVITE"
+        Transaction.__init__(self, SERVER_INVITE if self.invite else SERVER_OTHER, State.PROCEEDING if self.invite else State.TRYING, key)
+        self.request: Request | None = request
+        self.flow = flow
+        self.last = b""
+        self.interval = T1
+        self.client: ClientTransaction | None = None
+        self.clients: list[ClientTransaction] | None = None
+        self.hop: Hop | None = None
+        self.targets: list[Target] | None = None
+        self.render: Any = None
+        self.rang = False
+        self.cancelled = False
+        self.timed_out = False
+        self.reasons: list[bytes] | None = None
+        self.parked = 0
+
+
+class ClientTransaction(Transaction):
+    """A request that we sent: `key` is our branch (CANCEL has its own key), `data` its bytes while it may be sent again
+    (the ACK's, once a failure was acknowledged). `abandoned`: the call went on to another target; only a late answer still matters."""
+
+    __slots__ = ("abandoned", "cancel_sent", "cancel_wanted", "data", "flow", "interval", "method", "ringing_until", "server", "started", "target")
+
+    def __init__(self, key: bytes, method: bytes, data: bytes, flow: Flow, server: ServerTransaction | None, now: float) -> None:
+        invite = method == b"INVITE"
+        Transaction.__init__(self, CLIENT_INVITE if invite else CLIENT_OTHER, State.CALLING if invite else State.TRYING, key)
+        self.method = method
+        self.data = data
+        self.flow = flow
+        self.server = server
+        self.started = now
+        self.interval = T1
+        self.ringing_until = 0.0
+        self.target: Target | None = None
+        self.abandoned = False
+        self.cancel_wanted = False
+        self.cancel_sent = False
+
+
+_AFTER_FIRST: Final = TRANSACTION - T1
+
+
+class TransactionLayer:
+    """Tables, timers and sends of one worker."""
+
+    __slots__ = ("clients", "counters", "sends", "servers", "timers")
+
+    def __init__(self, counters: Counters) -> None:
+        self.counters = counters
+        self.servers: dict[bytes, ServerTransaction] = {}
+        self.clients: dict[bytes, ClientTransaction] = {}
+        self.timers = Timers()
+        self.sends: list[tuple[Flow, bytes]] = []
+
+    # server side
+
+    def respond(self, server: ServerTransaction, event: Event, data: bytes, now: float) -> bool:
+        """Send a response in a server transaction; False where its state no longer takes one."""
+        actions = server.fire(event)
+        if not actions:
+            return False
+        reliable = server.flow.listener.transport != "udp"
+        self.sends.append((server.flow, data))
+        if event is Event.PROVISIONAL:
+            server.last = data
+            return True
+        server.request = server.render = None
+        if server.state is State.ACCEPTED:
+            server.last = b""  # 2xx to INVITE are sent again by the callee, end to end
+            if Action.LINGER in actions:
+                self.timers.start(now, TRANSACTION, Timer.LINGER, server)
+        elif server.state is State.COMPLETED and Action.LINGER in actions:
+            server.last = data
+            if not server.invite:
+                if reliable:
+                    self.end_server(server)
+                else:
+                    self.timers.start(now, TRANSACTION, Timer.LINGER, server)
+            elif reliable:
+                self.timers.start(now, TRANSACTION, Timer.TIMEOUT, server)
+            else:
+                self.timers.start(now, T1, Timer.RETRANSMIT, server)
+        return True
+
+    def again(self, server: ServerTransaction) -> None:
+        """A retransmitted request: answer it as before, or absorb it."""
+        self.counters.retransmissions_in += 1
+        if server.fire(Event.REQUEST) and server.last:
+            self.sends.append((server.flow, server.last))
+            self.counters.retransmissions_out += 1
+
+    def acknowledged(self, server: ServerTransaction, now: float) -> None:
+        """ACK for our or a forwarded failure response (hop by hop)."""
+        if server.fire(Event.ACK):
+            server.last = b""
+            if server.flow.listener.transport == "udp":
+                self.timers.start(now, T4, Timer.LINGER, server)
+            else:
+                self.end_server(server)
+
+    def end_server(self, server: ServerTransaction) -> None:
+        """Forget a server transaction."""
+        server.state = State.TERMINATED
+        if self.servers.get(server.key) is server:
+            del self.servers[server.key]
+        server.request = server.targets = server.render = None
+        server.client = server.clients = None
+        server.last = b""
+
+    # client side
+
+    def send_request(self, client: ClientTransaction, now: float) -> None:
+        """Start a client transaction: into the table, onto the wire, timers running."""
+        self.clients[client.key] = client
+        self.sends.append((client.flow, client.data))
+        if client.flow.listener.transport == "udp":
+            self.timers.start(now, T1, Timer.RETRANSMIT, client)  # timers B and F start with its first tick, if nothing was heard by then
+        else:
+            self.timers.start(now, TRANSACTION, Timer.TIMEOUT, client)
+
+    def response(self, client: ClientTransaction, event: Event, now: float) -> tuple[Action, ...]:
+        """A response for a client transaction; what is to be done (PASS_ON, ACKNOWLEDGE) is returned, lingering is arranged."""
+        actions = client.fire(event)
+        if actions and Action.LINGER in actions:
+            if client.method == b"INVITE":
+                if event is Event.SUCCESS or client.flow.listener.transport == "udp":
+                    self.timers.start(now, TRANSACTION, Timer.LINGER, client)
+                else:
+                    self.end_client(client)
+            elif client.flow.listener.transport == "udp":
+                client.data = b""
+                self.timers.start(now, T4, Timer.LINGER, client)
+            else:
+                self.end_client(client)
+        return actions
+
+    def end_client(self, client: ClientTransaction) -> None:
+        """Forget a client transaction."""
+        client.state = State.TERMINATED
+        if self.clients.get(client.key) is client:
+            del self.clients[client.key]
+        client.data = b""
+        client.server = None
+
+    def timer(self, kind: Timer, owner: Transaction, now: float) -> bool:
+        """A timer of the tables; True where a client transaction timed out and its user must hear of it."""
+        if isinstance(owner, ServerTransaction):
+            self._server_timer(kind, owner, now)
+            return False
+        assert isinstance(owner, ClientTransaction)
+        if kind is Timer.RETRANSMIT:
+            if owner.fire(Event.TIMER_RETRANSMIT):
+                if owner.interval == T1:  # timer B or F: 64*T1 from the start, of which T1 is over
+                    self.timers.start(now, _AFTER_FIRST, Timer.TIMEOUT, owner)
+                if not owner.abandoned:
+                    self.sends.append((owner.flow, owner.data))
+                    self.counters.retransmissions_out += 1
+                    slow = owner.state is State.PROCEEDING  # only non-INVITE goes on then
+                    owner.interval = owner.interval * 2 if owner.method == b"INVITE" else T2 if slow else min(owner.interval * 2, T2)
+                    self.timers.start(now, owner.interval, Timer.RETRANSMIT, owner)
+        elif kind is Timer.TIMEOUT:
+            return bool(owner.fire(Event.TIMER_TIMEOUT))
+        elif kind is Timer.LINGER and owner.fire(Event.TIMER_LINGER) == () and owner.state is State.TERMINATED:
+            self.end_client(owner)
+        return False
+
+    def _server_timer(self, kind: Timer, server: ServerTransaction, now: float) -> None:
+        if kind is Timer.RETRANSMIT:
+            if server.fire(Event.TIMER_RETRANSMIT):
+                self.sends.append((server.flow, server.last))
+                self.counters.retransmissions_out += 1
+                if server.interval == T1:
+                    self.timers.start(now, _AFTER_FIRST, Timer.TIMEOUT, server)
+                server.interval = min(server.interval * 2, T2)
+                self.timers.start(now, server.interval, Timer.RETRANSMIT, server)
+            return
+        server.fire(Event.TIMER_TIMEOUT if kind is Timer.TIMEOUT else Event.TIMER_LINGER)
+        if server.state is State.TERMINATED:
+            self.end_server(server)

@@ -1,0 +1,169 @@
+"""RFC 3261 §16.3: is this request fit to be proxied? What is read on the way is kept, so that nothing is parsed twice."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.flow import Flow
+from proxy.sip.error import ParseError
+from proxy.sip.grammar import name_addr, number, param, split_list, split_params
+from proxy.sip.message import SipMessage
+from proxy.sip.transaction import transaction_key
+from proxy.sip.uri import Uri, is_absolute, parse_uri
+from proxy.sip.via import Via, mark_received
+
+_ADDRESSES: Final = (
+    b"contact",
+    b"p-asserted-identity",
+    b"p-preferred-identity",
+    b"record-route",
+    b"diversion",
+    b"history-info",
+    b"remote-party-id",
+    b"refer-to",
+    b"referred-by",
+    b"reply-to",
+)
+_CSEQ_LIMIT: Final = (1 << 32) - 1
+
+
+class Request:
+    """A request that passed the checks.
+
+    `sender`, `to_uri` are the URIs of From and To; `cseq` the CSeq digits; `hops` Max-Forwards or None; `via_line` the topmost Via line with received
+    and rport put in, None where it stays as it came; `reply_port` the port that responses go to on the sender's address; `key` finds the server
+    transaction.
+    """
+
+    __slots__ = (
+        "call_id",
+        "cseq",
+        "flow",
+        "from_tag",
+        "hops",
+        "key",
+        "message",
+        "method",
+        "reply_port",
+        "sender",
+        "to_tag",
+        "to_uri",
+        "uri",
+        "via",
+        "via_line",
+    )
+
+    def __init__(self, message: SipMessage, flow: Flow, address: bytes) -> None:
+        """Check `message`, which came over `flow` from `address` (its text). ParseError with the status that §16.3 and §8.2 give the fault."""
+        self.message = message
+        self.flow = flow
+        self.method = method = message.method
+        via_text, rest = top_value(message)
+        self.via = via = Via(via_text)
+        self.reply_port = flow.port if via.rport is not None else (via.port or 5060)
+        marked = mark_received(via, address, flow.port)
+        self.via_line = None if marked is None else b"Via: " + marked + (b", " + rest if rest else b"")
+        try:
+            call_id, cseq = message.first(b"call-id"), message.first(b"cseq")
+            sender, to = message.first(b"from"), message.first(b"to")
+            if not call_id or not cseq or not sender or not to:
+                raise ParseError(400, "Mandatory header field missing")
+            self.call_id = call_id
+            digits, _, name = cseq.partition(b" ")
+            if name != method and b"\t".join(cseq.split()) != digits.strip() + b"\t" + method:
+                raise ParseError(400, "CSeq method does not match")
+            if len(digits) > 4 or not digits.isdigit():
+                number(digits, _CSEQ_LIMIT, "CSeq")
+            self.cseq = digits.lstrip(b"0") or b"0"
+            self.sender, self.from_tag = _party(sender, "From")
+            self.to_uri, self.to_tag = _party(to, "To")
+            hops = message.first(b"max-forwards")
+            self.hops = None if hops is None else number(hops, 255, "Max-Forwards")
+            self.uri: Uri = parse_uri(message.uri)
+            parts = (message.uri, self.from_tag, call_id, self.cseq, via_text)
+            self.key = transaction_key(via.branch, via.sent_by, address, method, parts)
+            _check_rest(message)
+        except ParseError as fault:
+            fault.message = message
+            if method == b"ACK":
+                fault.status = 0
+            raise
+
+
+def top_value(message: SipMessage) -> tuple[bytes, bytes]:
+    """The topmost Via value and what stands behind it on its line. ParseError 400 without a Via."""
+    value = message.first(b"via")
+    if not value:
+        raise ParseError(400, "No Via", message)
+    if b"," not in value:
+        return value, b""
+    try:
+        values = split_list(value)
+    except ParseError as fault:
+        fault.message = message
+        raise
+    return values[0], b", ".join(values[1:])
+
+
+def lenient_reply_port(message: SipMessage) -> int | None:
+    """The port a response to a malformed request goes to on the sender's address, read from whatever its Via has; None where that cannot be read."""
+    value = message.first(b"via") or b""
+    host, _, tail = value.partition(b";")
+    if b"rport" in tail.lower():
+        return None
+    port = host.rstrip().rpartition(b":")[2] if not host.rstrip().endswith(b"]") else b""
+    return int(port) if port.isdigit() and len(port) < 6 and 0 < int(port) < 65536 else 5060
+
+
+def _party(value: bytes, what: str) -> tuple[bytes, bytes]:
+    """URI and tag (b"" without one) of From or To."""
+    _, uri, tail = name_addr(value, what)
+    if uri[:4] != b"sip:" and not is_absolute(uri):
+        raise ParseError(400, f"Bad address in {what}")
+    if not tail:
+        return uri, b""
+    if tail[:5] == b";tag=" and tail[5:].isalnum():  # the ordinary case
+        return uri, tail[5:]
+    return uri, param(tail, b"tag", what) or b""
+
+
+def _plain(value: bytes) -> bool:
+    """Whether an address is `<uri>` and nothing else: most are, and need no closer look."""
+    return (
+        value[:1] == b"<"
+        and value.find(b">") == len(value) - 1
+        and value.find(b"<", 1) < 0
+        and b" " not in value
+        and b"," not in value
+        and b'"' not in value
+        and len(value) > 6
+    )
+
+
+def _check_rest(message: SipMessage) -> None:
+    """A defect in what we do not use ourselves is not passed on either."""
+    present = message.first_line
+    if b"date" in present and not (message.first(b"date") or b"").endswith(b" GMT"):
+        raise ParseError(400, "Bad Date")  # RFC 3261 §20.17: GMT only
+    if b"expires" in present:
+        number(message.first(b"expires") or b"", _CSEQ_LIMIT, "Expires")
+    for name in _ADDRESSES:
+        if name not in present:
+            continue
+        if name not in (message.more_lines or ()):
+            value = message.first(name) or b""
+            if _plain(value):
+                continue
+        for value in message.all(name):
+            if value == b"*" and name == b"contact":
+                continue
+            what = name.decode().title()
+            _, uri, tail = name_addr(value, what)
+            if not is_absolute(uri):
+                raise ParseError(400, f"Bad address in {what}")
+            split_params(tail, what)
+    if b"via" in (message.more_lines or ()) or b"," in message.lines[present[b"via"]]:
+        for value in message.all(b"via")[1:]:
+            Via(value)
+
+
