@@ -1,7 +1,7 @@
 """The proxy, sans-IO: bytes and time in, bytes out (RFC 3261 §16 for a screening proxy that is transaction-stateful).
 
-`Proxy.receive` says what a message is and who it is for; the transactions are in `proxy.transactions`, what becomes of forwarded requests in `proxy.relay`,
-requests inside dialogs in `proxy.dialogs`. No clock, no socket, no exception for any input.
+`Proxy.receive` says what a message is and who it is for; the transactions are in `proxy.transactions`, what becomes of forwarded
+requests in `proxy.relay`, requests inside dialogs in `proxy.dialogs`. No clock, no socket, no exception for any input.
 """
 
 from __future__ import annotations
@@ -11,69 +11,52 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
+from proxy.answers import Answers
 from proxy.config import Config
 from proxy.counters import Counters
 from proxy.dialogs import Onward, destination, is_target_refresh, route_onward
-from proxy.enforce import Refusal, apply_labels, refusal
+from proxy.enforce import Refusal, refusal
 from proxy.flow import Flow, Listener
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash, worker_of
 from proxy.health import Health, Ping
-from proxy.intake import asserted, call_of
-from proxy.refusals import RefusedTransactions, UnknownSources
+from proxy.intake import asserted
 from proxy.relay import CANCEL_KEY, Relay, answer_directly, without_top_via
-from proxy.routing import Hop, Peer, Routing
+from proxy.routing import Peer, Routing
+from proxy.screening import LOOP, ParkedTimer, Screening
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
-from proxy.sip.response import PHRASES, build_response
-from proxy.sip.timers import TRANSACTION
+from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.sip.via import Via
 from proxy.token import BRANCH, Secret
 from proxy.transactions import ServerTransaction, Timer, TransactionLayer
-from proxy.validate import Request, lenient_reply_port, top_value
+from proxy.validate import Request, top_value
 from rules import RuleSet
-from rules.call import Call, Trunk
-from rules.verdict import Lookup, Verdict
+from rules.verdict import Lookup
 
 ALLOW: Final = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, MESSAGE, SUBSCRIBE\r\n"
 _CAPABLE: Final = ALLOW + b"Accept: application/sdp\r\nSupported: \r\n"
-_REFUSED_MEMORY: Final = 131_072
-_UNKNOWN_MEMORY: Final = 4096
-_UNKNOWN_LIFE: Final = 60.0
 _TIMERS_A_TURN: Final = 256
-_FLOWS: Final = 16_384
 _FAULTS_KEPT: Final = 5
 _FORBIDDEN: Final = Refusal(403, "Forbidden")
-_NOT_FOUND: Final = Refusal(404, "Not Found")
+_NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
+_TOO_MANY_HOPS: Final = Refusal(483, PHRASES[483])
+_NOT_ALLOWED: Final = Refusal(405, PHRASES[405], ALLOW)
 
 
 class Duty(Enum):
     """Timer kinds of the core itself."""
 
     PING = "OPTIONS"
-    LOOKUP = "a parked call whose look-up never came back"
-
-
-class Parked:
-    """A call whose verdict waits for a look-up: 100 was sent, the INVITE's server transaction is open."""
-
-    __slots__ = ("call", "lookup", "pai", "peer", "seconds", "server")
-
-    def __init__(self, call: Call, lookup: Lookup, peer: Peer, pai: tuple[bytes, ...], server: ServerTransaction, seconds: float) -> None:
-        self.call = call
-        self.lookup = lookup
-        self.peer = peer
-        self.pai = pai
-        self.server = server
-        self.seconds = seconds
 
 
 class Proxy:
     """One worker's proxy core.
 
-    Give it every message with its flow and the time (monotonic seconds); take `take_sends()`, `take_lookups()` and `take_handovers()` after each batch;
-    call `handle_timer` at `next_timer()`. `ruleset` and `routing` are swapped by one assignment each (`apply`). `wall_offset` added to the time gives Unix
-    time. `clock` only measures how long decisions take. `faults` holds the first tracebacks of defects in this program, for the worker to log.
+    Give it every message with its flow and the time (monotonic seconds); take `take_sends()`, `take_lookups()` and `take_handovers()`
+    after each batch; call `handle_timer` at `next_timer()`. `ruleset` and `routing` are swapped by one assignment each (`apply`).
+    `wall_offset` added to the time gives Unix time. `clock` only measures how long decisions take. `faults` holds the first tracebacks
+    of defects in this program, for the worker to log.
     """
 
     def __init__(
@@ -90,24 +73,18 @@ class Proxy:
         """`secret` as Secret; `salt` must differ between starts of a worker. RoutingError as Routing."""
         self.counters = Counters()
         self.secret = Secret(secret)
-        self.ruleset = ruleset
         self.routing = Routing(config, listeners, self.secret)
         self.worker = worker
-        self.wall_offset = 0.0
         self.faults: list[str] = []
-        self._clock = clock
-        self._limit = config.node.max_transactions
         self._layer = TransactionLayer(self.counters)
         self._branches = Branches(worker, salt)
         self._health = Health(self._layer, self._branches)
         self._relay = Relay(self._layer, self._branches, self.secret, self._health.heard)
-        self._refused = RefusedTransactions(TRANSACTION, _REFUSED_MEMORY)
-        self._unknown = UnknownSources(_UNKNOWN_LIFE, _UNKNOWN_MEMORY)
-        self._parked: dict[int, Parked] = {}
-        self._tickets = 0
-        self._lookups: list[tuple[Lookup, int]] = []
+        self._answers = Answers(self._layer, self.secret)
+        self._screening = Screening(
+            self._layer, self._relay, self._answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock
+        )
         self._handovers: list[tuple[int, Flow, bytes]] = []
-        self._flows: dict[tuple[int, str, int], Flow] = {}
         self._health.start(self.routing, self._layer.timers, Duty.PING, now)
 
     # the rim's side
@@ -137,12 +114,8 @@ class Proxy:
 
     def resume(self, ticket: int, answer: object, now: float) -> None:
         """The answer of a look-up (None: there is none)."""
-        parked = self._parked.pop(ticket, None)
-        if parked is None:
-            self.counters.lookups_late += 1
-            return
         try:
-            self._resume(parked, answer, now)
+            self._screening.resume(ticket, answer, now)
         except Exception:
             self._defect()
 
@@ -168,8 +141,7 @@ class Proxy:
 
     def take_lookups(self) -> list[tuple[Lookup, int]]:
         """Look-ups to start, each with the ticket for `resume`."""
-        lookups, self._lookups = self._lookups, []
-        return lookups
+        return self._screening.take_lookups()
 
     def take_handovers(self) -> list[tuple[int, Flow, bytes]]:
         """Messages that belong to another worker's transactions: worker id, flow, bytes."""
@@ -183,19 +155,32 @@ class Proxy:
         for _, target in routing.all_targets():
             if target.uri in known:
                 target.up, target.unanswered = known[target.uri].up, known[target.uri].unanswered
-        self.routing = routing
-        self.ruleset = ruleset
-        self._limit = config.node.max_transactions
-        self._flows.clear()
+        self.routing = self._screening.routing = routing
+        self._screening.ruleset = ruleset
+        self._screening.limit = config.node.max_transactions
         self._layer.timers.drop_unused()
         self._health.start(routing, self._layer.timers, Duty.PING, now)
+
+    @property
+    def ruleset(self) -> RuleSet:
+        """The policy in force."""
+        return self._screening.ruleset
+
+    @property
+    def wall_offset(self) -> float:
+        """What turns the core's time into Unix time."""
+        return self._screening.wall_offset
+
+    @wall_offset.setter
+    def wall_offset(self, seconds: float) -> None:
+        self._screening.wall_offset = seconds
 
     def gauges(self) -> dict[str, Any]:
         """What is open at this moment, for the metrics."""
         return {
             "transactions_server": len(self._layer.servers),
             "transactions_client": len(self._layer.clients),
-            "parked": len(self._parked),
+            "parked": len(self._screening.parked),
             "next_hops": {(hop.id, target.uri): target.up for hop, target in self.routing.all_targets()},
         }
 
@@ -215,7 +200,7 @@ class Proxy:
         if peer is None or peer.routing is not self.routing:
             peer = flow.peer = self.routing.resolve(flow.address, flow.port)
         if not peer.known and data[:4] != b"SIP/":
-            self._refuse_unknown(data, flow, peer, now)
+            self._answers.unknown_source(data, flow, peer, now)
             return
         try:
             message = SipMessage.parse(data)
@@ -224,59 +209,13 @@ class Proxy:
                 return
             request = Request(message, flow, peer.key)
         except ParseError as fault:
-            self._malformed(fault, flow, peer)
+            self._answers.malformed(fault, flow, peer)
             return
         try:
             self._request(request, peer, now)
         except ParseError as fault:  # found later, in what only some requests have looked at
             fault.message = message
-            self._malformed(fault, flow, peer)
-
-    def _malformed(self, fault: ParseError, flow: Flow, peer: Peer) -> None:
-        self.counters.parse_errors += 1
-        message = fault.message
-        if not fault.status or message is None or message.method == b"ACK" or b"via" not in message.first_line or not peer.known:
-            self.counters.discarded += 1
-            return
-        self._layer.sends.append((self._reply_flow(flow, lenient_reply_port(message)), self._bare(message, fault.status, fault.phrase)))
-
-    def _bare(self, message: SipMessage, status: int, phrase: str) -> bytes:
-        tag = self.secret.to_tag(b"malformed", message.first(b"call-id") or b"", message.first(b"from") or b"", message.first(b"cseq") or b"")
-        return build_response(message, f"SIP/2.0 {status} {phrase}".encode(), None, tag)
-
-    def _refuse_unknown(self, data: bytes, flow: Flow, peer: Peer, now: float) -> None:
-        """policy.md, "Saying no in SIP": one 403 for an address in 60 s, for any method but ACK, malformed included; silence after."""
-        counters = self.counters
-        if data[:4] == b"ACK " or not self._unknown.may_answer(peer.refuse_key, now):
-            counters.unknown_silent += 1
-            return
-        try:
-            message = SipMessage.parse(data)
-        except ParseError as fault:
-            counters.parse_errors += 1
-            if fault.message is None or b"via" not in fault.message.first_line:
-                counters.unknown_silent += 1
-                return
-            message = fault.message
-        if b"via" not in message.first_line:
-            counters.unknown_silent += 1
-            return
-        counters.unknown_refused += 1
-        if message.method == b"INVITE":
-            counters.decided("", "reject", "TRK_UNKNOWN", 0.0)
-        self._layer.sends.append((self._reply_flow(flow, lenient_reply_port(message)), self._bare(message, 403, "Forbidden")))
-
-    def _reply_flow(self, flow: Flow, port: int | None) -> Flow:
-        """Where a response goes (RFC 3261 §18.2.2, RFC 3581): back on a stream; on UDP to the sender's address, never to one that it names."""
-        if flow.connection or port is None or port == flow.port:
-            return flow
-        key = (flow.listener.index, flow.address, port)
-        found = self._flows.get(key)
-        if found is None:
-            if len(self._flows) >= _FLOWS:
-                self._flows.clear()
-            found = self._flows[key] = Flow(flow.listener, flow.address, port)
-        return found
+            self._answers.malformed(fault, flow, peer)
 
     # requests
 
@@ -292,213 +231,75 @@ class Proxy:
         if server is not None:
             self._layer.again(server)
             return
-        answered = self._refused.find(request.key, now)
-        if answered is not None:
-            self.counters.retransmissions_in += 1
-            self._send_refusal(request, answered)
+        if self._answers.refused_before(request, now):
             return
         trunk = peer.trunk
         message = request.message
         own = request.uri.user is None and self.routing.is_own(request.uri.host, request.uri.port)
         if method == b"OPTIONS" and own and not request.to_tag:
-            self._layer.sends.append((self._reply_flow(request.flow, request.reply_port), answer_directly(request, self.secret, 200, _CAPABLE)))
+            self._layer.sends.append(
+                (self._answers.reply_flow(request.flow, request.reply_port), answer_directly(request, self.secret, 200, _CAPABLE))
+            )
         elif request.hops == 0:
-            self._refuse(request, Refusal(483, PHRASES[483]), now)
+            self._answers.refuse(request, _TOO_MANY_HOPS, now)
         elif b"proxy-require" in message.first_line:
             tags = b", ".join(message.all(b"proxy-require"))
-            self._refuse(request, Refusal(420, PHRASES[420], b"Unsupported: " + tags + b"\r\n"), now)
+            self._answers.refuse(request, Refusal(420, PHRASES[420], b"Unsupported: " + tags + b"\r\n"), now)
         elif request.to_tag:
             self._in_dialog(request, peer, now)
         elif trunk is None:
             if method == b"INVITE":
                 self.counters.decided("", "reject", "TRK_UNKNOWN", 0.0)
-            self._refuse(request, _FORBIDDEN, now)
+            self._answers.refuse(request, _FORBIDDEN, now)
         elif method == b"INVITE":
-            self._screen(request, trunk, peer, now)
+            self._screening.invite(request, trunk, peer, now)
         elif method.decode("latin-1") in trunk.methods and not trunk.suspended:
-            self._out_of_dialog(request, trunk, peer, now)
+            self._screening.out_of_dialog(request, trunk, peer, now)
         else:
-            self._refuse(request, Refusal(405, PHRASES[405], ALLOW), now)
-
-    def _refuse(self, request: Request, answer: Refusal, now: float) -> None:
-        """Answer without a transaction, and remember to answer retransmissions alike."""
-        self._refused.remember(request.key, answer, now)
-        self._send_refusal(request, answer)
-
-    def _send_refusal(self, request: Request, answer: Refusal) -> None:
-        via = request.via
-        tag = self.secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
-        data = build_response(request.message, answer.start, request.via_line, tag, answer.extra)
-        flow = request.flow if request.reply_port == request.flow.port else self._reply_flow(request.flow, request.reply_port)
-        self._layer.sends.append((flow, data))
-
-    def _open(self, request: Request, now: float) -> ServerTransaction | None:
-        """A server transaction for a request that is forwarded or parked, None (and 503) where there are too many."""
-        if len(self._layer.servers) >= self._limit:
-            self.counters.transactions_refused += 1
-            self._send_refusal(request, Refusal(503, PHRASES[503], b"Retry-After: 5\r\n"))
-            return None
-        server = ServerTransaction(request.key, request, self._reply_flow(request.flow, request.reply_port))
-        self._layer.servers[request.key] = server
-        if server.invite:
-            self._relay.answer(server, 100, now)
-        return server
-
-    # initial INVITE
-
-    def _screen(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
-        started = self._clock() if self._clock is not None else 0.0
-        pai = asserted(request.message, trunk)
-        call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset)
-        found = self.ruleset.evaluate(call)
-        seconds = self._clock() - started if self._clock is not None else 0.0
-        if isinstance(found, Lookup):
-            server = self._open(request, now)
-            if server is not None:
-                self._park(Parked(call, found, peer, pai, server, seconds), now)
-            return
-        self._decided(found, call, peer, pai, request, None, seconds, now)
-
-    def _park(self, parked: Parked, now: float) -> None:
-        self.counters.lookups_started += 1
-        self._tickets = ticket = self._tickets + 1
-        self._parked[ticket] = parked
-        parked.server.parked = ticket
-        self._lookups.append((parked.lookup, ticket))
-        self._layer.timers.start(now, parked.lookup.deadline + 1.0, Duty.LOOKUP, ticket)  # the rim keeps the deadline; this keeps the call from being lost
-
-    def _resume(self, parked: Parked, answer: object, now: float) -> None:
-        server = parked.server
-        server.parked = 0
-        request = server.request
-        if request is None or server.state is not State.PROCEEDING:
-            self.counters.lookups_late += 1
-            return
-        started = self._clock() if self._clock is not None else 0.0
-        found = self.ruleset.resume(parked.call, parked.lookup, answer)
-        parked.seconds += self._clock() - started if self._clock is not None else 0.0
-        if isinstance(found, Lookup):
-            parked.lookup = found
-            self._park(parked, now)
-            return
-        self._decided(found, parked.call, parked.peer, parked.pai, request, server, parked.seconds, now)
-
-    def _decided(
-        self, verdict: Verdict, call: Call, peer: Peer, pai: tuple[bytes, ...], request: Request, server: ServerTransaction | None, seconds: float, now: float
-    ) -> None:
-        verdict.elapsed_us = seconds * 1e6
-        self.counters.decided(verdict.trunk, verdict.action, verdict.code, seconds)
-        if verdict.action == "reject":
-            self._turn_down(request, server, refusal(verdict), now)
-            return
-        hop = self.routing.hop_for(call.trunk, call.called, self.ruleset.directory, call.at, emergency=verdict.code == "EMG_OVERRIDE")
-        if hop is None:
-            self._turn_down(request, server, _NOT_FOUND, now)
-            return
-        message = request.message
-        ingress = peer.code
-        loop_hash = new_loop_hash(self.secret, request, b"", ingress, hop.code)
-        if loops(request, loop_hash, self.routing):
-            self.counters.loops += 1
-            self._turn_down(request, server, Refusal(482, PHRASES[482]), now)
-            return
-        if b"route" in message.first_line:
-            message.remove(b"route")  # the trunk decides where a call goes, never its sender
-        egress = self._customer_of(hop) if call.trunk.kind == "core" else None
-        apply_labels(message, verdict, call.privacy, egress)
-        if server is None:
-            server = self._open(request, now)
-            if server is None:
-                return
-        token = self.secret.dialog_token(request.call_id, request.from_tag, ingress, hop.code, request.sender, pai, request.to_uri)
-        self._relay.forward_to_hop(server, Outgoing(request, loop_hash, token), hop, now)
-
-    def _turn_down(self, request: Request, server: ServerTransaction | None, answer: Refusal, now: float) -> None:
-        if server is None:
-            self._refuse(request, answer, now)
-        else:
-            phrase = answer.start[12:].decode()
-            self._relay.answer(server, answer.status, now, answer.extra, phrase)
-
-    def _customer_of(self, hop: Hop) -> Trunk | None:
-        """The trunk whose customer gets the calls of this next hop."""
-        for trunk in self.routing.trunks.values():
-            if trunk.deliver == hop.id:
-                return trunk
-        return None
+            self._answers.refuse(request, _NOT_ALLOWED, now)
 
     # other requests
-
-    def _out_of_dialog(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
-        hop = self.routing.hops.get(trunk.next_hop) if trunk.next_hop is not None else None
-        if hop is None:
-            self._refuse(request, _NOT_FOUND, now)
-            return
-        loop_hash = new_loop_hash(self.secret, request, b"", peer.code, hop.code)
-        if loops(request, loop_hash, self.routing):
-            self.counters.loops += 1
-            self._refuse(request, Refusal(482, PHRASES[482]), now)
-            return
-        if b"route" in request.message.first_line:
-            request.message.remove(b"route")
-        server = self._open(request, now)
-        if server is None:
-            return
-        token = b""
-        if request.method in (b"SUBSCRIBE", b"REFER", b"NOTIFY"):  # what may set up a dialog
-            token = self.secret.dialog_token(request.call_id, request.from_tag, peer.code, hop.code, request.sender, (), request.to_uri)
-        self._relay.forward_to_hop(server, Outgoing(request, loop_hash, token), hop, now)
 
     def _in_dialog(self, request: Request, peer: Peer, now: float) -> None:
         onward = route_onward(request, self.routing, self.secret)
         if onward is None:
             self.counters.dialog_refused += 1
-            self._refuse(request, Refusal(481, PHRASES[481]), now)
+            self._answers.refuse(request, _NO_SUCH_CALL, now)
             return
         if is_target_refresh(request.method) and not self._same_party(request, onward, peer):
-            verdict = self._screen_again(request, peer, now)
+            # a next hop that is no trunk is our own side, which no trunk rule concerns
+            verdict = self._screening.identity_changed(request, peer.trunk, now) if peer.trunk is not None else None
             if verdict is not None and verdict.action == "reject":
                 self.counters.dialog_refused += 1
-                self._refuse(request, refusal(verdict), now)
+                self._answers.refuse(request, refusal(verdict), now)
                 return
         flow = destination(onward.uri, request.flow, self.routing, onward.token)
         if flow is None:
-            self._refuse(request, Refusal(404 if self.routing.is_own(onward.uri.host, onward.uri.port) else 502, "No Way To Destination"), now)
+            self._answers.refuse(
+                request, Refusal(404 if self.routing.is_own(onward.uri.host, onward.uri.port) else 502, "No Way To Destination"), now
+            )
             return
         loop_hash = new_loop_hash(self.secret, request, onward.routes, peer.code, b"")
         if loops(request, loop_hash, self.routing):
             self.counters.loops += 1
-            self._refuse(request, Refusal(482, PHRASES[482]), now)
+            self._answers.refuse(request, LOOP, now)
             return
-        server = self._open(request, now)
+        server = self._screening.open(request, now)
         if server is not None:
             self._relay.forward_to(server, Outgoing(request, loop_hash, b""), flow, now)
 
     def _same_party(self, request: Request, onward: Onward, peer: Peer) -> bool:
-        """Whether a re-INVITE or UPDATE comes from the trunk that its side of the dialog has, and presents what that side presented before."""
+        """Whether a re-INVITE or UPDATE comes from the trunk that its side of the dialog has, and presents what that side presented
+        before.
+        """
         token = onward.token
         if token.from_caller:
             expected = peer.code == token.ingress
         else:
             owner = self.routing.hop_codes.get(token.egress)
-            customer = self._customer_of(owner) if owner is not None else None
+            customer = self.routing.customer_of(owner) if owner is not None else None
             expected = token.egress in peer.hop_codes or (customer is not None and customer is peer.trunk)
         return expected and self.secret.same_identity(token, request.sender, asserted(request.message, peer.trunk))
-
-    def _screen_again(self, request: Request, peer: Peer, now: float) -> Verdict | None:
-        """A new identity inside a dialog is judged like a new call; None where it comes from our own side, which no trunk rule concerns.
-
-        A look-up is not waited for: without its answer the rule's own default stands.
-        """
-        trunk = peer.trunk
-        if trunk is None:
-            return None
-        pai = asserted(request.message, trunk)
-        call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset)
-        found = self.ruleset.evaluate(call)
-        while isinstance(found, Lookup):
-            found = self.ruleset.resume(call, found, None)
-        return found
 
     # ACK and CANCEL
 
@@ -507,7 +308,7 @@ class Proxy:
             self._layer.acknowledged(server, now)
             return
         via = request.via
-        if request.to_tag and request.to_tag == self.secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq):
+        if request.to_tag and request.to_tag == self._answers.to_tag(request):
             self.counters.stateless_acks += 1
             return
         onward = route_onward(request, self.routing, self.secret) if request.to_tag and request.hops != 0 else None
@@ -530,19 +331,15 @@ class Proxy:
             self._layer.again(again)
             return
         if server is None or not server.invite:
-            self._send_refusal(request, Refusal(481, PHRASES[481]))
+            self._answers.send(request, _NO_SUCH_CALL)
             return
-        own = ServerTransaction(key, request, self._reply_flow(request.flow, request.reply_port))
+        own = ServerTransaction(key, request, self._answers.reply_flow(request.flow, request.reply_port))
         self._layer.servers[key] = own
         lines = request.message.lines
         reasons = [lines[at] for at in request.message.positions(b"reason")]
         self._relay.answer(own, 200, now)
         if server.parked:
-            self._parked.pop(server.parked, None)
-            server.parked = 0
-            server.cancelled = True
-            self.counters.cancelled += 1
-            self._relay.answer(server, 487, now)
+            self._screening.cancel(server, now)
         else:
             self._relay.cancel(server, reasons, now)
 
@@ -561,7 +358,13 @@ class Proxy:
             return
         digits, _, method = (message.first(b"cseq") or b"").partition(b" ")
         method = method.strip()
-        if not digits.isdigit() or len(digits) > 10 or int(digits) >= 1 << 32 or b"call-id" not in message.first_line or b"to" not in message.first_line:
+        if (
+            not digits.isdigit()
+            or len(digits) > 10
+            or int(digits) >= 1 << 32
+            or b"call-id" not in message.first_line
+            or b"to" not in message.first_line
+        ):
             self.counters.discarded += 1
             return
         client = self._layer.clients.get(branch + CANCEL_KEY if method == b"CANCEL" else branch)
@@ -571,8 +374,10 @@ class Proxy:
         self._stray(message, method, peer)
 
     def _stray(self, message: SipMessage, method: bytes, peer: Peer) -> None:
-        """A response without a transaction. RFC 6026 drops it; a 2xx to INVITE from one of our peers to one of our peers is passed on by its Via,
-        since it may be that of a call whose worker was restarted, and the callee has picked up."""
+        """A response without a transaction. RFC 6026 drops it; a 2xx to INVITE from one of our peers to one of our peers is passed on by
+        its Via,
+        since it may be that of a call whose worker was restarted, and the callee has picked up.
+        """
         self.counters.stray_responses += 1
         if method != b"INVITE" or not 200 <= message.status < 300 or not peer.known:
             return
@@ -607,5 +412,5 @@ class Proxy:
         elif kind is Duty.PING:
             assert isinstance(owner, Ping)
             self._health.due(owner, Duty.PING, self.routing, now)
-        elif owner in self._parked:
-            self.resume(owner, None, now)
+        elif kind is ParkedTimer.OVERDUE and owner in self._screening.parked:
+            self._screening.resume(owner, None, now)

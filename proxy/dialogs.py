@@ -20,7 +20,9 @@ _OURS_AT_MOST: Final = 2
 
 
 class Onward:
-    """Where a request inside a dialog goes: `uri` names the destination, `routes` is what is left of the route set, joined, for the loop hash."""
+    """Where a request inside a dialog goes: `uri` names the destination, `routes` is what is left of the route set, joined, for the loop
+    hash.
+    """
 
     __slots__ = ("routes", "token", "uri")
 
@@ -33,8 +35,8 @@ class Onward:
 def route_onward(request: Request, routing: Routing, secret: Secret) -> Onward | None:
     """Check a request with a To tag against its dialog token and take our Routes off it; None where no valid token is on it.
 
-    Handles strict routers on both sides: one before us that put our Record-Route URI into the Request-URI, and one behind us that wants its own there.
-    ParseError for Route or Request-URI values that are not valid.
+    Handles strict routers on both sides: one before us that put our Record-Route URI into the Request-URI, and one behind us that wants
+    its own there. ParseError for Route or Request-URI values that are not valid.
     """
     message = request.message
     values = message.all(b"route") if b"route" in message.first_line else []
@@ -112,5 +114,3 @@ def _configured(routing: Routing, token: DialogToken) -> Flow | None:
 def is_target_refresh(method: bytes) -> bool:
     """Whether a request inside a dialog may present a new identity to the other side (RFC 3261 §12.2, RFC 3311, RFC 4916)."""
     return method in (b"INVITE", b"UPDATE")
-
-

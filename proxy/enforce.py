@@ -39,8 +39,8 @@ def refusal(verdict: Verdict) -> Refusal:
 def apply_labels(message: SipMessage, verdict: Verdict, privacy: tuple[str, ...], egress: Trunk | None) -> None:
     """Edit the request as the verdict and the trust boundary want it.
 
-    `egress` is the trunk whose customer gets the call, None toward our own network or a peer. RFC 3325 §7: P-Asserted-Identity leaves the trust domain
-    only where Privacy does not ask to withhold it; P-Preferred-Identity never goes on (§5).
+    `egress` is the trunk whose customer gets the call, None toward our own network or a peer. RFC 3325 §7: P-Asserted-Identity leaves
+    the trust domain only where Privacy does not ask to withhold it; P-Preferred-Identity never goes on (§5).
     """
     labels = verdict.labels
     if labels is not None:

@@ -10,8 +10,8 @@ from rules.call import Source
 class Listener:
     """One listening socket, as the core sees it.
 
-    `index` finds the socket in the transports; `host` and `port` are what Via and Record-Route name (`advertise` where the bound address is a
-    wildcard). `via` is the beginning of our Via line up to its branch parameter, `uri` the URI that Record-Route and Contact name.
+    `index` finds the socket in the transports; `host` and `port` are what Via and Record-Route name (`advertise` where the bound address
+    is a wildcard). `via` is the beginning of our Via line up to its branch parameter, `uri` the URI that Record-Route and Contact name.
     """
 
     __slots__ = ("host", "index", "ipv6", "port", "sent_by", "transport", "uri", "via")
@@ -30,8 +30,9 @@ class Listener:
 class Flow:
     """A way to one remote address over one listener. Bytes are sent with `(flow, data)`.
 
-    `sockaddr` is what the socket wants for UDP. `connection` is the serial number of an accepted or opened stream connection, 0 for UDP and for
-    a stream destination that the transport is to connect to. `peer` is what the routing table knows about the address (cached by the core).
+    `sockaddr` is what the socket wants for UDP. `connection` is the serial number of an accepted or opened stream connection, 0 for UDP
+    and for a stream destination that the transport is to connect to. `peer` is what the routing table knows about the address (cached by
+    the core).
     """
 
     __slots__ = ("address", "connection", "listener", "peer", "port", "sockaddr", "source")

@@ -54,7 +54,12 @@ def loops(request: Request, loop_hash: bytes, routing: Routing) -> bool:
         return False
     for value in message.all(b"via"):
         via = Via(value)
-        if via.branch is not None and via.branch.startswith(BRANCH) and via.branch.endswith(b"." + loop_hash) and routing.is_own(via.host, via.port):
+        if (
+            via.branch is not None
+            and via.branch.startswith(BRANCH)
+            and via.branch.endswith(b"." + loop_hash)
+            and routing.is_own(via.host, via.port)
+        ):
             return True
     return False
 
@@ -62,7 +67,8 @@ def loops(request: Request, loop_hash: bytes, routing: Routing) -> bool:
 class Outgoing:
     """One request on its way: everything that is the same for each target it is tried at.
 
-    `token` is the dialog token for Record-Route, b"" where none is inserted. Edits made to `message` before stay in (labels, dropped Routes).
+    `token` is the dialog token for Record-Route, b"" where none is inserted. Edits made to `message` before stay in (labels, dropped
+    Routes).
     """
 
     __slots__ = ("loop_hash", "message", "request", "token")
@@ -103,8 +109,10 @@ def record_route(uri: bytes, token: bytes) -> bytes:
 
 
 def build_cancel(sent: bytes, reasons: list[bytes]) -> bytes:
-    """The CANCEL for an INVITE that we sent (RFC 3261 §9.1): same Request-URI, top Via, From, To, Call-ID, CSeq number and Route; `reasons` are
-    Reason lines of the CANCEL that caused it (RFC 3326)."""
+    """The CANCEL for an INVITE that we sent (RFC 3261 §9.1): same Request-URI, top Via, From, To, Call-ID, CSeq number and Route;
+    `reasons` are
+    Reason lines of the CANCEL that caused it (RFC 3326).
+    """
     return _companion(sent, b"CANCEL", None, reasons)
 
 

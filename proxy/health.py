@@ -8,7 +8,6 @@ from proxy.sip.timers import Timers
 from proxy.token import BRANCH
 from proxy.transactions import ClientTransaction, TransactionLayer
 
-
 _SILENCE = 2
 """Pings without an answer that make a target down."""
 
@@ -26,7 +25,8 @@ class Ping:
 
 class Health:
     """Pings every target of the next hops that have an `options_interval`. Any answer but 503 means up; two
-    pings in a row without an answer, or a 503, mean down."""
+    pings in a row without an answer, or a 503, mean down.
+    """
 
     __slots__ = ("_branches", "_layer")
 

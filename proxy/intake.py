@@ -15,7 +15,9 @@ def text(value: bytes) -> str:
 
 
 def addresses(message: SipMessage, name: bytes) -> tuple[bytes, ...]:
-    """The URI of every value of an address header field, in order (comma lists and several lines). Values were checked before (proxy.validate)."""
+    """The URI of every value of an address header field, in order (comma lists and several lines). Values were checked before
+    (proxy.validate).
+    """
     if name not in message.first_line:
         return ()
     values = message.all(name)
@@ -54,7 +56,9 @@ def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ..
 
 
 def asserted(message: SipMessage, trunk: Trunk | None) -> tuple[bytes, ...]:
-    """The identities that the sender asserts: P-Asserted-Identity, and Remote-Party-ID with party=calling where the trunk counts it as such."""
+    """The identities that the sender asserts: P-Asserted-Identity, and Remote-Party-ID with party=calling where the trunk counts it as
+    such.
+    """
     found = addresses(message, b"p-asserted-identity")
     if trunk is not None and trunk.rpid_as_pai and b"remote-party-id" in message.first_line:
         for value in message.all(b"remote-party-id"):

@@ -50,8 +50,8 @@ class RefusedTransactions:
 class UnknownSources:
     """Sources that match no trunk: each address (IPv6: each /64) is refused once in `life` seconds and met with silence otherwise.
 
-    When the table is full every further address is met with silence: what cannot be remembered must not be answered, or a flood of forged addresses
-    would make us a reflector.
+    When the table is full every further address is met with silence: what cannot be remembered must not be answered, or a flood of
+    forged addresses would make us a reflector.
     """
 
     __slots__ = ("_fresh", "_life", "_limit", "_old", "_turned")

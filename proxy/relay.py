@@ -1,6 +1,7 @@
 """What happens to a forwarded request after it left: responses, the next target, CANCEL, Timer C (RFC 3261 §16.7 to §16.10).
 
-A server transaction is the response context; it tries its targets one after the other and sends exactly one final response upstream, and every 2xx.
+A server transaction is the response context; it tries its targets one after the other and sends exactly one final response upstream, and
+every 2xx.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Relay:
 
     __slots__ = ("_branches", "_counters", "_layer", "_pinged", "_secret")
 
-    def __init__(self, layer: TransactionLayer, branches: Branches, secret: Secret, pinged: Callable[[ClientTransaction, int, float], None]) -> None:
+    def __init__(
+        self, layer: TransactionLayer, branches: Branches, secret: Secret, pinged: Callable[[ClientTransaction, int, float], None]
+    ) -> None:
         self._layer = layer
         self._counters = layer.counters
         self._branches = branches
@@ -117,7 +120,9 @@ class Relay:
     def _provisional(self, client: ClientTransaction, server: ServerTransaction, message: SipMessage, first: bool, now: float) -> None:
         if server.invite:
             until = now + TIMER_C
-            if until - client.ringing_until > 1.0 and (first or message.status > 100):  # a callee cannot make timers faster than one a second
+            if until - client.ringing_until > 1.0 and (
+                first or message.status > 100
+            ):  # a callee cannot make timers faster than one a second
                 client.ringing_until = until
                 self._layer.timers.start(now, TIMER_C, Timer.RINGING, client)
             if client.cancel_wanted and not client.cancel_sent:

@@ -37,7 +37,9 @@ class Hop:
 
     __slots__ = ("_turn", "code", "failover", "id", "no_response", "options_interval", "targets")
 
-    def __init__(self, identifier: str, code: bytes, targets: list[Target], failover: list[Target], no_response: float, options_interval: float) -> None:
+    def __init__(
+        self, identifier: str, code: bytes, targets: list[Target], failover: list[Target], no_response: float, options_interval: float
+    ) -> None:
         self.id = identifier
         self.code = code
         self.targets = targets
@@ -47,7 +49,9 @@ class Hop:
         self._turn = 0
 
     def order(self) -> list[Target]:
-        """The targets to try for the next call, best first: those that are up before those that are not, which are tried last rather than never."""
+        """The targets to try for the next call, best first: those that are up before those that are not, which are tried last rather
+        than never.
+        """
         if len(self.targets) == 1:
             wanted = self.targets + self.failover
         else:
@@ -136,7 +140,9 @@ class Routing:
         return fitting[0] if fitting else None
 
     def resolve(self, address: str, port: int) -> Peer:
-        """What is known of an address: its most specific trunk (a port before none, then the longest prefix) and the next hops it is a target of."""
+        """What is known of an address: its most specific trunk (a port before none, then the longest prefix) and the next hops it is a
+        target of.
+        """
         parsed = ipaddress.ip_address(address.partition("%")[0])
         if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
             parsed = parsed.ipv4_mapped
@@ -144,7 +150,9 @@ class Routing:
         trunk: Trunk | None = None
         for version, wanted, length in self._levels:
             if version == parsed.version and (not wanted or wanted == port):
-                found = self._by_port[version, wanted, length].get(value >> (parsed.max_prefixlen - length) << (parsed.max_prefixlen - length))
+                found = self._by_port[version, wanted, length].get(
+                    value >> (parsed.max_prefixlen - length) << (parsed.max_prefixlen - length)
+                )
                 if found is not None:
                     trunk = found
                     break
@@ -158,7 +166,8 @@ class Routing:
         return (host, port or 5060) in self.own
 
     def hop_for(self, trunk: Trunk, called: Number, directory: Directory, at: float, *, emergency: bool) -> Hop | None:
-        """Where an accepted call goes: the ingress trunk's next hop; from `core`, the `deliver` of the trunk whose segment holds the called number.
+        """Where an accepted call goes: the ingress trunk's next hop; from `core`, the `deliver` of the trunk whose segment holds the
+        called number.
 
         None where there is nowhere (404). An emergency call goes to its own trunk's next hop only.
         """
@@ -169,6 +178,13 @@ class Routing:
                 if owner is not None and owner.deliver is not None:
                     return self.hops.get(owner.deliver)
         return self.hops.get(trunk.next_hop) if trunk.next_hop is not None else None
+
+    def customer_of(self, hop: Hop) -> Trunk | None:
+        """The trunk whose customer gets the calls of this next hop (its `deliver`)."""
+        for trunk in self.trunks.values():
+            if trunk.deliver == hop.id:
+                return trunk
+        return None
 
     def all_targets(self) -> list[tuple[Hop, Target]]:
         """Every target with its next hop, failover ones included."""

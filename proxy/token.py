@@ -62,13 +62,17 @@ class Secret:
         return blake2b(text, key=self._identity, digest_size=_HASH // 2).hexdigest().encode()
 
     def loop_hash(self, fields: tuple[bytes, ...]) -> bytes:
-        """Digest of RFC 5393 §4.2's fields of a request with its ingress and egress; it goes into our branch, and names a loop when it comes back."""
+        """Digest of RFC 5393 §4.2's fields of a request with its ingress and egress; it goes into our branch, and names a loop when it
+        comes back.
+        """
         return blake2b(b"\n".join(fields), key=self._loop, digest_size=_HASH // 2).hexdigest().encode()
 
     def dialog_token(
         self, call_id: bytes, from_tag: bytes, ingress: bytes, egress: bytes, sender: bytes, pai: tuple[bytes, ...], callee: bytes
     ) -> bytes:
-        """The token of a dialog that this initial INVITE may set up: ids, what each side's identity was, and a MAC over all with Call-ID and From tag."""
+        """The token of a dialog that this initial INVITE may set up: ids, what each side's identity was, and a MAC over all with Call-ID
+        and From tag.
+        """
         own = self.identity(sender)
         body = b"".join((b"1", ingress, egress, own, self.identity(sender, pai) if pai else own, self.identity(callee)))
         return body + self._mac(body, call_id, from_tag)
@@ -91,7 +95,11 @@ class Secret:
     def same_identity(self, token: DialogToken, sender: bytes, pai: tuple[bytes, ...]) -> bool:
         """Whether a request inside the dialog presents what its side presented when the dialog was set up."""
         at = 1 + 2 * ID_SIZE
-        own, asserted, callee = token.raw[at : at + _HASH], token.raw[at + _HASH : at + 2 * _HASH], token.raw[at + 2 * _HASH : at + 3 * _HASH]
+        own, asserted, callee = (
+            token.raw[at : at + _HASH],
+            token.raw[at + _HASH : at + 2 * _HASH],
+            token.raw[at + 2 * _HASH : at + 3 * _HASH],
+        )
         found = self.identity(sender, pai)
         if token.from_caller:
             return found == (asserted if pai else own)

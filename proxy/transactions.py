@@ -37,7 +37,23 @@ class ServerTransaction(Transaction):
     `clients` those tried before it; `rang` says that a 101-199 went upstream.
     """
 
-    __slots__ = ("cancelled", "client", "clients", "flow", "hop", "interval", "invite", "last", "parked", "rang", "reasons", "render", "request", "targets", "timed_out")
+    __slots__ = (
+        "cancelled",
+        "client",
+        "clients",
+        "flow",
+        "hop",
+        "interval",
+        "invite",
+        "last",
+        "parked",
+        "rang",
+        "reasons",
+        "render",
+        "request",
+        "targets",
+        "timed_out",
+    )
 
     def __init__(self, key: bytes, request: Request, flow: Flow) -> None:
         self.invite = request.method == b"INVITE"
@@ -60,9 +76,22 @@ class ServerTransaction(Transaction):
 
 class ClientTransaction(Transaction):
     """A request that we sent: `key` is our branch (CANCEL has its own key), `data` its bytes while it may be sent again
-    (the ACK's, once a failure was acknowledged). `abandoned`: the call went on to another target; only a late answer still matters."""
+    (the ACK's, once a failure was acknowledged). `abandoned`: the call went on to another target; only a late answer still matters.
+    """
 
-    __slots__ = ("abandoned", "cancel_sent", "cancel_wanted", "data", "flow", "interval", "method", "ringing_until", "server", "started", "target")
+    __slots__ = (
+        "abandoned",
+        "cancel_sent",
+        "cancel_wanted",
+        "data",
+        "flow",
+        "interval",
+        "method",
+        "ringing_until",
+        "server",
+        "started",
+        "target",
+    )
 
     def __init__(self, key: bytes, method: bytes, data: bytes, flow: Flow, server: ServerTransaction | None, now: float) -> None:
         invite = method == b"INVITE"

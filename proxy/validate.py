@@ -30,9 +30,9 @@ _CSEQ_LIMIT: Final = (1 << 32) - 1
 class Request:
     """A request that passed the checks.
 
-    `sender`, `to_uri` are the URIs of From and To; `cseq` the CSeq digits; `hops` Max-Forwards or None; `via_line` the topmost Via line with received
-    and rport put in, None where it stays as it came; `reply_port` the port that responses go to on the sender's address; `key` finds the server
-    transaction.
+    `sender`, `to_uri` are the URIs of From and To; `cseq` the CSeq digits; `hops` Max-Forwards or None; `via_line` the topmost Via line
+    with received and rport put in, None where it stays as it came; `reply_port` the port that responses go to on the sender's address;
+    `key` finds the server transaction.
     """
 
     __slots__ = (
@@ -54,7 +54,9 @@ class Request:
     )
 
     def __init__(self, message: SipMessage, flow: Flow, address: bytes) -> None:
-        """Check `message`, which came over `flow` from `address` (its text). ParseError with the status that §16.3 and §8.2 give the fault."""
+        """Check `message`, which came over `flow` from `address` (its text). ParseError with the status that §16.3 and §8.2 give the
+        fault.
+        """
         self.message = message
         self.flow = flow
         self.method = method = message.method
@@ -106,7 +108,9 @@ def top_value(message: SipMessage) -> tuple[bytes, bytes]:
 
 
 def lenient_reply_port(message: SipMessage) -> int | None:
-    """The port a response to a malformed request goes to on the sender's address, read from whatever its Via has; None where that cannot be read."""
+    """The port a response to a malformed request goes to on the sender's address, read from whatever its Via has; None where that cannot
+    be read.
+    """
     value = message.first(b"via") or b""
     host, _, tail = value.partition(b";")
     if b"rport" in tail.lower():
@@ -165,5 +169,3 @@ def _check_rest(message: SipMessage) -> None:
     if b"via" in (message.more_lines or ()) or b"," in message.lines[present[b"via"]]:
         for value in message.all(b"via")[1:]:
             Via(value)
-
-

@@ -156,8 +156,8 @@ def param(tail: bytes, name: bytes, what: str) -> bytes | None:
 def name_addr(value: bytes, what: str) -> tuple[bytes, bytes, bytes]:
     """`name-addr` or `addr-spec` of From, To, Contact, Route, P-Asserted-Identity ...: display name as written, URI, parameter tail.
 
-    ParseError 400 naming `what` for unterminated quotes or brackets, a display name that is neither tokens nor quoted, blanks or brackets in the URI,
-    and an addr-spec whose "?" or "," should have been in <> (RFC 3261 §20.10).
+    ParseError 400 naming `what` for unterminated quotes or brackets, a display name that is neither tokens nor quoted, blanks or
+    brackets in the URI, and an addr-spec whose "?" or "," should have been in <> (RFC 3261 §20.10).
     """
     opening = value.find(b"<")
     if value[:1] == b'"':

@@ -37,24 +37,29 @@ _COMPACT: Final = {
 }
 
 _USUAL: Final = (
-    b"Via From To Call-ID CSeq Max-Forwards Contact Content-Type Content-Length Route Record-Route Proxy-Require Require Supported Unsupported Allow "
-    b"Allow-Events User-Agent Server P-Asserted-Identity P-Preferred-Identity Remote-Party-ID Privacy Diversion History-Info Identity Date Subject "
-    b"Session-Expires Min-SE Expires Accept Accept-Encoding Accept-Language Organization P-Charging-Vector P-Access-Network-Info P-Early-Media "
-    b"Reason RSeq RAck Event Authorization Proxy-Authorization WWW-Authenticate Proxy-Authenticate Warning Content-Disposition MIME-Version "
-    b"Timestamp Retry-After Refer-To Referred-By Replaces Call-Info Error-Info Alert-Info In-Reply-To Priority Reply-To Content-Encoding "
+    b"Via From To Call-ID CSeq Max-Forwards Contact Content-Type Content-Length Route Record-Route Proxy-Require Require "
+    b"Supported Unsupported Allow Allow-Events User-Agent Server P-Asserted-Identity P-Preferred-Identity Remote-Party-ID Privacy "
+    b"Diversion History-Info Identity Date Subject Session-Expires Min-SE Expires Accept Accept-Encoding Accept-Language "
+    b"Organization P-Charging-Vector P-Access-Network-Info P-Early-Media Reason RSeq RAck Event Authorization "
+    b"Proxy-Authorization WWW-Authenticate Proxy-Authenticate Warning Content-Disposition MIME-Version Timestamp Retry-After "
+    b"Refer-To Referred-By Replaces Call-Info Error-Info Alert-Info In-Reply-To Priority Reply-To Content-Encoding "
     b"Content-Language Subscription-State Join Path Service-Route"
 ).split()
 
 LISTS: Final = frozenset(
-    b"via route record-route contact p-asserted-identity p-preferred-identity remote-party-id diversion history-info require proxy-require supported "
-    b"unsupported allow allow-events accept accept-encoding accept-language call-info alert-info error-info in-reply-to warning reason path "
-    b"service-route content-encoding content-language".split()
+    (
+        b"via route record-route contact p-asserted-identity p-preferred-identity remote-party-id diversion history-info "
+        b"require proxy-require supported unsupported allow allow-events accept accept-encoding accept-language call-info "
+        b"alert-info error-info in-reply-to warning reason path service-route content-encoding content-language"
+    ).split()
 )
 """Header fields whose grammar is a comma list (RFC 3261 §7.3.1 and the RFCs of the extensions)."""
 
 SINGLE: Final = frozenset(
-    b"from to call-id cseq max-forwards content-length content-type date expires subject user-agent timestamp min-expires refer-to replaces event rseq rack "
-    b"session-expires".split()
+    (
+        b"from to call-id cseq max-forwards content-length content-type date expires subject user-agent timestamp min-expires "
+        b"refer-to replaces event rseq rack session-expires"
+    ).split()
 )
 """Header fields that may stand in a message once only."""
 
@@ -88,37 +93,53 @@ def canonical_name(line: bytes) -> bytes:
 
 
 def index_lines(lines: list[bytes]) -> tuple[dict[bytes, int], dict[bytes, list[int]] | None]:
-    """Index a message's lines (start line first): the first line of each header field, and every line of those that stand more than once."""
+    """Index a message's lines (start line first): the first line of each header field, and every line of those that stand more than
+    once.
+    """
     first: dict[bytes, int] = {}
     more: dict[bytes, list[int]] | None = None
     known = _KNOWN
-    at = 0
-    for line in lines:
-        if at:
-            key = known.get(line[: line.find(b":") + 1])
-            if key is None:
-                key = canonical_name(line)
-            if key in first:
-                if more is None:
-                    more = {}
-                if key in more:
-                    more[key].append(at)
-                else:
-                    more[key] = [first[key], at]
+    for at, line in enumerate(lines):
+        if not at:
+            continue  # the start line
+        key = known.get(line[: line.find(b":") + 1])
+        if key is None:
+            key = canonical_name(line)
+        if key in first:
+            if more is None:
+                more = {}
+            if key in more:
+                more[key].append(at)
             else:
-                first[key] = at
-        at += 1
+                more[key] = [first[key], at]
+        else:
+            first[key] = at
     return first, more
 
 
 class SipMessage:
     """One SIP message.
 
-    Requests have `method` and `uri`; responses have `status` (int) and `phrase`. `lines` are the header section as it came, start line first, folded
-    lines kept together; `body` what Content-Length counts (or the rest of the datagram where there is none). Names are given in lower case.
+    Requests have `method` and `uri`; responses have `status` (int) and `phrase`. `lines` are the header section as it came, start line
+    first, folded lines kept together; `body` what Content-Length counts (or the rest of the datagram where there is none). Names are
+    given in lower case.
     """
 
-    __slots__ = ("body", "first_line", "is_request", "lines", "method", "more_lines", "phrase", "raw", "replaced", "start", "status", "top", "uri")
+    __slots__ = (
+        "body",
+        "first_line",
+        "is_request",
+        "lines",
+        "method",
+        "more_lines",
+        "phrase",
+        "raw",
+        "replaced",
+        "start",
+        "status",
+        "top",
+        "uri",
+    )
 
     def __init__(self) -> None:
         self.raw = b""
@@ -152,7 +173,9 @@ class SipMessage:
         if b"\r\n " in head or b"\r\n\t" in head:
             lines = _unsplit(lines)
         if breaks > MAX_HEADERS or len(raw) > MAX_MESSAGE:
-            raise ParseError(0 if raw[:4] == b"SIP/" else 513, "Message Too Large", message if message._salvage(raw[:MAX_MESSAGE]) else None)
+            raise ParseError(
+                0 if raw[:4] == b"SIP/" else 513, "Message Too Large", message if message._salvage(raw[:MAX_MESSAGE]) else None
+            )
         message.lines = lines
         try:
             message.first_line, message.more_lines = index_lines(lines)
@@ -210,7 +233,10 @@ class SipMessage:
         if parts[2] != b"SIP/2.0":
             if parts[2].upper() == b"SIP/2.0":
                 return
-            raise ParseError(505 if parts[2][:4].upper() == b"SIP/" else 400, "Version Not Supported" if parts[2][:4].upper() == b"SIP/" else "Bad request line")
+            raise ParseError(
+                505 if parts[2][:4].upper() == b"SIP/" else 400,
+                "Version Not Supported" if parts[2][:4].upper() == b"SIP/" else "Bad request line",
+            )
 
     def first(self, name: bytes) -> bytes | None:
         """The value of the first line of `name`, folding undone, blanks around it removed; None where there is none."""
@@ -234,7 +260,9 @@ class SipMessage:
         return [] if at is None else [at]
 
     def all(self, name: bytes) -> list[bytes]:
-        """Every value of `name` in order: one a line, and each of a comma list where the grammar has one (LISTS). ParseError 400 for open quotes."""
+        """Every value of `name` in order: one a line, and each of a comma list where the grammar has one (LISTS). ParseError 400 for
+        open quotes.
+        """
         values: list[bytes] = []
         for at in self.positions(name):
             value = unfold(self.lines[at].partition(b":")[2].strip())

@@ -31,9 +31,10 @@ PHRASES: Final = {
 def build_response(request: SipMessage, start: bytes, via_line: bytes | None, to_tag: bytes, extra: bytes = b"") -> bytes:
     """A response without a body to `request`.
 
-    `start` is the status line without its line break; `via_line` replaces the topmost Via line where `received` or `rport` had to be put in;
-    `to_tag` is added to To unless To has a tag; `extra` holds further header lines, each ending in CRLF. Via, From, To, Call-ID and CSeq are copied as
-    they came. Whatever of them a malformed request lacks is left out.
+    `start` is the status line without its line break; `via_line` replaces the topmost Via line where `received` or `rport` had to be put
+    in;
+    `to_tag` is added to To unless To has a tag; `extra` holds further header lines, each ending in CRLF. Via, From, To, Call-ID and CSeq
+    are copied as they came. Whatever of them a malformed request lacks is left out.
     """
     lines = request.lines
     first = request.first_line

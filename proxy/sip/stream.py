@@ -13,8 +13,8 @@ MAX_HEAD: Final = 32768
 class Framer:
     """Cuts what arrives on one connection into whole messages.
 
-    `pings` counts double CRLF between messages since it was last set to 0 (each wants one CRLF back, RFC 5626 §4.4.1). After a ParseError the
-    connection cannot be read any further.
+    `pings` counts double CRLF between messages since it was last set to 0 (each wants one CRLF back, RFC 5626 §4.4.1). After a
+    ParseError the connection cannot be read any further.
     """
 
     __slots__ = ("_buffer", "_need", "_scanned", "pings")
@@ -33,9 +33,9 @@ class Framer:
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes in, give whole messages out.
 
-        ParseError (400, 513) when the stream has lost its frames: no Content-Length, two of them, one that is no number, a header section or message
-        that is too long. Its `head` holds the offending header section so that it can be answered before the connection is closed; `messages` that
-        were whole before it are in its `args[1]`.
+        ParseError (400, 513) when the stream has lost its frames: no Content-Length, two of them, one that is no number, a header
+        section or message that is too long. Its `head` holds the offending header section so that it can be answered before the
+        connection is closed; `messages` that were whole before it are in its `args[1]`.
         """
         buffer = self._buffer
         buffer += data

@@ -1,7 +1,7 @@
 """Timers without an object each: one deque for every duration, entries in order of their time.
 
-Nothing is ever cancelled. An entry that fires is given to its owner, who looks whether it still means anything (RFC 3261's timers are all of a few
-fixed lengths, so a deque stays sorted by itself).
+Nothing is ever cancelled. An entry that fires is given to its owner, who looks whether it still means anything (RFC 3261's timers are
+all of a few fixed lengths, so a deque stays sorted by itself).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The transactions of RFC 3261 §17 with RFC 6026's Accepted state, as one table each.
 
-Everything about transitions lives in these four tables: state and event in, next state and actions out. The objects hold a state and what the
-actions need; they have no clock and no socket. An event that a state does not list changes nothing and asks for nothing.
+Everything about transitions lives in these four tables: state and event in, next state and actions out. The objects hold a state and
+what the actions need; they have no clock and no socket. An event that a state does not list changes nothing and asks for nothing.
 """
 
 from __future__ import annotations
@@ -143,13 +143,11 @@ def response_event(status: int) -> Event:
 def transaction_key(branch: bytes | None, sent_by: bytes, address: bytes, method: bytes, parts: tuple[bytes, ...]) -> bytes:
     """The key a request's server transaction is found under (RFC 3261 §17.2.3).
 
-    Top Via branch, sent-by and method, ACK and CANCEL finding the INVITE's; the sender's address is part of it, so that nobody can cancel or
-    absorb another peer's call. Without RFC 3261's magic cookie (or with nothing behind it) the key is made of `parts`: Request-URI, From tag, Call-ID, CSeq
-    number and top Via, as RFC 2543 peers demand.
+    Top Via branch, sent-by and method, ACK and CANCEL finding the INVITE's; the sender's address is part of it, so that nobody can
+    cancel or absorb another peer's call. Without RFC 3261's magic cookie (or with nothing behind it) the key is made of `parts`:
+    Request-URI, From tag, Call-ID, CSeq number and top Via, as RFC 2543 peers demand.
     """
     kind = b"INVITE" if method in (b"ACK", b"CANCEL") else method
     if branch is not None and branch[:7] == b"z9hG4bK" and len(branch) > 7:
         return b" ".join((branch, sent_by, address, kind))
     return b"\n".join((*parts, address, kind))
-
-

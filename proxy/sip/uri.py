@@ -15,9 +15,9 @@ _SCHEMES: Final = {b"sip": b"sip", b"sips": b"sips", b"tel": b"tel", b"SIP": b"s
 class Uri:
     """One Request-URI, Route or Contact URI taken apart.
 
-    `scheme` is in lower case; `user` is everything before "@" (password and user parameters included, escapes as written), None where there is
-    none; `host` is without brackets, in lower case; `params` is the raw tail from the first ";" behind the host. A tel URI has its number in `user`
-    and no host.
+    `scheme` is in lower case; `user` is everything before "@" (password and user parameters included, escapes as written), None where
+    there is none; `host` is without brackets, in lower case; `params` is the raw tail from the first ";" behind the host. A tel URI has
+    its number in `user` and no host.
     """
 
     __slots__ = ("host", "params", "port", "scheme", "user")
@@ -42,8 +42,8 @@ class Uri:
 def parse_uri(uri: bytes, what: str = "Request-URI") -> Uri:
     """Take a URI apart.
 
-    ParseError 416 for a scheme that is not sip, sips or tel; 400 naming `what` for bad characters, hosts, ports or parameters and for embedded header
-    fields ("?" behind the host), which no Request-URI may carry (RFC 3261 §19.1.1).
+    ParseError 416 for a scheme that is not sip, sips or tel; 400 naming `what` for bad characters, hosts, ports or parameters and for
+    embedded header fields ("?" behind the host), which no Request-URI may carry (RFC 3261 §19.1.1).
     """
     scheme, colon, rest = uri.partition(b":")
     known = _SCHEMES.get(scheme) or _SCHEMES.get(scheme.lower())

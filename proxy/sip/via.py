@@ -11,11 +11,15 @@ from proxy.sip.grammar import is_token, split_host, split_params
 MAGIC: Final = b"z9hG4bK"
 
 # LWS is allowed around both slashes and the colon (RFC 3261 §25.1 sent-protocol); only such rarities come here
-_TORTUOUS: Final = re.compile(rb"([^\s/;,]+)\s*/\s*([^\s/;,]+)\s*/\s*([^\s/;,]+)\s+([^\s;,:\[\]]+|\[[^\]]*\])\s*(?::\s*(\d+))?\s*(;.*)?", re.DOTALL)
+_TORTUOUS: Final = re.compile(
+    rb"([^\s/;,]+)\s*/\s*([^\s/;,]+)\s*/\s*([^\s/;,]+)\s+([^\s;,:\[\]]+|\[[^\]]*\])\s*(?::\s*(\d+))?\s*(;.*)?", re.DOTALL
+)
 
 
 class Via:
-    """One Via value: `host` without brackets, `port` None for the default, `sent_by` as written, `rport` None (absent), b"" or its value."""
+    """One Via value: `host` without brackets, `port` None for the default, `sent_by` as written, `rport` None (absent), b"" or its
+    value.
+    """
 
     __slots__ = ("branch", "host", "port", "received", "rport", "sent_by", "transport", "value")
 
@@ -51,8 +55,8 @@ class Via:
 def mark_received(via: Via, address: bytes, port: int) -> bytes | None:
     """The Via value with `received` (and `rport` when asked for) set from the source, or None where nothing has to change.
 
-    RFC 3261 §18.2.1: `received` when sent-by is a name or another address; RFC 3581 §4: both when the sender put `rport`. A `received` or `rport`
-    value that the sender invented is replaced.
+    RFC 3261 §18.2.1: `received` when sent-by is a name or another address; RFC 3581 §4: both when the sender put `rport`. A `received`
+    or `rport` value that the sender invented is replaced.
     """
     if via.rport is None and via.received is None and via.host == address:
         return None

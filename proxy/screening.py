@@ -1,0 +1,237 @@
+"""An initial INVITE's way from policy to the wire: judged, perhaps parked for a look-up, then refused or sent on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from proxy.answers import Answers
+from proxy.enforce import Refusal, apply_labels, refusal
+from proxy.forward import Outgoing, loops, new_loop_hash
+from proxy.intake import asserted, call_of
+from proxy.relay import Relay
+from proxy.routing import Hop, Peer, Routing
+from proxy.sip.response import PHRASES
+from proxy.sip.transaction import State
+from proxy.token import Secret
+from proxy.transactions import ServerTransaction, TransactionLayer
+from proxy.validate import Request
+from rules import RuleSet
+from rules.call import Call, Trunk
+from rules.verdict import Lookup, Verdict
+
+NOT_FOUND = Refusal(404, PHRASES[404])
+LOOP = Refusal(482, PHRASES[482])
+_FULL = Refusal(503, PHRASES[503], b"Retry-After: 5\r\n")
+
+
+class ParkedTimer(Enum):
+    """Timer kind of a parked call; the owner is its ticket."""
+
+    OVERDUE = "its look-up never came back"
+
+
+class Parked:
+    """A call whose verdict waits for a look-up: 100 was sent, the INVITE's server transaction is open."""
+
+    __slots__ = ("call", "lookup", "pai", "peer", "seconds", "server")
+
+    def __init__(self, call: Call, lookup: Lookup, peer: Peer, pai: tuple[bytes, ...], server: ServerTransaction, seconds: float) -> None:
+        self.call = call
+        self.lookup = lookup
+        self.peer = peer
+        self.pai = pai
+        self.server = server
+        self.seconds = seconds
+
+
+class Screening:
+    """Judges calls and carries the verdict out. `ruleset` and `routing` are swapped by assignment; `limit` bounds the server
+    transactions.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_clock",
+        "_counters",
+        "_layer",
+        "_lookups",
+        "_relay",
+        "_secret",
+        "_tickets",
+        "limit",
+        "parked",
+        "routing",
+        "ruleset",
+        "wall_offset",
+    )
+
+    def __init__(
+        self,
+        layer: TransactionLayer,
+        relay: Relay,
+        answers: Answers,
+        secret: Secret,
+        ruleset: RuleSet,
+        routing: Routing,
+        limit: int,
+        clock: Callable[[], float] | None,
+    ) -> None:
+        self._layer = layer
+        self._counters = layer.counters
+        self._relay = relay
+        self._answers = answers
+        self._secret = secret
+        self._clock = clock
+        self._lookups: list[tuple[Lookup, int]] = []
+        self._tickets = 0
+        self.parked: dict[int, Parked] = {}
+        self.ruleset = ruleset
+        self.routing = routing
+        self.limit = limit
+        self.wall_offset = 0.0
+
+    def open(self, request: Request, now: float) -> ServerTransaction | None:
+        """A server transaction for a request that is forwarded or parked, 100 sent for INVITE; None (and 503) where there are too many."""
+        if len(self._layer.servers) >= self.limit:
+            self._counters.transactions_refused += 1
+            self._answers.send(request, _FULL)
+            return None
+        server = ServerTransaction(request.key, request, self._answers.reply_flow(request.flow, request.reply_port))
+        self._layer.servers[request.key] = server
+        if server.invite:
+            self._relay.answer(server, 100, now)
+        return server
+
+    def invite(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
+        """Judge an initial INVITE."""
+        started = self._clock() if self._clock is not None else 0.0
+        pai = asserted(request.message, trunk)
+        call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset)
+        found = self.ruleset.evaluate(call)
+        seconds = self._clock() - started if self._clock is not None else 0.0
+        if isinstance(found, Lookup):
+            server = self.open(request, now)
+            if server is not None:
+                self._park(Parked(call, found, peer, pai, server, seconds), now)
+            return
+        self._carry_out(found, call, peer, pai, request, None, seconds, now)
+
+    def identity_changed(self, request: Request, trunk: Trunk, now: float) -> Verdict:
+        """Judge a new identity inside a dialog like a new call. A look-up is not waited for: without its answer the rule's default
+        stands.
+        """
+        call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset)
+        found = self.ruleset.evaluate(call)
+        while isinstance(found, Lookup):
+            found = self.ruleset.resume(call, found, None)
+        return found
+
+    # look-ups
+
+    def take_lookups(self) -> list[tuple[Lookup, int]]:
+        """Look-ups to start, each with its ticket."""
+        lookups, self._lookups = self._lookups, []
+        return lookups
+
+    def resume(self, ticket: int, answer: object, now: float) -> None:
+        """The answer to a look-up, None when there is none."""
+        parked = self.parked.pop(ticket, None)
+        request = None if parked is None else parked.server.request
+        if parked is None or request is None or parked.server.state is not State.PROCEEDING:
+            self._counters.lookups_late += 1
+            return
+        parked.server.parked = 0
+        started = self._clock() if self._clock is not None else 0.0
+        found = self.ruleset.resume(parked.call, parked.lookup, answer)
+        parked.seconds += self._clock() - started if self._clock is not None else 0.0
+        if isinstance(found, Lookup):
+            parked.lookup = found
+            self._park(parked, now)
+            return
+        self._carry_out(found, parked.call, parked.peer, parked.pai, request, parked.server, parked.seconds, now)
+
+    def cancel(self, server: ServerTransaction, now: float) -> None:
+        """The caller gave up while its call was parked."""
+        self.parked.pop(server.parked, None)
+        server.parked = 0
+        server.cancelled = True
+        self._counters.cancelled += 1
+        self._relay.answer(server, 487, now)
+
+    def _park(self, parked: Parked, now: float) -> None:
+        self._counters.lookups_started += 1
+        self._tickets = ticket = self._tickets + 1
+        self.parked[ticket] = parked
+        parked.server.parked = ticket
+        self._lookups.append((parked.lookup, ticket))
+        # the rim keeps the deadline; this timer keeps the call from being lost should it fail to
+        self._layer.timers.start(now, parked.lookup.deadline + 1.0, ParkedTimer.OVERDUE, ticket)
+
+    # verdicts
+
+    def _carry_out(
+        self,
+        verdict: Verdict,
+        call: Call,
+        peer: Peer,
+        pai: tuple[bytes, ...],
+        request: Request,
+        server: ServerTransaction | None,
+        seconds: float,
+        now: float,
+    ) -> None:
+        verdict.elapsed_us = seconds * 1e6
+        self._counters.decided(verdict.trunk, verdict.action, verdict.code, seconds)
+        if verdict.action == "reject":
+            self._turn_down(request, server, refusal(verdict), now)
+            return
+        emergency = verdict.code == "EMG_OVERRIDE"
+        hop = self.routing.hop_for(call.trunk, call.called, self.ruleset.directory, call.at, emergency=emergency)
+        if hop is None:
+            self._turn_down(request, server, NOT_FOUND, now)
+            return
+        message = request.message
+        ingress = peer.code
+        loop_hash = new_loop_hash(self._secret, request, b"", ingress, hop.code)
+        if loops(request, loop_hash, self.routing):
+            self._counters.loops += 1
+            self._turn_down(request, server, LOOP, now)
+            return
+        if b"route" in message.first_line:
+            message.remove(b"route")  # the trunk decides where a call goes, never its sender
+        egress = self.routing.customer_of(hop) if call.trunk.kind == "core" else None
+        apply_labels(message, verdict, call.privacy, egress)
+        if server is None:
+            server = self.open(request, now)
+            if server is None:
+                return
+        token = self._secret.dialog_token(request.call_id, request.from_tag, ingress, hop.code, request.sender, pai, request.to_uri)
+        self._relay.forward_to_hop(server, Outgoing(request, loop_hash, token), hop, now)
+
+    def out_of_dialog(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
+        """A request that is no INVITE and belongs to no dialog follows the trunk's next hop; its method was found allowed."""
+        hop: Hop | None = self.routing.hops.get(trunk.next_hop) if trunk.next_hop is not None else None
+        if hop is None:
+            self._answers.refuse(request, NOT_FOUND, now)
+            return
+        loop_hash = new_loop_hash(self._secret, request, b"", peer.code, hop.code)
+        if loops(request, loop_hash, self.routing):
+            self._counters.loops += 1
+            self._answers.refuse(request, LOOP, now)
+            return
+        if b"route" in request.message.first_line:
+            request.message.remove(b"route")
+        server = self.open(request, now)
+        if server is None:
+            return
+        token = b""
+        if request.method in (b"SUBSCRIBE", b"REFER", b"NOTIFY"):  # what may set up a dialog
+            token = self._secret.dialog_token(request.call_id, request.from_tag, peer.code, hop.code, request.sender, (), request.to_uri)
+        self._relay.forward_to_hop(server, Outgoing(request, loop_hash, token), hop, now)
+
+    def _turn_down(self, request: Request, server: ServerTransaction | None, answer: Refusal, now: float) -> None:
+        if server is None:
+            self._answers.refuse(request, answer, now)
+        else:
+            self._relay.answer(server, answer.status, now, answer.extra, answer.start[12:].decode())
