@@ -1,0 +1,145 @@
+"""Look-ups in 100,000 segments and 1,000,000 intercept entries: load, memory of a worker that maps them, hits and misses.
+
+    python benchmarks/directory.py [--segments N] [--entries N]
+
+The lists are random but for the seed: 95 % of the entries exact, 4 % prefixes (of 8 to 11 digits), 1 % ranges; every type of number, +86 mobile
+and fixed. Load is wall time of `load_directory` on the CSV files, one process. Memory is the growth of VmRSS over `Directory.open` and all the
+look-ups below in a new process (file pages included: they are shared by all workers; RssAnon is what each has for itself). A look-up's time is
+wall time of a loop over 50,000 different numbers in random order, less the empty loop, the best of three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from rules.call import Trunk
+from rules.directory import Directory, DirectoryConfig, load_directory
+from rules.numbers import Number, normalise
+
+TRUNKS = {f"t{n}": Trunk(id=f"t{n}", kind="enterprise", customer=f"c{n // 2}") for n in range(2000)}
+AT = 1_767_225_600.0
+ASKED = 50_000
+
+
+def mobile(draw: random.Random) -> str:
+    """A number of which the lists hold some: +86 1[3578]x."""
+    return f"+861{draw.choice('3578')}{draw.randrange(10)}{draw.randrange(10**8):08d}"
+
+
+def write_lists(folder: Path, segments: int, entries: int) -> None:
+    """segments.csv and intercept.csv."""
+    draw = random.Random(1)
+    with open(folder / "segments.csv", "w", encoding="utf-8") as file:
+        file.write("customer,trunk,first,last,purpose,valid_from,valid_to,hours,direction\n")
+        for n in range(segments):
+            trunk = draw.randrange(2000)
+            first = f"+86755{80000000 + n * 100}"
+            last = f"+86755{80000000 + n * 100 + draw.choice((0, 9, 99))}"
+            file.write(f"c{trunk // 2},t{trunk},{first},{last},,2020-01-01,,,\n")
+    with open(folder / "intercept.csv", "w", encoding="utf-8") as file:
+        file.write("list_id,seq,op,number,match,type,reason,source,evidence_ref,valid_from,valid_to,scope,created_at\n")
+        for n in range(entries):
+            number = mobile(draw)
+            kind = n % 100
+            match = "exact"
+            if kind < 4:
+                number, match = number[: draw.randrange(9, 13)], "prefix"
+            elif kind == 4:
+                number, match = f"{number[:-2]}00-{number[:-2]}{draw.randrange(100):02d}", "range"
+            line = f"L{n % 3},{n},A,{number},{match},{'called' if n % 7 == 0 else 'caller'},complaint,desk,E{n},2020-01-01,,,2026-01-01T00:00:00Z\n"
+            file.write(line)
+
+
+def nanoseconds(numbers: list[Number], ask: Callable[[Number], object]) -> float:
+    """Time of one look-up."""
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        for number in numbers:
+            pass
+        empty = time.perf_counter() - start
+        start = time.perf_counter()
+        for number in numbers:
+            ask(number)
+        best = min(best, time.perf_counter() - start - empty)
+    return best / len(numbers) * 1e9
+
+
+def memory(field: str) -> float:
+    """MiB of this process by /proc/self/status."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith(f"{field}:"))
+
+
+def ask(folder: Path) -> None:
+    """In a new process: open, look up, print."""
+    with open(folder / "intercept.csv", encoding="utf-8") as file:
+        listed = [normalise(cells[3], None) for cells in (line.split(",") for line in file) if cells[4] == "exact" and cells[5] == "caller"][:ASKED]
+    with open(folder / "segments.csv", encoding="utf-8") as file:
+        rows = [line.split(",") for line in file][1:]
+    draw = random.Random(2)
+    draw.shuffle(rows)
+    draw.shuffle(listed)
+    held = [(normalise(row[2], None), row[1]) for row in rows[:ASKED]]
+    missed = [normalise(f"+8619{draw.randrange(10**9):09d}", None) for _ in range(ASKED)]
+    # Misses in the midst of the listed numbers: no entry names them, but the bisection goes all the way.
+    near = [normalise(mobile(draw), None) for _ in range(ASKED)]
+    trunk = TRUNKS["t7"]
+    before, own = memory("VmRSS"), memory("RssAnon")
+    start = time.perf_counter()
+    directory = Directory.open(folder / "directory.image")
+    opened = time.perf_counter() - start
+    near = [number for number in near if directory.listed("caller", number, None, trunk, AT) is None]
+    print(f"open and verify {opened:.2f} s")
+    trunk_of = dict(held)
+    figures = [
+        ("listed, hit", nanoseconds(listed, lambda number: directory.listed("caller", number, None, trunk, AT))),
+        ("listed, miss", nanoseconds(missed, lambda number: directory.listed("caller", number, None, trunk, AT))),
+        ("listed, miss among listed numbers", nanoseconds(near, lambda number: directory.listed("caller", number, None, trunk, AT))),
+        ("listed, no entry of that type", nanoseconds(near, lambda number: directory.listed("pair", number, number, trunk, AT))),
+        ("segment, hit", nanoseconds([number for number, _ in held], lambda number: directory.segment(number, trunk_of[number], AT))),
+        ("segment, hit of another trunk", nanoseconds([number for number, _ in held], lambda number: directory.segment(number, "none", AT))),
+        ("segment, miss", nanoseconds(missed, lambda number: directory.segment(number, "t7", AT))),
+        ("holder, hit", nanoseconds([number for number, _ in held], lambda number: directory.holder(number, AT))),
+    ]
+    for name, figure in figures:
+        print(f"{name:36} {figure / 1000:6.2f} us")
+    print(f"memory after that: VmRSS +{memory('VmRSS') - before:.0f} MiB, of it RssAnon +{memory('RssAnon') - own:.0f} MiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Look-ups with large lists")
+    parser.add_argument("--segments", type=int, default=100_000)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.ask:
+        ask(options.ask)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_lists(folder, options.segments, options.entries)
+        for config in (DirectoryConfig(segments=("segments.csv",)), DirectoryConfig(intercept=("intercept.csv",))):
+            start = time.perf_counter()
+            counts = load_directory(config, folder, TRUNKS).counts
+            print(f"load {counts}: {time.perf_counter() - start:.2f} s")
+        directory = load_directory(DirectoryConfig(segments=("segments.csv",), intercept=("intercept.csv",)), folder, TRUNKS)
+        start = time.perf_counter()
+        directory.save(folder / "directory.image")
+        size = (folder / "directory.image").stat().st_size / 2**20
+        print(f"save {size:.0f} MiB: {time.perf_counter() - start:.2f} s")
+        sys.stdout.flush()
+        subprocess.run([sys.executable, __file__, "--ask", name], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""Who may use which number, and which numbers are stopped: segments, intercept and release lists, and registers, from CSV files.
+
+    directory = load_directory(config.directory, folder, trunks)     # every fault of every file, or a Directory
+    directory.save(path); Directory.open(path)                       # one file that all workers map
+
+Rules ask a Directory and nothing else; `fields` says what may stand in a cell, `sheet` what a CSV file may look like.
+"""
+
+from rules.directory.directory import Directory, DirectoryConfig, load_directory
+from rules.directory.entries import Entry
+from rules.directory.fault import DirectoryFault, DirectoryFaults
+from rules.directory.segments import Segment
+
+__all__ = ["Directory", "DirectoryConfig", "DirectoryFault", "DirectoryFaults", "Entry", "Segment", "load_directory"]

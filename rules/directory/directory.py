@@ -1,0 +1,218 @@
+"""The Directory: all lists of one configuration, checked and ready to be asked; immutable, shared by workers as a mapped file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rules.directory.entries import Entry, EntryIndex, EntryType
+from rules.directory.fault import DirectoryFault, DirectoryFaults, FaultLog
+from rules.directory.image import Head, open_image, save_image
+from rules.directory.index import Sections
+from rules.directory.lists import ROLES, TYPES, ListReader
+from rules.directory.registers import COLUMNS, RegisterIndex, RegisterReader, check_file
+from rules.directory.rows import RowReader
+from rules.directory.segments import Segment, SegmentIndex, SegmentReader
+from rules.directory.sheet import read_sheet
+from rules.numbers import Number, normalise
+
+if TYPE_CHECKING:
+    from rules.call import Trunk
+
+
+class DirectoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[directory]` table of sipwarden.toml: CSV files, relative to its folder. Several files of one kind count as one."""
+
+    segments: tuple[str, ...] = ()
+    intercept: tuple[str, ...] = ()
+    release: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    ported: tuple[str, ...] = ()
+    overseas: tuple[str, ...] = ()
+    roaming: tuple[str, ...] = ()
+    consent: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+    holidays: tuple[str, ...] = ()
+
+
+class Directory:
+    """What policy asks about numbers. `at` is Unix time in seconds: every row counts from its valid_from until its valid_to.
+
+    A number without a canonical form is in no segment and in no register; lists know it by its raw digits. Look-ups never raise.
+    """
+
+    __slots__ = ("_head", "_intercept", "_registers", "_release", "_sections", "_segments", "counts", "has_roaming", "version", "warnings")
+
+    def __init__(self, head: Head, sections: Sections) -> None:
+        self._head = head
+        self._sections = sections
+        self.version = head.version
+        """12 hexadecimal digits of a hash over the content of all files."""
+        self.warnings: list[str] = list(head.warnings)
+        """What `check` reports without refusing it: overlapping segments, scopes that no trunk has, withdrawals of nothing."""
+        self.counts: dict[str, int] = dict(head.counts)
+        """Rows in force for each kind of file."""
+        self._segments = SegmentIndex(sections) if "segments.blob" in sections else None
+        self._intercept = _entry_indexes(sections, "intercept")
+        self._release = _entry_indexes(sections, "release")
+        self._registers = {name: RegisterIndex(sections, name, words) for name, words in head.words.items()}
+        self.has_roaming = "roaming" in self._registers
+        """Whether a roaming file is configured."""
+
+    @classmethod
+    def empty(cls) -> Directory:
+        """A directory of no lists."""
+        return load_directory(DirectoryConfig(), Path(), {})
+
+    @classmethod
+    def open(cls, path: Path) -> Directory:
+        """Map a saved directory, its checksum verified. Raises DirectoryFault where it cannot be trusted."""
+        try:
+            return cls(*open_image(path))
+        except (KeyError, ValueError) as error:
+            raise DirectoryFault(str(path), 0, "", "", f"not understood ({error})", "build it again from the lists") from None
+
+    def save(self, path: Path) -> None:
+        """Write it for other processes to open: beside `path`, flushed to disk, renamed over it. Raises OSError."""
+        save_image(path, self._head, self._sections)
+
+    def segment(self, number: Number, trunk: str, at: float) -> Segment | None:
+        """The segment that authorises calls of this trunk from the number: direction out or both, in its dates, the most specific first.
+
+        The number's other readings count too (a 95 code that is also a fixed number). Purpose and hours are not judged.
+        """
+        segments = self._segments
+        if segments is None:
+            return None
+        found = segments.find(number, trunk, "in", at)
+        if found is None and number.alternatives:
+            for text in number.alternatives:
+                found = segments.find_text(text, trunk, "in", at)
+                if found is not None:
+                    break
+        return found
+
+    def holder(self, number: Number, at: float) -> Segment | None:
+        """The most specific segment of any trunk and direction that holds the number (its canonical form only: this refuses calls)."""
+        return None if self._segments is None else self._segments.find(number, None, None, at)
+
+    def inbound(self, number: Number, at: float) -> Segment | None:
+        """The segment whose trunk gets calls to the number: direction in or both, the most specific first; other readings count too."""
+        segments = self._segments
+        if segments is None:
+            return None
+        found = segments.find(number, None, "out", at)
+        if found is None and number.alternatives:
+            for text in number.alternatives:
+                found = segments.find_text(text, None, "out", at)
+                if found is not None:
+                    break
+        return found
+
+    def listed(self, type: EntryType | str, number: Number, other: Number | None, trunk: Trunk, at: float) -> Entry | None:  # noqa: A002  the list's own word
+        """The intercept entry that holds for a "caller" or "called" number, or for a "pair" (`number` calls `other`), on this trunk.
+
+        An entry of the police comes before any other, so that a release cannot hide it; then exact, then the narrowest prefix or range,
+        then the order of the files.
+        """
+        index = self._intercept.get(type)
+        if index is None:
+            return None
+        if type != "pair":
+            return index.find(number, trunk, at)
+        return None if other is None else index.find_pair(number, other, trunk, at)
+
+    def released(self, type: EntryType | str, number: Number, other: Number | None, trunk: Trunk, at: float) -> Entry | None:  # noqa: A002
+        """The release that lifts entries of this type for the number (or pair); None where the police lists it."""
+        index = self._release.get(type)
+        if index is None:
+            return None
+        if type != "pair":
+            found = index.find(number, trunk, at)
+        else:
+            found = None if other is None else index.find_pair(number, other, trunk, at)
+        if found is not None:
+            entry = self.listed(type, number, other, trunk, at)
+            if entry is not None and entry.source == "police":
+                return None
+        return found
+
+    def own(self, number: Number) -> bool:
+        """Whether the number is ours by the `own` files."""
+        return "own" in self._registers and bool(self._registers["own"].find(number))
+
+    def ported(self, number: Number) -> bool:
+        """Whether the number is ours by its range but served by another operator."""
+        return "ported" in self._registers and bool(self._registers["ported"].find(number))
+
+    def overseas(self, number: Number, trunk_id: str) -> bool:
+        """Whether the number is an enterprise's, hosted abroad and registered for this trunk (or for any)."""
+        if "overseas" not in self._registers:
+            return False
+        words = self._registers["overseas"].find(number)
+        return trunk_id in words or "" in words
+
+    def roaming(self, number: Number) -> str | None:
+        """abroad, home or unknown: what the roaming file says, unknown where it does not name the number; None without a file."""
+        if not self.has_roaming:
+            return None
+        words = self._registers["roaming"].find(number)
+        return words[0] if words else "unknown"
+
+
+def _entry_indexes(sections: Sections, role: str) -> dict[str, EntryIndex]:
+    """An index for each type of which there is an entry."""
+    if f"{role}.blob" not in sections:
+        return {}
+    rows = RowReader(sections, role, Entry)
+    indexes = {type_: EntryIndex(sections, role, type_, rows) for type_ in TYPES}
+    return {type_: index for type_, index in indexes.items() if index}
+
+
+def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Trunk]) -> Directory:
+    """Read and check every file of `config`. `base` is the folder that their names are relative to.
+
+    Raises DirectoryFaults with all faults found (at most FAULTS_PER_FILE of each file).
+    """
+    log = FaultLog()
+    version = hashlib.sha256()
+    sections: Sections = {}
+    counts: dict[str, int] = {}
+    words: dict[str, tuple[str, ...]] = {}
+    for kind in config.__struct_fields__:
+        files: tuple[str, ...] = getattr(config, kind)
+        if not files:
+            continue
+        reader: SegmentReader | ListReader | RegisterReader | None = None
+        if kind == "segments":
+            reader = SegmentReader(trunks, log, _canonical_form)
+        elif kind in ROLES:
+            reader = ListReader(kind, trunks, log, _canonical_form)
+        elif kind in COLUMNS:
+            reader = RegisterReader(kind, trunks, log)
+        counts[kind] = 0
+        for file in files:
+            data = read_sheet(base / file, file, log)
+            if data is None:
+                continue
+            version.update(kind.encode() + b"\0" + hashlib.sha256(data).digest())
+            if reader is None:
+                counts[kind] += check_file(kind, data, file, log)
+            else:
+                reader.read(data, file)
+        if isinstance(reader, RegisterReader):
+            counts[kind] = reader.build(sections, words, files[0])
+        elif reader is not None:
+            counts[kind] = reader.build(sections)
+    if log.faults:
+        raise DirectoryFaults(tuple(log.faults))
+    head = Head(version=version.hexdigest()[:12], warnings=tuple(log.warnings), counts=counts, words=words)
+    return Directory(head, sections)
+
+
+def _canonical_form(text: str) -> str | None:
+    return normalise(text, None).canonical

@@ -1,0 +1,110 @@
+"""A directory as one file that every worker maps: written aside and renamed, its SHA-256 verified when it is opened.
+
+Layout, in the byte order of the machine that wrote it: 8 octets of magic, SHA-256 of all that follows, then two 64-bit lengths (whole file,
+head), the head (msgpack), and the sections, each on a multiple of 8. A file is never changed in place: whoever has mapped it keeps what was
+verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import struct
+import sys
+from pathlib import Path
+
+import msgspec
+
+from rules.directory.fault import DirectoryFault
+from rules.directory.index import Sections
+
+_MAGIC = b"sipwdir1"
+_LENGTHS = struct.Struct("=QQ")
+_START = len(_MAGIC) + 32 + _LENGTHS.size
+_REMEDY = "build it again from the lists"
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What is not an array: version, warnings, how many rows of what, the word lists of registers, and where the sections lie."""
+
+    version: str
+    warnings: tuple[str, ...] = ()
+    counts: dict[str, int] = {}
+    words: dict[str, tuple[str, ...]] = {}
+    byteorder: str = sys.byteorder
+    sections: dict[str, tuple[int, int, str]] = {}
+    """Offset from the end of the head (rounded up to 8), octets, format."""
+
+
+def save_image(path: Path, head: Head, sections: Sections) -> None:
+    """Write the image beside `path`, flush it to disk and rename it over `path`. Raises OSError."""
+    table: dict[str, tuple[int, int, str]] = {}
+    offset = 0
+    for name, section in sections.items():
+        table[name] = (offset, section.nbytes, section.format)
+        offset += _round(section.nbytes)
+    encoded = msgspec.msgpack.encode(msgspec.structs.replace(head, sections=table, byteorder=sys.byteorder))
+    encoded += bytes(_round(len(encoded) + _START) - len(encoded) - _START)
+    lengths = _LENGTHS.pack(_START + len(encoded) + offset, len(encoded))
+    parts: list[bytes | memoryview[int]] = [lengths, encoded]
+    for section in sections.values():
+        parts += [section.cast("B"), bytes(_round(section.nbytes) - section.nbytes)]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            file.write(_MAGIC)
+            file.write(digest.digest())
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def open_image(path: Path) -> tuple[Head, Sections]:
+    """Map an image. Raises DirectoryFault where it is not one, or not the one that was written.
+
+    It is read once to be verified, so that only pages which look-ups touch count as this process's memory.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(_START)
+            if start[: len(_MAGIC)] != _MAGIC:
+                raise DirectoryFault(str(path), 0, "", "", "not a directory image of this version of sipwarden", _REMEDY)
+            size = os.fstat(file.fileno()).st_size
+            if len(start) < _START:
+                raise DirectoryFault(str(path), 0, "", "", f"truncated: {size} octets", _REMEDY)
+            digest = hashlib.sha256(start[len(_MAGIC) + 32 :])
+            while block := file.read(1 << 20):
+                digest.update(block)
+            whole, head_length = _LENGTHS.unpack(start[len(_MAGIC) + 32 :])
+            if size < whole:
+                raise DirectoryFault(str(path), 0, "", "", f"truncated: {size} of {whole} octets", _REMEDY)
+            if size != whole or digest.digest() != start[len(_MAGIC) : len(_MAGIC) + 32]:
+                raise DirectoryFault(str(path), 0, "", "", "changed since it was written: SHA-256 differs", _REMEDY)
+            view = memoryview(mmap.mmap(file.fileno(), whole, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise DirectoryFault(str(path), 0, "", "", f"cannot be read: {error.strerror or error}", _REMEDY) from None
+    try:
+        head = msgspec.msgpack.decode(bytes(view[_START : _START + head_length]).rstrip(b"\0"), type=Head)
+        if head.byteorder != sys.byteorder:
+            raise DirectoryFault(str(path), 0, "", "", f"written by a {head.byteorder}-endian machine", _REMEDY)
+        first = _START + head_length
+        return head, {name: view[first + at : first + at + size].cast(kind) for name, (at, size, kind) in head.sections.items()}  # type: ignore[call-overload]
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        raise DirectoryFault(str(path), 0, "", "", f"not understood ({error})", _REMEDY) from None
+
+
+def _round(length: int) -> int:
+    return (length + 7) & ~7

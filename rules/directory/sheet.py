@@ -1,0 +1,122 @@
+"""A CSV file as people and spreadsheets save it, row by row.
+
+UTF-8 with or without a byte order mark, LF or CRLF; the first row that is no comment names the columns, in any order; lines that are
+blank (also as a spreadsheet writes them: `,,,`) or begin with `#` are skipped; cells are trimmed; missing trailing cells are empty. One
+line is one row: a quoted cell that runs over a line end is a fault, so that a lost quotation mark cannot swallow the rest of the list
+unseen.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from rules.directory.fault import FaultLog
+
+Row = tuple[int, tuple[str, ...]]
+
+
+def read_sheet(path: Path, file: str, log: FaultLog) -> bytes | None:
+    """The file's content, or None and a fault. `file` is the name that messages use."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        log.fault(file, 0, "", "", f"cannot be read: {error.strerror or error}", "check its name in sipwarden.toml and its permissions")
+        return None
+
+
+def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, log: FaultLog, *, more: bool = False) -> Iterator[Row]:
+    """Yield (line number, cells in the order of `columns`) for every row; faults go to `log`.
+
+    The first `required` columns must be in the header row. Unknown columns are a fault unless `more` (then they are not looked at).
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        log.fault(file, line, "", "", "not UTF-8 text", "save the sheet as 'CSV UTF-8'")
+        return
+    lines: Iterator[str] = iter(io.StringIO(text, newline="\n"))
+    if "#" in text:
+        lines = ("\n" if line.startswith("#") else line for line in lines)
+    reader = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    width = 0
+    pick: Callable[[list[str]], Any] = tuple
+    previous = 0
+    strip = str.strip
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            if log.full(file):
+                return
+            log.fault(
+                file, previous + 1, "", "", f"not a CSV row ({error})", 'quote a cell with a comma or a quotation mark "like ""this"""'
+            )
+            if reader.line_num > previous + 1:
+                return  # an open quotation mark swallowed lines: what follows cannot be told apart
+            previous = reader.line_num
+            continue
+        line = reader.line_num
+        if line != previous + 1:
+            log.fault(file, previous + 1, "", "", "a quoted cell runs over the end of its line", "close the quotation mark")
+            return
+        previous = line
+        if not row:
+            continue
+        row = list(map(strip, row))
+        if row[0].startswith("#") or not any(row):
+            continue
+        if header is None:
+            header = [name.lower() for name in row]
+            while header and not header[-1]:
+                header.pop()
+            positions = _positions(header, file, line, columns, required, log, more)
+            if positions is None:
+                return
+            width = len(header)
+            pick = itemgetter(*positions) if len(positions) > 1 else itemgetter(slice(positions[0], positions[0] + 1))
+            continue
+        if len(row) != width:
+            if len(row) > width and any(row[width:]):
+                log.fault(file, line, "", ",".join(row[width:]), f"more cells than the header's {width}", "quote a cell that holds a comma")
+                if log.full(file):
+                    return
+                continue
+            del row[width:]
+            row.extend([""] * (width - len(row)))
+        row.append("")
+        yield line, tuple(pick(row))
+        if log.full(file):
+            return
+    if header is None:
+        log.fault(file, 0, "", "", "no header row", f"begin with the line {','.join(columns)}")
+
+
+def _positions(
+    header: list[str], file: str, line: int, columns: tuple[str, ...], required: int, log: FaultLog, more: bool
+) -> list[int] | None:
+    """Where each column stands in a row; absent ones point behind the row, where an empty cell is put. None after a fault."""
+    good = True
+    for position, name in enumerate(header):
+        if name in header[:position]:
+            log.fault(file, line, name, name, "column named twice", "name each column once")
+            good = False
+        elif name not in columns and not more:
+            hint = "separate columns by commas" if ";" in name or "\t" in name else f"the columns are {','.join(columns)}"
+            log.fault(file, line, name, name, "unknown column", hint)
+            good = False
+    for name in columns[:required]:
+        if name not in header:
+            log.fault(file, line, name, "", "column is missing", f"the header row names {','.join(columns[:required])}")
+            good = False
+    if not good:
+        return None
+    return [header.index(name) if name in header else len(header) for name in columns]
