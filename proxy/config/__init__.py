@@ -5,7 +5,7 @@
 
 from proxy.config.addresses import SourcePattern, Target, parse_source, parse_target
 from proxy.config.faults import ConfigFault, ConfigFaults, ConfigWarning
-from proxy.config.load import load_config
+from proxy.config.load import load_config, pack, unpack
 from proxy.config.model import AdminConfig, Config, Duration, JournalConfig, Listen, NextHop, Node, PolicyConfig
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "SourcePattern",
     "Target",
     "load_config",
+    "pack",
     "parse_source",
     "parse_target",
+    "unpack",
 ]

@@ -12,13 +12,13 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 import msgspec
 
 from proxy.config.faults import ConfigFault, ConfigFaults
-from proxy.config.lines import Path as KeyPath
-from proxy.config.lines import error_line, key_lines
 from proxy.config.meaning import check
 from proxy.config.model import AdminConfig, Config, Duration, JournalConfig, Listen, NextHop, Node, PolicyConfig
 from proxy.config.report import Report
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
+from rules.toml_lines import Path as KeyPath
+from rules.toml_lines import error_line, key_lines
 
 _ONE: Final[dict[str, type[msgspec.Struct]]] = {
     "node": Node,
@@ -168,3 +168,27 @@ def _special(kind: type, value: object) -> object:
 def _nearest(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, 1)
     return f"did you mean {close[0]}?" if close else "one of " + ", ".join(sorted(known))
+
+
+def pack(config: Config) -> bytes:
+    """A checked configuration as bytes that `unpack` reads far faster than the file."""
+    return msgspec.msgpack.encode(config, enc_hook=_plain)
+
+
+def unpack(data: bytes) -> Config:
+    """What `pack` wrote."""
+    return msgspec.msgpack.decode(data, type=Config, dec_hook=_typed)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Duration):
+        return float(value)
+    raise NotImplementedError(type(value))
+
+
+def _typed(kind: type, value: Any) -> object:
+    if kind in (Path, Duration):
+        return kind(value)
+    raise NotImplementedError(kind)

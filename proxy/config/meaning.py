@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, TypeVar
 
 from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse_source, parse_target
-from proxy.config.lines import Path as KeyPath
 from proxy.config.model import Config, Listen, NextHop
 from proxy.config.report import Report, name_of
 from rules.call import Trunk
 from rules.numbers import normalise
+from rules.profile import known_profiles
+from rules.toml_lines import Path as KeyPath
 
 T = TypeVar("T")
-
-REJECT_PROFILES: Final = ("default",)
 
 NOT_IN_FORCE: Final = {
     "tls_identity": "TLS is not in this version: no peer is recognised by its certificate",
@@ -45,7 +45,7 @@ def check(config: Config, report: Report, *, whole: bool) -> None:
     _check_trunks(config, report, whole=whole)
     _check_next_hops(config, report, whole=whole)
     if config.admin is not None:
-        _try(report, ("admin", "listen"), config.admin.listen, lambda text: parse_host_port(text, None))
+        _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))
     if config.journal is not None:
         report.warn(("journal",), "no journal is written in this version")
     for key, message in LISTS_NOT_IN_FORCE.items():
@@ -79,7 +79,7 @@ def _check_listen(listens: tuple[Listen, ...], report: Report) -> None:
             continue
         named = bound
         if listen.advertise is not None:
-            advertised = _try(report, (*at, "advertise"), listen.advertise, lambda text, port=bound[1]: parse_host_port(text, port))
+            advertised = _try(report, (*at, "advertise"), listen.advertise, partial(parse_host_port, default_port=bound[1]))
             if advertised is None:
                 continue
             named = advertised
@@ -115,8 +115,8 @@ def _check_trunks(config: Config, report: Report, *, whole: bool) -> None:
         _check_sources(report, at, trunk, sources)
         if trunk.home_area is not None:
             _check_area(report, (*at, "home_area"), trunk.home_area)
-        if trunk.reject_profile not in REJECT_PROFILES:
-            remedy = f"one of {', '.join(REJECT_PROFILES)}"
+        if trunk.reject_profile not in known_profiles():
+            remedy = f"one of {', '.join(known_profiles())}"
             report.fault((*at, "reject_profile"), "no such profile in this version", trunk.reject_profile, remedy)
         for key in ("voicemail", "iot_voice"):
             for place, number in enumerate(getattr(trunk, key)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final, Literal
@@ -121,8 +122,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return {trunk.id: trunk for trunk in self.trunk}
 
     def path(self, name: str) -> Path:
-        """Where a file named in the configuration is."""
+        """Where a file that the configuration names is, one that is only read."""
         return self.base / name
+
+    def state_path(self, name: str) -> Path:
+        """Where a file that this program writes is: relative names count from the service's state directory where systemd gave one."""
+        return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or self.base) / name
 
     def listeners(self) -> list[Listener]:
         """One Listener for each address and transport, in the order of the file; its place is its index."""

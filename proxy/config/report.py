@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from proxy.config.faults import ConfigFault, ConfigWarning
-from proxy.config.lines import Path as KeyPath
-from proxy.config.lines import line_of
+from rules.toml_lines import Path as KeyPath
+from rules.toml_lines import line_of
 
 
 class Report:

@@ -60,8 +60,6 @@ class StreamTransport:
         counters: TransportCounters,
         *,
         worker: int = 0,
-        max_connections: int = 4096,
-        max_connections_per_source: int = 256,
     ) -> None:
         self.loop = loop
         self.listeners = listeners
@@ -71,8 +69,7 @@ class StreamTransport:
         self.counters = counters
         self._sockets = sockets
         self._worker = worker
-        self._max = max_connections
-        self._max_per_source = max_connections_per_source
+        self.limit(4096, 256)
         self._serial = 0
         self._by_number: dict[int, Connection] = {}
         self._by_destination: dict[Destination, Connection] = {}
@@ -80,6 +77,11 @@ class StreamTransport:
         self._opening: dict[Destination, _Opening] = {}
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
+
+    def limit(self, connections: int, connections_per_source: int) -> None:
+        """Set how many connections there may be, and how many one address may open; those there are stay."""
+        self._max = connections
+        self._max_per_source = connections_per_source
 
     @property
     def connections(self) -> int:

@@ -1,0 +1,1 @@
+"""What the supervisor shows over HTTP: /metrics, /healthz, /readyz."""

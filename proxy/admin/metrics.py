@@ -1,0 +1,119 @@
+"""The node's numbers in Prometheus's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from proxy.admin.node import RunningNode
+from proxy.control import Snapshot
+from proxy.counters import DECISION_BUCKETS, EVENTS
+from proxy.totals import Totals
+from proxy.transport.counters import TRANSPORT_EVENTS
+
+OWN_NAMES: Final = frozenset(("received", "sent", "parse_errors", "retransmissions_in", "retransmissions_out"))
+"""Events that have a metric of their own; all others are `sipwarden_events_total{event}`."""
+
+CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+async def exposition(node: RunningNode) -> bytes:
+    """One scrape."""
+    totals, latest = await node.snapshots()
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(NodeCollector(node, totals, latest))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return generate_latest(registry)
+
+
+class NodeCollector(Collector):
+    """Metric families of one moment."""
+
+    def __init__(self, node: RunningNode, totals: Totals, latest: list[Snapshot]) -> None:
+        self._node = node
+        self._totals = totals
+        self._latest = latest
+
+    def collect(self) -> Iterator[Metric]:
+        """All families; a family without samples yet is there all the same, so that a dashboard knows it."""
+        totals, latest, node = self._totals, self._latest, self._node
+        events = totals.events
+        yield _counter(
+            "sipwarden_invites",
+            "Initial INVITEs judged, by ingress trunk, action and reason code",
+            ("trunk", "action", "code"),
+            totals.invites.items(),
+        )
+        yield _decisions(totals)
+        directions = ((("in",), events["received"]), (("out",), events["sent"]))
+        yield _counter("sipwarden_messages", "SIP messages", ("direction",), directions)
+        yield CounterMetricFamily("sipwarden_parse_errors", "Messages that were not valid SIP", value=events["parse_errors"])
+        again = ((("in",), events["retransmissions_in"]), (("out",), events["retransmissions_out"]))
+        yield _counter("sipwarden_retransmissions", "Messages that came or were sent again", ("direction",), again)
+        others = [((name,), events[name]) for name in (*EVENTS, *TRANSPORT_EVENTS) if name not in OWN_NAMES]
+        yield _counter("sipwarden_events", "What else was counted", ("event",), [*others, (("udp_receive_dropped",), node.socket_drops())])
+        yield _counter(
+            "sipwarden_rule_failures",
+            "Calls on which a rule failed; its on_error decided",
+            ("rule",),
+            [((rule,), count) for rule, count in totals.rule_failures.items()],
+        )
+        sides = (
+            (("server",), sum(one.transactions_server for one in latest)),
+            (("client",), sum(one.transactions_client for one in latest)),
+        )
+        yield _gauge("sipwarden_transactions", "Open transactions", ("side",), sides)
+        yield GaugeMetricFamily("sipwarden_parked_calls", "Calls that wait for a look-up", value=sum(one.parked for one in latest))
+        yield GaugeMetricFamily("sipwarden_connections", "Open stream connections", value=sum(one.connections for one in latest))
+        yield _gauge("sipwarden_next_hop_up", "1: calls are sent to this target", ("next_hop", "target"), _hops(latest))
+        policies = {(one.policy_version,): 1 for one in latest}
+        yield _gauge("sipwarden_policy_info", "Policy in force", ("version",), policies.items())
+        lists = {(one.directory_version,): 1 for one in latest}
+        yield _gauge("sipwarden_directory_info", "Segments and lists in force", ("version",), lists.items())
+        yield CounterMetricFamily("sipwarden_reloads", "Reloads that were put in force", value=node.reloads)
+        yield CounterMetricFamily("sipwarden_reload_failures", "Reloads that changed nothing for a fault", value=node.reload_failures)
+        yield GaugeMetricFamily("sipwarden_workers_up", "Workers that take calls", value=node.workers_up)
+        yield CounterMetricFamily("sipwarden_worker_restarts", "Workers started again", value=node.restarts)
+        yield CounterMetricFamily("sipwarden_workers_cpu_seconds", "CPU time of all workers", value=totals.cpu_seconds)
+        yield GaugeMetricFamily(
+            "sipwarden_workers_resident_bytes",
+            "Memory of all workers; mapped lists count in each",
+            value=sum(one.resident_bytes for one in latest),
+        )
+
+
+def _decisions(totals: Totals) -> Metric:
+    bounds = [*(str(bound) for bound in DECISION_BUCKETS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(totals.decisions), strict=True))
+    return HistogramMetricFamily("sipwarden_decision_seconds", "Time to judge an INVITE", buckets=buckets, sum_value=totals.decision_sum)
+
+
+def _hops(latest: Iterable[Snapshot]) -> Iterator[tuple[tuple[str, str], int]]:
+    """A target counts as up where every worker finds it up."""
+    up: dict[tuple[str, str], bool] = {}
+    for one in latest:
+        for hop in one.next_hops:
+            up[hop.next_hop, hop.target] = up.get((hop.next_hop, hop.target), True) and hop.up
+    for key, state in up.items():
+        yield key, int(state)
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], samples: Iterable[tuple[tuple[str, ...], int]]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in samples:
+        family.add_metric(values, count)
+    return family
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Iterable[tuple[tuple[str, ...], int]]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family

@@ -1,0 +1,133 @@
+"""What the supervisor and a worker say to each other, over one stream socket pair: msgpack behind a 4-octet length."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+_LENGTH: Final = struct.Struct("!I")
+_LARGEST: Final = 64 << 20
+
+
+class Begin(msgspec.Struct, tag=True, frozen=True):
+    """First words to a new worker: who it is, what it runs on and which descriptors it was given."""
+
+    worker: int
+    folder: str
+    secret: bytes
+    sockets: tuple[int, ...]
+    """File descriptors of the sockets of `Config.bindings()`, in their order."""
+    inbox: int
+    others: dict[int, int]
+    """File descriptors of the other workers' inboxes."""
+
+
+class Load(msgspec.Struct, tag=True, frozen=True):
+    """Make a generation ready beside the one in force."""
+
+    folder: str
+
+
+class Switch(msgspec.Struct, tag=True, frozen=True):
+    """Put the generation that is ready in force."""
+
+
+class Forget(msgspec.Struct, tag=True, frozen=True):
+    """Drop the generation that is ready: another worker could not load it."""
+
+
+class Ask(msgspec.Struct, tag=True, frozen=True):
+    """Tell your counters. Also how a worker shows that it is alive."""
+
+
+class Drain(msgspec.Struct, tag=True, frozen=True):
+    """End when no transaction is open, after `limit` seconds at the latest."""
+
+    limit: float
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """The worker takes calls."""
+
+
+class Loaded(msgspec.Struct, tag=True, frozen=True):
+    """Answer to Load; `error` is "" where it worked."""
+
+    error: str
+
+
+class Switched(msgspec.Struct, tag=True, frozen=True):
+    """Answer to Switch."""
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """Whether a worker finds a target of a next hop up."""
+
+    next_hop: str
+    target: str
+    up: bool
+
+
+class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """Everything a worker has counted since it started, and how things stand."""
+
+    events: dict[str, int]
+    invites: tuple[tuple[str, str, str, int], ...]
+    decisions: tuple[int, ...]
+    decision_sum: float
+    rule_failures: dict[str, int] = {}
+    transactions_server: int = 0
+    transactions_client: int = 0
+    parked: int = 0
+    connections: int = 0
+    next_hops: tuple[Hop, ...] = ()
+    policy_version: str = ""
+    directory_version: str = ""
+    cpu_seconds: float = 0.0
+    resident_bytes: int = 0
+
+
+ToWorker = Begin | Load | Switch | Forget | Ask | Drain
+ToSupervisor = Ready | Loaded | Switched | Snapshot
+
+M = TypeVar("M")
+
+
+class Channel:
+    """One end of the socket pair. `receive` raises EOFError when the other end is gone."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def send(self, message: ToWorker | ToSupervisor) -> None:
+        """Queue one message; what a dead peer does not read is dropped."""
+        data = self._encoder.encode(message)
+        if not self._writer.is_closing():
+            self._writer.write(_LENGTH.pack(len(data)) + data)
+
+    async def receive(self, kind: Any) -> Any:
+        """The next message, one of the union `kind`."""
+        try:
+            (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+            if length > _LARGEST:
+                raise EOFError
+            data = await self._reader.readexactly(length)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise EOFError from None
+        return msgspec.msgpack.decode(data, type=kind)
+
+    async def flush(self) -> None:
+        """Wait until the kernel has what was queued."""
+        try:
+            await self._writer.drain()
+        except ConnectionError:
+            pass
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()

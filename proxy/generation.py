@@ -1,0 +1,141 @@
+"""One generation of everything that can be reloaded: configuration, directory and policy, checked together and used together.
+
+`load` reads an operator's files. The supervisor has that done by a process of its own (`python -m proxy.generation`), which leaves the
+result in a folder; workers `open_generation` it: quick, and the directory is one mapped file for all of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, load_config, pack, unpack
+from rules.directory import Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
+from rules.faults import PolicyFault, PolicyFaults
+from rules.loader import load_policy
+from rules.ruleset import RuleSet
+
+CONFIG: Final = "config.msgpack"
+POLICY: Final = "policy.toml"
+DIRECTORY: Final = "directory.bin"
+
+Fault = ConfigFault
+"""Faults of all three kinds of file are shown in one form."""
+
+T = TypeVar("T")
+
+
+class Faults(Exception):
+    """Everything that keeps a configuration, its policy or its lists from being used."""
+
+    def __init__(self, faults: tuple[Fault, ...], warnings: tuple[ConfigWarning, ...] = ()) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+        self.warnings = warnings
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """What the core runs on."""
+
+    config: Config
+    directory: Directory
+    ruleset: RuleSet
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What loading had to say, for `check` and for the supervisor."""
+
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[ConfigWarning, ...] = ()
+
+
+def load(path: Path | str) -> tuple[Generation, tuple[ConfigWarning, ...]]:
+    """Read and check a configuration file, its policy and every list. Raises Faults with all that was found."""
+    try:
+        config = load_config(path)
+    except ConfigFaults as error:
+        raise Faults(error.faults) from None
+    faults: list[Fault] = []
+    directory = _attempt(lambda: load_directory(config.directory, config.base, config.trunks), faults)
+    # a policy can be checked without the lists, so that one run shows the faults of both
+    against = directory if directory is not None else load_directory(DirectoryConfig(), config.base, config.trunks)
+    ruleset = _attempt(lambda: _policy(config, against), faults)
+    if faults or directory is None or ruleset is None:
+        raise Faults(tuple(faults), config.warnings)
+    return Generation(config, directory, ruleset), (*config.warnings, *_warnings(directory, ruleset))
+
+
+def save_generation(generation: Generation, folder: Path) -> None:
+    """Leave a generation in a folder for the workers; what they find there is whole, since its name is told only afterwards."""
+    config = generation.config
+    if config.policy.file is not None:
+        (folder / POLICY).write_bytes(config.path(config.policy.file).read_bytes())
+    generation.directory.save(folder / DIRECTORY)
+    (folder / CONFIG).write_bytes(pack(config))
+
+
+def open_generation(folder: Path) -> Generation:
+    """What `save_generation` left."""
+    config = unpack((folder / CONFIG).read_bytes())
+    directory = Directory.open(folder / DIRECTORY)
+    text = (folder / POLICY).read_text("utf-8") if config.policy.file is not None else None
+    ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks)
+    return Generation(config, directory, ruleset)
+
+
+def _policy(config: Config, directory: Directory) -> RuleSet:
+    name = config.policy.file
+    if name is None:
+        return load_policy(None, file="", directory=directory, trunks=config.trunks)
+    path = config.path(name)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise PolicyFaults([PolicyFault(str(path), None, "", error.strerror or str(error), "", "a readable file")]) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise PolicyFaults([PolicyFault(str(path), line, "", "not UTF-8", "", "save the file as UTF-8")]) from None
+    return load_policy(text, file=str(path), directory=directory, trunks=config.trunks)
+
+
+def _attempt(step: Callable[[], T], faults: list[Fault]) -> T | None:
+    try:
+        return step()
+    except PolicyFaults as error:
+        faults += [Fault(fault.file, fault.line, fault.key, fault.message, fault.value, fault.remedy) for fault in error.faults]
+    except DirectoryFaults as error:
+        faults += [_list_fault(fault) for fault in error.faults]
+    return None
+
+
+def _warnings(directory: Directory, ruleset: RuleSet) -> Iterator[ConfigWarning]:
+    for text in directory.warnings:
+        yield ConfigWarning("", None, "", text)
+    for warning in ruleset.warnings:
+        yield ConfigWarning(warning.file, warning.line, warning.key, warning.message)
+
+
+def _list_fault(fault: DirectoryFault) -> Fault:
+    return Fault(fault.file, fault.line or None, fault.column, fault.problem, fault.value, fault.remedy)
+
+
+def main(arguments: list[str]) -> int:
+    """Check the configuration file and fill the folder that are named, print a Report as JSON; 1 where there are faults."""
+    path, folder = arguments
+    try:
+        generation, warnings = load(path)
+        save_generation(generation, Path(folder))
+    except Faults as error:
+        report = Report(faults=error.faults, warnings=error.warnings)
+    else:
+        report = Report(warnings=warnings)
+    sys.stdout.buffer.write(msgspec.json.encode(report))
+    return 1 if report.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

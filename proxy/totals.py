@@ -1,0 +1,44 @@
+"""Counters of several processes, and of those that have ended, added up: they never go down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from proxy.control import Snapshot
+from proxy.counters import DECISION_BUCKETS
+
+
+class Totals:
+    """The sum of any number of snapshots' counters."""
+
+    def __init__(self) -> None:
+        self.events: Counter[str] = Counter()
+        self.invites: Counter[tuple[str, str, str]] = Counter()
+        self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
+        self.decision_sum = 0.0
+        self.rule_failures: Counter[str] = Counter()
+        self.cpu_seconds = 0.0
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Add what one worker has counted."""
+        self.events.update(snapshot.events)
+        for trunk, action, code, count in snapshot.invites:
+            self.invites[trunk, action, code] += count
+        self.decisions = [mine + its for mine, its in zip(self.decisions, snapshot.decisions, strict=True)]
+        self.decision_sum += snapshot.decision_sum
+        self.rule_failures.update(snapshot.rule_failures)
+        self.cpu_seconds += snapshot.cpu_seconds
+
+    def plus(self, snapshots: Iterable[Snapshot]) -> Totals:
+        """A new sum with these snapshots added."""
+        total = Totals()
+        total.events.update(self.events)
+        total.invites.update(self.invites)
+        total.decisions = list(self.decisions)
+        total.decision_sum = self.decision_sum
+        total.rule_failures.update(self.rule_failures)
+        total.cpu_seconds = self.cpu_seconds
+        for snapshot in snapshots:
+            total.add(snapshot)
+        return total

@@ -1,0 +1,316 @@
+"""One worker process: the core between its transports, timers and look-ups. Started by the supervisor as `python -m proxy.worker FD`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic, perf_counter, time
+from typing import Any, Final
+
+import uvloop
+
+from proxy.control import Ask, Begin, Channel, Drain, Forget, Hop, Load, Loaded, Ready, Snapshot, Switch, Switched, ToWorker
+from proxy.core import Proxy
+from proxy.flow import Flow
+from proxy.generation import Generation, open_generation
+from proxy.log import start_logging
+from proxy.lookup import Lookups
+from proxy.transport.counters import TransportCounters
+from proxy.transport.peers import Parcel, Peers
+from proxy.transport.stream import WORKER_BITS, StreamTransport
+from proxy.transport.udp import UdpTransport
+
+SHORTEST: Final = 0.005
+"""Seconds between two looks at the timers at least: none of SIP's needs to be more exact, and each look is a wake-up."""
+
+CLOCK: Final = 30.0
+"""Seconds between two looks at the wall clock, which may be set."""
+
+DRAIN_LOOK: Final = 0.05
+"""Seconds between two looks at what is still open while draining."""
+
+DRAIN_LIMIT: Final = 5.0
+"""Seconds that a worker has which is told to end by a signal."""
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Joins one core to its sockets. Everything that the core wants done is done in `flush`, once for each batch of input."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        generation: Generation,
+        secret: bytes,
+        sockets: Sequence[socket.socket],
+        *,
+        number: int = 0,
+        inbox: socket.socket | None = None,
+        others: Mapping[int, socket.socket] | None = None,
+    ) -> None:
+        config = generation.config
+        self.loop = loop
+        self.number = number
+        self.generation = generation
+        self.counters = TransportCounters()
+        self.listeners = config.listeners()
+        self.proxy = proxy = Proxy(config, generation.ruleset, self.listeners, secret, worker=number, clock=perf_counter)
+        by_kind: dict[str, dict[int, socket.socket]] = {"udp": {}, "tcp": {}}
+        for listener, sock in zip(self.listeners, sockets, strict=True):
+            by_kind[listener.transport][listener.index] = sock
+        self.udp = UdpTransport(loop, self.listeners, by_kind["udp"], proxy.receive, self.flush, self.counters)
+        self.streams = StreamTransport(
+            loop,
+            self.listeners,
+            by_kind["tcp"],
+            proxy.receive,
+            self.flush,
+            proxy.send_failed,
+            self.counters,
+            worker=number,
+        )
+        self.streams.limit(config.node.max_connections, config.node.max_connections_per_source)
+        self.peers = Peers(loop, inbox, others or {}, self._deliver, self.flush, self.counters)
+        self.lookups = Lookups(loop, self._answered, self.counters)
+        self._failures: Counter[str] = Counter()  # of rule sets that are no longer in force
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._clock: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Begin to take messages."""
+        self._set_clock()
+        await self.streams.start()
+        self.peers.start()
+        self.udp.start()
+        self.flush()
+
+    def close(self) -> None:
+        """Stop at once; connections are closed after what was written has left."""
+        self.udp.close()
+        self.peers.close()
+        self.streams.close()
+        self.lookups.close()
+        for handle in (self._timer, self._clock):
+            if handle is not None:
+                handle.cancel()
+
+    def flush(self) -> None:
+        """Send, hand over and look up what the core asks for, and see when it wants to be woken."""
+        proxy = self.proxy
+        sends = proxy.take_sends()
+        if sends:
+            for flow, data in self.udp.send(sends):
+                owner = flow.connection & ((1 << WORKER_BITS) - 1)
+                if flow.connection and owner != self.number:
+                    self.peers.hand_over([(owner, flow, data)], outgoing=True)
+                else:
+                    self.streams.send(flow, data)
+        handovers = proxy.take_handovers()
+        if handovers:
+            self.peers.hand_over(handovers)
+        lookups = proxy.take_lookups()
+        if lookups:
+            self.lookups.start(lookups)
+        wanted = proxy.next_timer()
+        if wanted is not None and (self._timer is None or wanted < self._timer_at - SHORTEST):
+            self._arm(wanted)
+
+    def switch(self, generation: Generation) -> None:
+        """Put another generation in force; calls in progress go on."""
+        self.proxy.apply(generation.config, generation.ruleset, monotonic())
+        self._failures.update(self.generation.ruleset.failures)
+        self.generation = generation
+        node = generation.config.node
+        self.streams.limit(node.max_connections, node.max_connections_per_source)
+        self.flush()
+
+    def snapshot(self) -> Snapshot:
+        """Counters and gauges as they stand."""
+        counted = self.proxy.counters.snapshot()
+        gauges = self.proxy.gauges()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return Snapshot(
+            events=counted["events"] | self.counters.snapshot(),
+            invites=tuple(counted["invites"]),
+            decisions=tuple(counted["decisions"]),
+            decision_sum=counted["decision_sum"],
+            rule_failures=dict(self._failures + Counter(self.generation.ruleset.failures)),
+            transactions_server=gauges["transactions_server"],
+            transactions_client=gauges["transactions_client"],
+            parked=gauges["parked"],
+            connections=self.streams.connections,
+            next_hops=tuple(Hop(hop, target, up) for (hop, target), up in gauges["next_hops"].items()),
+            policy_version=self.generation.ruleset.policy_version,
+            directory_version=self.generation.directory.version,
+            cpu_seconds=used.ru_utime + used.ru_stime,
+            resident_bytes=_resident(),
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return not self.proxy.gauges()["transactions_server"]
+
+    def _arm(self, wanted: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(SHORTEST, wanted - monotonic())
+        self._timer_at = max(wanted, monotonic() + SHORTEST)
+        self._timer = self.loop.call_later(delay, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        self.proxy.handle_timer(monotonic())
+        self.flush()
+
+    def _set_clock(self) -> None:
+        self.proxy.wall_offset = time() - monotonic()
+        self._clock = self.loop.call_later(CLOCK, self._set_clock)
+
+    def _answered(self, ticket: int, answer: object) -> None:
+        self.proxy.resume(ticket, answer, monotonic())
+        self.flush()
+
+    def _deliver(self, parcel: Parcel, now: float) -> None:
+        if parcel.listener >= len(self.listeners):
+            return
+        listener = self.listeners[parcel.listener]
+        if listener.transport == "udp":
+            sockaddr: tuple[Any, ...] = (parcel.address, parcel.port, 0, 0) if listener.ipv6 else (parcel.address, parcel.port)
+            flow = self.udp.flow(parcel.listener, sockaddr)
+        else:
+            flow = Flow(listener, parcel.address, parcel.port, connection=parcel.connection)
+        if parcel.outgoing:
+            self.streams.send(flow, parcel.data)
+        else:
+            self.proxy.receive(parcel.data, flow, now)
+
+
+class Session:
+    """A worker's talk with its supervisor, from the first message to the end of the process."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+        self._loop = loop
+        self._channel = channel
+        self._next: Generation | None = None
+        self._draining = False
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until drained or until the supervisor is gone."""
+        begin = await self._channel.receive(ToWorker)
+        assert isinstance(begin, Begin)
+        generation = open_generation(Path(begin.folder))
+        worker = Worker(
+            self._loop,
+            generation,
+            begin.secret,
+            [socket.socket(fileno=fd) for fd in begin.sockets],
+            number=begin.worker,
+            inbox=socket.socket(fileno=begin.inbox),
+            others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},
+        )
+        settle()
+        await worker.start()
+        self._loop.add_signal_handler(signal.SIGTERM, self._drain, worker, DRAIN_LIMIT)
+        self._channel.send(Ready())
+        listening = self._loop.create_task(self._listen(worker))
+        await self._over.wait()
+        listening.cancel()
+        worker.close()
+        await self._channel.flush()
+        self._channel.close()
+
+    async def _listen(self, worker: Worker) -> None:
+        try:
+            while True:
+                await self._obey(await self._channel.receive(ToWorker), worker)
+        except EOFError:  # the supervisor has ended: nobody would restart, reload or watch this worker
+            self._over.set()
+
+    async def _obey(self, message: ToWorker, worker: Worker) -> None:
+        match message:
+            case Ask():
+                self._channel.send(worker.snapshot())
+            case Load(folder):
+                try:
+                    # beside the signalling path: a checksum over a large file, some parsing
+                    self._next = await asyncio.to_thread(open_generation, Path(folder))
+                except Exception as error:  # whatever is wrong with it, it is not put in force
+                    self._channel.send(Loaded(f"{type(error).__name__}: {error}"))
+                else:
+                    self._channel.send(Loaded(""))
+            case Switch():
+                if self._next is not None:
+                    worker.switch(self._next)
+                    self._next = None
+                    settle()
+                self._channel.send(Switched())
+            case Forget():
+                self._next = None
+            case Drain(limit):
+                self._drain(worker, limit)
+
+    def _drain(self, worker: Worker, limit: float) -> None:
+        if not self._draining:
+            self._draining = True
+            self._look(worker, monotonic() + limit)
+
+    def _look(self, worker: Worker, until: float) -> None:
+        if worker.idle or monotonic() >= until:
+            self._channel.send(worker.snapshot())
+            self._over.set()
+        else:
+            self._loop.call_later(DRAIN_LOOK, self._look, worker, until)
+
+
+def settle() -> None:
+    """Take what was loaded out of the garbage collector's sight, and let it look at what a call leaves behind less often."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+
+
+def _resident() -> int:
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _main(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=fd))
+    await Session(loop, Channel(reader, writer)).run()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the worker whose control socket is the descriptor named."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's goes to all; the supervisor ends its workers
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    start_logging()
+    _raise_file_limit()
+    os.set_blocking(int(arguments[0]), False)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(int(arguments[0])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
