@@ -1,0 +1,213 @@
+"""From the URI of one header value to a Number (numbers.md, "Normalisation" 1 to 8)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from rules.numbers.classify import Reading, classify, names_protected
+from rules.numbers.number import Form, Number
+from rules.numbers.plan import PLAN, Area
+
+GENERATION: Final = 16_384
+"""Entries of one generation of the cache; two are kept."""
+LONGEST_CACHED: Final = 128
+"""Characters of an input that may be cached, and of a user part (parameters apart) that is looked at."""
+LONGEST_RAW: Final = 256
+
+ABROAD: Final = (7, 15)
+"""Fewest and most digits of an international number, country code included (E.164 6.2: at most 15)."""
+
+is_number: Final = re.compile(r"\+?[0-9]+").fullmatch
+has_only_signs: Final = re.compile(r"[0-9+]+").fullmatch
+SEPARATORS: Final = dict.fromkeys(map(ord, "-.() "))
+HEX: Final = {f"{a}{b}": chr(int(a + b, 16)) for a in "0123456789abcdefABCDEF" for b in "0123456789abcdefABCDEF"}
+
+_young: dict[tuple[str, str | None], Number] = {}
+_old: dict[tuple[str, str | None], Number] = {}
+
+
+def normalise(uri: str, home_area: str | None) -> Number:
+    """Read the number in a sip, sips or tel URI, or in a bare user part; a scheme is told in either case.
+
+    `home_area` is the trunk's area code (a trunk 0 before it is ignored): what local numbers belong to. An unknown one counts as none.
+    Never raises, whatever the text. Percent-encoding is undone once, after the parameters are split off (RFC 3261 19.1.1), so `%252B` and
+    `%3Bx` are no `+` and no parameter; full-width digits are not folded. A global phone-context (RFC 3966 5.1.5) goes before the number
+    whatever its country, since a US number in a US context must not be read as one of Shanghai; a domain as context says nothing.
+    """
+    key = (uri, home_area)
+    number = _young.get(key)
+    if number is not None:
+        return number
+    return _miss(uri, home_area)
+
+
+def clear_cache() -> None:
+    """Forget every number read so far."""
+    _young.clear()
+    _old.clear()
+
+
+def cache_size() -> int:
+    """Numbers kept at present, at most twice GENERATION."""
+    return len(_young) + len(_old)
+
+
+def _miss(uri: str, home_area: str | None) -> Number:
+    global _young, _old
+    if len(uri) > LONGEST_CACHED:
+        return _read(uri, home_area)
+    number = _old.get((uri, home_area))
+    if number is None:
+        number = _read(uri, home_area)
+    if len(_young) >= GENERATION:
+        _young, _old = {}, _young
+    _young[(uri, home_area)] = number
+    return number
+
+
+def _read(uri: str, home_area: str | None) -> Number:
+    """Take the URI apart: user part, its parameters, and the host where no number stands before it."""
+    scheme = uri[:5].lower()
+    host = ""
+    if scheme.startswith("tel:"):
+        user = uri[4:]
+    else:
+        sip = scheme.startswith("sip:")
+        rest = uri[4:] if sip else uri[5:] if scheme == "sips:" else uri
+        user, at, host = rest.partition("@")
+        if at:
+            if "@" in host and "@" in _host(host):
+                # Two readers would disagree on where the user part ends.
+                return Number(user[:LONGEST_RAW], code="CLI_NON_DIGIT", form="text")
+            user = user.partition(":")[0]
+        elif sip or scheme == "sips:":
+            user, host = "", rest
+    raw = user[:LONGEST_RAW]
+    user, _, parameters = user.partition(";")
+    if len(user) > LONGEST_CACHED:
+        return _overlong(raw, user)
+    if "%" in user:
+        user = _decode(user)
+    if not is_number(user):
+        digits = user.translate(SEPARATORS)
+        if not is_number(digits):
+            return _no_number(raw, user, digits, host)
+        user = digits
+    if parameters and user[0] != "+":
+        user = _context(parameters) + user
+    if user[0] == "+":
+        return _plus(raw, user, home_area)
+    return _dialled(raw, user, home_area)
+
+
+def _host(text: str) -> str:
+    """Host of a hostport with URI parameters and headers behind it, in lower case."""
+    return text[:LONGEST_RAW].partition(";")[0].partition("?")[0].partition(":")[0].lower()
+
+
+def _decode(text: str) -> str:
+    """Undo percent-encoding once. A broken escape stays as it is; bytes over 7F become characters that no number has."""
+    first, *parts = text.split("%")
+    return first + "".join(HEX[part[:2]] + part[2:] if part[:2] in HEX else "%" + part for part in parts)
+
+
+def _context(parameters: str) -> str:
+    """The prefix that phone-context gives, "" where there is none or it is a domain."""
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.lower() == "phone-context":
+            if len(value) > LONGEST_CACHED:
+                return ""
+            prefix = (_decode(value) if "%" in value else value).translate(SEPARATORS)
+            return prefix if prefix[:1] == "+" and is_number(prefix) else ""
+    return ""
+
+
+def _overlong(raw: str, user: str) -> Number:
+    text = user[:LONGEST_CACHED].translate(SEPARATORS)
+    regular = not text or is_number(text)
+    return Number(raw, code="CLI_LEN" if regular else "CLI_NON_DIGIT", form="text")
+
+
+def _no_number(raw: str, user: str, digits: str, host: str) -> Number:
+    """Text where a number should be: nothing, a word for nothing, or a name."""
+    word = user.strip().lower()
+    named = _host(host) if host else ""
+    if word in PLAN.anonymous_users or (named in PLAN.anonymous_hosts and not has_only_signs(digits)):
+        return Number(raw, code="CLI_ANON", absent=True)
+    if not digits or word in PLAN.unavailable_users or (named in PLAN.unavailable_hosts and not has_only_signs(digits)):
+        return Number(raw, code="CLI_EMPTY", absent=True)
+    return Number(raw, code="CLI_BAD_PLUS" if has_only_signs(digits) else "CLI_NON_DIGIT", form="text")
+
+
+def _plus(raw: str, digits: str, home_area: str | None) -> Number:
+    if digits[1] == "0":
+        return Number(raw, digits, code="CLI_BAD_PLUS", form="plus")
+    if digits.startswith("86", 1):
+        return _national(raw, digits, digits[3:], "plus", (), home_area)
+    return _abroad(raw, digits, digits[1:], "plus")
+
+
+def _dialled(raw: str, digits: str, home_area: str | None) -> Number:
+    """A number without +."""
+    if digits[0] == "0":
+        if not digits.strip("0"):
+            return Number(raw, digits, code="CLI_ALL_ZERO", country="86", form="national")
+        if digits[1] == "0":
+            if digits.startswith("86", 2):
+                return _national(raw, digits, digits[4:], "idd", ("IDD86",), home_area)
+            return _abroad(raw, digits, digits[2:], "idd")
+        return _national(raw, digits, digits, "national", (), home_area)
+    if digits.startswith("86"):
+        size = len(digits)
+        # 86 and a whole national number, its trunk 0 counted in; longer only for an IoT card.
+        if 12 <= size <= 13 or (size == 15 and (found := PLAN.find_class(digits[2:])) is not None and found.kind == "IOT"):
+            return _national(raw, digits, digits[2:], "cc", ("CC_NO_PLUS",), home_area)
+    return _national(raw, digits, digits, "national", (), home_area)
+
+
+def _national(raw: str, digits: str, nsn: str, form: Form, flags: tuple[str, ...], home_area: str | None) -> Number:
+    trunk0 = nsn[:1] == "0"
+    national = form == "national"
+    if trunk0 and nsn != "0":
+        nsn = nsn[1:]
+        flags = (*flags, "TRUNK0" if national else "TRUNK0_AFTER_CC")
+    bare = national and not trunk0
+    reading = classify(PLAN, nsn, bare=bare, trunk0=trunk0, home=_home(home_area) if bare and home_area else None)
+    code, kind, canonical, area, found, alternatives = reading
+    if trunk0 and not national and (code is None or code == "CLI_SUB_FIRST"):
+        code = "CLI_TRUNK0"
+    if found:
+        flags = flags + found if flags else found
+    if canonical is None:
+        if _deserves_search(reading, digits) and names_protected(PLAN, digits):
+            flags = (*flags, "PROTECTED")
+    else:
+        canonical = "+86" + canonical
+    return Number(raw, digits, canonical, kind, area, flags, code, "86", nsn, form, alternatives)
+
+
+def _deserves_search(reading: Reading, digits: str) -> bool:
+    """Whether an irregular national number may hide a protected code: not a local number of an area that we do not know."""
+    return reading.code != "CLI_LOCAL_NO_AREA" and len(digits) <= LONGEST_CACHED
+
+
+def _home(home_area: str) -> Area | None:
+    return PLAN.areas.get(home_area) or PLAN.areas.get(home_area.removeprefix("0"))
+
+
+def _abroad(raw: str, digits: str, full: str, form: Form) -> Number:
+    """An international number that is not +86; `full` has the country code and no prefix."""
+    country = PLAN.find_country(full)
+    size = len(full)
+    flags = ("PROTECTED",) if size <= 9 and names_protected(PLAN, digits) else ()
+    if country is None:
+        return Number(raw, digits, flags=flags, code="CLI_INTL_BAD", form=form)
+    code = country.code
+    nsn = full[len(code) :]
+    if not ABROAD[0] <= size <= ABROAD[1]:
+        return Number(raw, digits, flags=flags, code="CLI_INTL_BAD", country=code, nsn=nsn, form=form)
+    if full == full[0] * size and full not in PLAN.repeated:
+        return Number(raw, digits, flags=flags, code="CLI_REPEAT", country=code, nsn=nsn, form=form)
+    return Number(raw, digits, "+" + full, "HMT" if code in PLAN.hmt else "INTL", None, flags, None, code, nsn, form)
