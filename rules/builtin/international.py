@@ -64,10 +64,13 @@ class International:
             if number.form in ("national", "cc"):
                 # On a trunk with cli_format "cc" Call has put the + before it already; what still comes here begins with a 0.
                 return NO_PREFIX
-            if kind in FOREIGN_KINDS and code is None:
+            if kind in FOREIGN_KINDS:
+                if "PROTECTED" in number.flags:
+                    # +1096110 is as long as a foreign number may be, and Beijing's 96110 to whoever reads it.
+                    return FAKE_SERVICE
                 call.label("country", number.country)
                 return FOREIGN
-            if code == "CLI_INTL_BAD" or kind in FOREIGN_KINDS:
+            if code == "CLI_INTL_BAD":
                 return BAD_FOREIGN
             if number.canonical is not None and overseas(number, trunk.id):
                 return REGISTERED
