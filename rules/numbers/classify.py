@@ -3,7 +3,7 @@
 The order is that of numbers.md, "Normalisation" 7. Where two readings exist, these decide (none of them loses a protected code):
 
 - Digits that begin with an area code and end as a service code may also be something else as a whole: a local number without its area
-  (`83196110` in Shenzhen is 8319 6110, not Yibin's 96110) or a longer code (`95195588`, `10111`). A trunk 0 says that an area code follows.
+  (`83196110` in Shenzhen is 8319 6110, not Yibin's 96110) or a longer code (`95195588`, `10112`). A trunk 0 says that an area code follows.
   Without one the whole wins, and the other reading is an alternative that authorises just as well; but a *protected* code behind an area
   code (`+8610110`, `951110`) always counts as that code, except in a local number of the trunk's own area.
 - A 10-digit number in 951 to 955 is a fixed line of Ningxia unless its subscriber digit is impossible there; the base of the 95 code is an
@@ -72,6 +72,9 @@ def local(plan: Plan, nsn: str, home: Area | None) -> Reading:
     behind = behind_area(plan, nsn)
     if home is not None and len(nsn) in home.lengths:
         regular = nsn[0] in SUBSCRIBER_FIRST
+        if not regular and behind is None and plan.find_service(home.code + nsn) is not None:
+            # No subscriber's, and with its area code (951 9xxxxxx) somebody's 95 code: no canonical form that could be taken for that.
+            return Reading("CLI_SUB_FIRST", flags=("LOCAL", "SUB_FIRST"))
         if regular or behind is None:
             flags = ("LOCAL",) if behind is None else ("LOCAL", "AMBIG_AREA")
             alternatives = () if behind is None else (f"+86{behind.digits}", *behind.alternatives)
@@ -119,8 +122,8 @@ def behind_area(plan: Plan, nsn: str) -> Reading | None:
     if not 3 <= len(code) <= LONGEST_CODE_IN_AREA or code[0] not in plan.service_digits:
         return None
     found = plan.find_service(code)
-    if found is None:
-        return None
+    if found is None or code == code[0] * len(code):
+        return None  # 0755 111: one digit repeated is no better behind an area code
     inner = plan.find_area(code)
     if inner is not None:
         # 0755 10110: as 10110 alone counts as Beijing's 110, so it does here.
