@@ -14,10 +14,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, load_config, pack, unpack
+from rules import PolicyFault, PolicyFaults, RuleSet, load_policy
 from rules.directory import Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
-from rules.faults import PolicyFault, PolicyFaults
-from rules.loader import load_policy
-from rules.ruleset import RuleSet
 
 CONFIG: Final = "config.msgpack"
 POLICY: Final = "policy.toml"

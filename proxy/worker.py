@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic, perf_counter, time
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from proxy.flow import Flow
 from proxy.generation import Generation, open_generation
 from proxy.log import start_logging
 from proxy.lookup import Lookups
+from proxy.routing import Routing
 from proxy.transport.counters import TransportCounters
 from proxy.transport.peers import Parcel, Peers
 from proxy.transport.stream import WORKER_BITS, StreamTransport
@@ -34,6 +36,9 @@ SHORTEST: Final = 0.005
 
 CLOCK: Final = 30.0
 """Seconds between two looks at the wall clock, which may be set."""
+
+SALT_OCTETS: Final = 4
+"""Random octets that tell this start's branches from those of the worker before it."""
 
 DRAIN_LOOK: Final = 0.05
 """Seconds between two looks at what is still open while draining."""
@@ -64,7 +69,10 @@ class Worker:
         self.generation = generation
         self.counters = TransportCounters()
         self.listeners = config.listeners()
-        self.proxy = proxy = Proxy(config, generation.ruleset, self.listeners, secret, worker=number, clock=perf_counter)
+        salt = token_hex(SALT_OCTETS).encode()
+        self.proxy = proxy = Proxy(
+            config, generation.ruleset, self.listeners, secret, worker=number, clock=perf_counter, salt=salt, now=monotonic()
+        )
         by_kind: dict[str, dict[int, socket.socket]] = {"udp": {}, "tcp": {}}
         for listener, sock in zip(self.listeners, sockets, strict=True):
             by_kind[listener.transport][listener.index] = sock
@@ -122,9 +130,17 @@ class Worker:
         lookups = proxy.take_lookups()
         if lookups:
             self.lookups.start(lookups)
+        if proxy.faults:
+            for fault in proxy.faults:
+                log.error("a message made this program fail:\n%s", fault)
+            proxy.faults.clear()
         wanted = proxy.next_timer()
         if wanted is not None and (self._timer is None or wanted < self._timer_at - SHORTEST):
             self._arm(wanted)
+
+    def try_out(self, generation: Generation) -> None:
+        """Raise RoutingError where `switch` would fail."""
+        Routing(generation.config, self.listeners, self.proxy.secret)
 
     def switch(self, generation: Generation) -> None:
         """Put another generation in force; calls in progress go on."""
@@ -159,8 +175,8 @@ class Worker:
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered."""
-        return not self.proxy.gauges()["transactions_server"]
+        """Whether no INVITE waits for its final response."""
+        return not self.proxy.pending()
 
     def _arm(self, wanted: float) -> None:
         if self._timer is not None:
@@ -246,10 +262,12 @@ class Session:
             case Load(folder):
                 try:
                     # beside the signalling path: a checksum over a large file, some parsing
-                    self._next = await asyncio.to_thread(open_generation, Path(folder))
+                    generation = await asyncio.to_thread(open_generation, Path(folder))
+                    worker.try_out(generation)
                 except Exception as error:  # whatever is wrong with it, it is not put in force
                     self._channel.send(Loaded(f"{type(error).__name__}: {error}"))
                 else:
+                    self._next = generation
                     self._channel.send(Loaded(""))
             case Switch():
                 if self._next is not None:

@@ -52,7 +52,8 @@ class NodeCollector(Collector):
             totals.invites.items(),
         )
         yield _decisions(totals)
-        directions = ((("in",), events["received"]), (("out",), events["sent"]))
+        twice = events["handed_over"] - events["handover_dropped"]  # received by two workers
+        directions = ((("in",), events["received"] - twice), (("out",), events["sent"]))
         yield _counter("sipwarden_messages", "SIP messages", ("direction",), directions)
         yield CounterMetricFamily("sipwarden_parse_errors", "Messages that were not valid SIP", value=events["parse_errors"])
         again = ((("in",), events["retransmissions_in"]), (("out",), events["retransmissions_out"]))
