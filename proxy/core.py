@@ -32,7 +32,8 @@ from proxy.token import BRANCH, Secret
 from proxy.transactions import ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request, top_value
 from rules import RuleSet
-from rules.verdict import Lookup
+from rules.call import Call
+from rules.verdict import Lookup, Verdict
 
 ALLOW: Final = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, MESSAGE, SUBSCRIBE\r\n"
 _CAPABLE: Final = ALLOW + b"Accept: application/sdp\r\nSupported: \r\n"
@@ -174,6 +175,10 @@ class Proxy:
     @wall_offset.setter
     def wall_offset(self, seconds: float) -> None:
         self._screening.wall_offset = seconds
+
+    def watch_verdicts(self, watch: Callable[[Verdict, Call], None] | None) -> None:
+        """Have `watch` told of every verdict on an initial INVITE, with its call, before it is carried out; None ends that."""
+        self._screening.on_verdict = watch
 
     def gauges(self) -> dict[str, Any]:
         """What is open at this moment, for the metrics."""

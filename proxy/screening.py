@@ -47,7 +47,7 @@ class Parked:
 
 class Screening:
     """Judges calls and carries the verdict out. `ruleset` and `routing` are swapped by assignment; `limit` bounds the server
-    transactions.
+    transactions; `on_verdict` is told of every verdict on an initial INVITE before it is carried out.
     """
 
     __slots__ = (
@@ -60,6 +60,7 @@ class Screening:
         "_secret",
         "_tickets",
         "limit",
+        "on_verdict",
         "parked",
         "routing",
         "ruleset",
@@ -85,6 +86,7 @@ class Screening:
         self._clock = clock
         self._lookups: list[tuple[Lookup, int]] = []
         self._tickets = 0
+        self.on_verdict: Callable[[Verdict, Call], None] | None = None
         self.parked: dict[int, Parked] = {}
         self.ruleset = ruleset
         self.routing = routing
@@ -183,6 +185,8 @@ class Screening:
     ) -> None:
         verdict.elapsed_us = seconds * 1e6
         self._counters.decided(verdict.trunk, verdict.action, verdict.code, seconds)
+        if self.on_verdict is not None:
+            self.on_verdict(verdict, call)
         if verdict.action == "reject":
             self._turn_down(request, server, refusal(verdict), now)
             return
