@@ -1,5 +1,7 @@
 """Decisions on calls: no SIP syntax, no event loop, no socket, no clock.
 
+A library user loads a policy once and asks it about each call:
+
     ruleset = load_policy(None, file="", directory=directory, trunks=trunks)
     verdict = ruleset.evaluate(Call(trunk, "sip:83123456@pbx.acme.cn", "sip:13802881946@gw1", at=time.time()))
 """

@@ -144,6 +144,7 @@ class Call:
             self.presented: tuple[Number, ...] = () if own.absent else (own,)
             self.caller = own
         else:
+            shown: tuple[Number, ...]
             if len(pai) == 1:
                 first = read(pai[0], area)
                 self.pai_numbers = (first,)

@@ -91,7 +91,7 @@ class RuleSet:
         if call.answers is None:
             call.answers = {}
         call.answers[lookup.kind, lookup.key] = answer
-        state = call.state
+        state: tuple[RuleSet, Verdict, int] | None = call.state
         call.state = None
         if state is None or state[0] is not self:
             call.marks = []

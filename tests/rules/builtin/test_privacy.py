@@ -1,0 +1,12 @@
+"""Rule 4: cases/policy/privacy.toml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.rules.cases import cases, check_case
+
+
+@cases("privacy")
+def test_case(case: dict[str, Any]) -> None:
+    check_case(case)

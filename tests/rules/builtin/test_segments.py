@@ -1,0 +1,34 @@
+"""Rule 10: cases/policy/segments.toml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.rules.cases import cases, check_case, evaluated, make_call, policy
+
+
+@cases("segments")
+def test_case(case: dict[str, Any]) -> None:
+    check_case(case)
+
+
+@pytest.mark.parametrize(
+    ("sender", "detail"),
+    [
+        ("83123456", "+8675583123456 in segment +8675583120000-+8675583129999 of acme-sz (segments.csv:2)"),
+        ("13802881946", "+8613802881946 in segment +8613802881946 of acme-sz (segments.csv:3)"),
+        ("83199999", "+8675583199999 in no segment of acme-sz"),
+    ],
+)
+def test_explain_names_the_value_that_decided(sender: str, detail: str) -> None:
+    steps = policy().explain(make_call("acme-sz", sender)).steps
+    assert steps is not None
+    assert (steps[-1].rule, steps[-1].detail) == ("segments", detail)
+
+
+def test_a_call_without_any_number_is_authenticated_by_nobody() -> None:
+    ruleset = policy('order = ["emergency", "trunk", "segments"]')
+    verdict = evaluated(ruleset, make_call("acme-sz", "sip:pbx.example"))
+    assert (verdict.action, verdict.code) == ("reject", "AUTH_FAIL")
