@@ -85,15 +85,11 @@ class Directory:
 
         The number's other readings count too (a 95 code that is also a fixed number). Purpose and hours are not judged.
         """
-        segments = self._segments
-        if segments is None:
+        if self._segments is None:
             return None
-        found = segments.find(number, trunk, "in", at)
+        found = self._segments.find(number, trunk, "in", at)
         if found is None and number.alternatives:
-            for text in number.alternatives:
-                found = segments.find_text(text, trunk, "in", at)
-                if found is not None:
-                    break
+            return self._segments.find_alternative(number, trunk, "in", at)
         return found
 
     def holder(self, number: Number, at: float) -> Segment | None:
@@ -102,15 +98,11 @@ class Directory:
 
     def inbound(self, number: Number, at: float) -> Segment | None:
         """The segment whose trunk gets calls to the number: direction in or both, the most specific first; other readings count too."""
-        segments = self._segments
-        if segments is None:
+        if self._segments is None:
             return None
-        found = segments.find(number, None, "out", at)
+        found = self._segments.find(number, None, "out", at)
         if found is None and number.alternatives:
-            for text in number.alternatives:
-                found = segments.find_text(text, None, "out", at)
-                if found is not None:
-                    break
+            return self._segments.find_alternative(number, None, "out", at)
         return found
 
     def listed(self, type: EntryType | str, number: Number, other: Number | None, trunk: Trunk, at: float) -> Entry | None:  # noqa: A002  the list's own word

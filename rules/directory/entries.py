@@ -89,14 +89,15 @@ class EntryIndex:
 
         One of the police before any other, then an exact one, then the narrowest prefix or range, then the earliest row.
         """
-        key = number.key or exact_key(spoken(number))
-        exact = self._exact
-        rows = exact.find(key) if exact is not None else ()
-        spans = self._spans
-        if spans is not None and (text := number.canonical) is not None:
-            wide = spans.find((key & VALUE) * SCALE[key >> 56] if number.key else point(text))
-            if wide:
-                rows = [*rows, *wide]
+        key = number.key
+        if key:
+            place = (key & VALUE) * SCALE[key >> 56]
+        else:
+            key = exact_key(spoken(number))
+            place = 0 if number.canonical is None else point(number.canonical)  # no interval holds 0
+        rows: Sequence[int] = () if self._exact is None else self._exact.find(key)
+        if self._spans is not None and (wide := self._spans.find(place)):
+            rows = (*rows, *wide)
         return self._best(rows, spoken(number), None, trunk, at) if rows else None
 
     def find_pair(self, caller: Number, called: Number, trunk: Trunk, at: float) -> Entry | None:

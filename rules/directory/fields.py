@@ -14,8 +14,8 @@ CHINA_TIME: Final = timezone(timedelta(hours=8))
 
 DAY: Final = 86400.0
 
-_CANONICAL = re.compile(r"\+[1-9][0-9]{3,23}")
-_PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
+CANONICAL: Final = re.compile(r"\+(?!860)[1-9][0-9]{3,23}")
+_PREFIX = re.compile(r"\+(?!860)[1-9][0-9]{0,14}")
 _DIGITS = re.compile(r"[0-9]{1,32}")
 _SCIENTIFIC = re.compile(r"[0-9][.,]?[0-9]*[eE]\+?[0-9]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -44,7 +44,7 @@ class Memo(dict[str, T]):
 
 def canonical(text: str) -> str:
     """`text` if it is a number in canonical form: + and 4 to 16 digits (to 24 with a service code's extension)."""
-    if _CANONICAL.fullmatch(text) and not text.startswith("+860"):
+    if CANONICAL.fullmatch(text):
         return text
     raise _not_canonical(text)
 
@@ -52,16 +52,16 @@ def canonical(text: str) -> str:
 def prefix(text: str) -> str:
     """`+86138*` or `+86138` without its star: + and 1 to 15 digits, the beginning of numbers in canonical form."""
     stem = text.removesuffix("*")
-    if _PREFIX.fullmatch(stem) and not stem.startswith("+860"):
+    if _PREFIX.fullmatch(stem):
         return stem
-    if _CANONICAL.fullmatch(stem):
+    if CANONICAL.fullmatch(stem):
         raise CellFault("a prefix of more than 15 digits", "list the number itself, exact")
     raise _not_canonical(stem, "+ and the first digits of canonical numbers, such as +86138")
 
 
 def exact(text: str) -> str:
     """A number in canonical form, or the bare digits of an irregular one."""
-    if (_CANONICAL.fullmatch(text) and not text.startswith("+860")) or _DIGITS.fullmatch(text):
+    if CANONICAL.fullmatch(text) or _DIGITS.fullmatch(text):
         return text
     raise _not_canonical(text)
 
@@ -90,6 +90,10 @@ def _not_canonical(text: str, form: str = "+ and 4 to 16 digits, such as +867558
         return CellFault("no number", f"write {form}")
     if _SCIENTIFIC.fullmatch(text):
         return CellFault("a spreadsheet rounded this number and its digits are lost", "format the column as text and enter it again")
+    if ">" in text:
+        return CellFault("two numbers", "only an entry of type pair names two")
+    if len(text) > 32:
+        return CellFault("too long for a number", f"write {form}")
     if text.startswith("+860"):
         return CellFault("not in canonical form: a trunk 0 after +86", f"write +86{text[4:]}")
     if text.isascii() and text.isdigit():

@@ -23,7 +23,9 @@ Sections: TypeAlias = "dict[str, memoryview[int]]"
 """Named arrays of one directory: `memoryview` of format Q, I or B, over arrays in memory or over the mapped file."""
 
 DIGITS: Final = 16
-SCALE: Final[tuple[int, ...]] = tuple([10 ** (DIGITS - n) for n in range(DIGITS + 1)])
+SCALE: Final[tuple[int, ...]] = tuple([10 ** max(DIGITS - n, 0) for n in range(33)])
+"""Points that a number of n digits takes up; longer ones share the point of their first 16 digits."""
+
 VALUE: Final = (1 << 56) - 1
 TEXT: Final = 1 << 63
 WORD: Final = (1 << 64) - 1
@@ -41,9 +43,9 @@ def text_key(text: str) -> int:
 
 def canonical_key(text: str) -> int:
     """Key of `+digits`; the same as `Number.key` where that is not 0."""
-    digits = text[1:]
-    if len(digits) <= DIGITS and digits.isascii() and digits.isdigit():
-        return len(digits) << 56 | int(digits)
+    count = len(text) - 1
+    if count <= DIGITS and text.isascii() and (digits := text[1:]).isdigit():
+        return count << 56 | int(digits)
     return text_key(text)
 
 
@@ -112,11 +114,12 @@ class ExactIndex:
         at = heads[bucket]
         end = heads[bucket + 1]
         keys = self._keys
+        found = _NONE
         while at < end:
             if keys[at] == key:
-                return [self._rows[i] for i in range(at, end) if keys[i] == key]
+                found = (*found, self._rows[at])
             at += 1
-        return _NONE
+        return found
 
 
 class SpanIndex:

@@ -16,7 +16,7 @@ import msgspec
 from rules.directory import fields
 from rules.directory.entries import Entry, EntryIndex, EntryType, Match
 from rules.directory.fault import CellFault, FaultLog
-from rules.directory.index import ExactIndex, Sections, SpanIndex, exact_key, pair_key, prefix_interval, range_interval
+from rules.directory.index import ExactIndex, Sections, SpanIndex, canonical_key, pair_key, prefix_interval, range_interval, text_key
 from rules.directory.rows import RowReader, RowWriter
 from rules.directory.sheet import sheet_rows
 
@@ -107,8 +107,10 @@ class ListReader:
                 )
                 withdraws = ops[op] == "D"
                 begins[created]
-                fields.identifier(list_id)
-                fields.period(entry.valid_from, entry.valid_to)
+                if not list_id:
+                    fields.identifier(list_id)
+                if end:
+                    fields.period(entry.valid_from, entry.valid_to)
                 if release and not withdraws:
                     _check_release(entry)
                 self._place(entry, withdraws)
@@ -157,10 +159,12 @@ class ListReader:
         (placed.by_called if narrower else placed.wide).append((intervals[narrower], row))
 
     def _exact_key(self, text: str) -> int:
+        if fields.CANONICAL.fullmatch(text):
+            return canonical_key(text)
         fields.exact(text)
-        if not text.startswith("+") and (canonical := self._canonical_form(text)):
+        if canonical := self._canonical_form(text):
             raise CellFault("raw digits are for irregular numbers, and this one is regular", f"write {canonical}")
-        return exact_key(text)
+        return text_key(text)
 
     def _say_what_is_wrong(self, file: str, line: int, cells: tuple[str, ...]) -> None:
         """A fault for every column of a refused row."""

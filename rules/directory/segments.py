@@ -15,7 +15,7 @@ import msgspec
 
 from rules.directory import fields
 from rules.directory.fault import CellFault, FaultLog
-from rules.directory.index import SCALE, VALUE, Sections, SpanIndex, point, prefix_interval, range_interval
+from rules.directory.index import DIGITS, SCALE, VALUE, Sections, SpanIndex, point, prefix_interval, range_interval
 from rules.directory.rows import RowReader, RowWriter
 from rules.directory.sheet import sheet_rows
 
@@ -68,6 +68,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return (
             self.least <= other.most
             and other.least <= self.most
+            and (self.least <= DIGITS or not self.last or not other.last or self.first == other.first)
             and (self.valid_to is None or other.valid_from is None or other.valid_from < self.valid_to)
             and (other.valid_to is None or self.valid_from is None or self.valid_from < other.valid_to)
         )
@@ -225,20 +226,24 @@ class SegmentIndex:
         key = number.key
         if key:
             length = key >> 56
-            place = (key & VALUE) * SCALE[length]
-        else:
-            text = number.canonical
-            if text is None:
-                return None
-            length = len(text) - 1
-            place = point(text)
-        return self._find(length, place, trunk, unwanted, at)
+            return self._find(length, (key & VALUE) * SCALE[length], trunk, unwanted, at)
+        text = number.canonical
+        return None if text is None else self._find_text(text, trunk, unwanted, at)
 
-    def find_text(self, canonical: str, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
-        """The same for a number's canonical text."""
-        return self._find(len(canonical) - 1, point(canonical), trunk, unwanted, at)
+    def find_alternative(self, number: Number, trunk: str | None, unwanted: Direction, at: float) -> Segment | None:
+        """The same for the number's other readings, in their order."""
+        for text in number.alternatives:
+            found = self._find_text(text, trunk, unwanted, at)
+            if found is not None:
+                return found
+        return None
 
-    def _find(self, length: int, place: int, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
+    def _find_text(self, text: str, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
+        return self._find(len(text) - 1, point(text), trunk, unwanted, at, text)
+
+    def _find(
+        self, length: int, place: int, trunk: str | None, unwanted: Direction | None, at: float, text: str | None = None
+    ) -> Segment | None:
         heads = self._heads
         found = bisect_right(self._starts, place)
         here = heads[found - 1]
@@ -255,6 +260,7 @@ class SegmentIndex:
                 and segment.direction != unwanted
                 and ((begin := segment.valid_from) is None or begin <= at)
                 and ((until := segment.valid_to) is None or at < until)
+                and (length <= DIGITS or not segment.last or segment.first == text)  # longer ones share a point
             ):
                 return segment
         return None

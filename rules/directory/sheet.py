@@ -17,6 +17,9 @@ from typing import Any
 
 from rules.directory.fault import FaultLog
 
+_BLANKS = " \t\u00a0\u3000"  # the last two: no-break and ideographic space
+_PADDING = (", ", " ,", "\n ", " \n", " \r", '" ', ' "', "\t", "\u00a0", "\u3000")
+
 Row = tuple[int, tuple[str, ...]]
 
 
@@ -48,12 +51,10 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
     width = 0
     pick: Callable[[list[str]], Any] = tuple
     previous = 0
-    strip = str.strip
+    trim = _padded(text)
     while True:
         try:
-            row = next(reader)
-        except StopIteration:
-            break
+            row = next(reader, None)
         except csv.Error as error:
             if log.full(file):
                 return
@@ -64,6 +65,8 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
                 return  # an open quotation mark swallowed lines: what follows cannot be told apart
             previous = reader.line_num
             continue
+        if row is None:
+            break
         line = reader.line_num
         if line != previous + 1:
             log.fault(file, previous + 1, "", "", "a quoted cell runs over the end of its line", "close the quotation mark")
@@ -71,11 +74,13 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
         previous = line
         if not row:
             continue
-        row = list(map(strip, row))
-        if row[0].startswith("#") or not any(row):
+        if trim:
+            row = [cell.strip(_BLANKS) for cell in row]
+        first = row[0]
+        if first[:1] == "#" or not (first or any(row)):
             continue
         if header is None:
-            header = [name.lower() for name in row]
+            header = [name.strip(_BLANKS).lower() for name in row]
             while header and not header[-1]:
                 header.pop()
             positions = _positions(header, file, line, columns, required, log, more)
@@ -98,6 +103,11 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
             return
     if header is None:
         log.fault(file, 0, "", "", "no header row", f"begin with the line {','.join(columns)}")
+
+
+def _padded(text: str) -> bool:
+    """Whether some cell may begin or end with a blank; most files have none, and trimming a million rows for nothing takes a second."""
+    return text[:1] in _BLANKS or text[-1:] in _BLANKS or any(mark in text for mark in _PADDING)
 
 
 def _positions(
