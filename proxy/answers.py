@@ -86,7 +86,14 @@ class Answers:
         """
         self._counters.parse_errors += 1
         message = fault.message
-        if not fault.status or message is None or message.method == b"ACK" or b"via" not in message.first_line or not peer.known:
+        if (
+            not fault.status
+            or message is None
+            or not message.is_request
+            or message.method == b"ACK"
+            or b"via" not in message.first_line
+            or not peer.known
+        ):
             self._counters.discarded += 1
             return
         self._send_bare(message, fault.status, fault.phrase, flow)
@@ -94,7 +101,9 @@ class Answers:
     def unknown_source(self, data: bytes, flow: Flow, peer: Peer, now: float) -> None:
         """One 403 for an address in 60 s, for any method but ACK, malformed included; silence after."""
         counters = self._counters
-        if data[:4] == b"ACK " or not self._unknown.may_answer(peer.refuse_key, now):
+        if data[:2] == b"\r\n":
+            data = data.lstrip(b"\r\n")
+        if data[:4] in (b"ACK ", b"SIP/") or not self._unknown.may_answer(peer.refuse_key, now):
             counters.unknown_silent += 1
             return
         message: SipMessage | None
@@ -103,7 +112,7 @@ class Answers:
         except ParseError as fault:
             counters.parse_errors += 1
             message = fault.message
-        if message is None or b"via" not in message.first_line:
+        if message is None or not message.is_request or b"via" not in message.first_line:
             counters.unknown_silent += 1
             return
         counters.unknown_refused += 1

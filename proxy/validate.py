@@ -9,7 +9,7 @@ from proxy.sip.error import ParseError
 from proxy.sip.grammar import name_addr, number, param, split_list, split_params
 from proxy.sip.message import SipMessage
 from proxy.sip.transaction import transaction_key
-from proxy.sip.uri import Uri, is_absolute, parse_uri
+from proxy.sip.uri import URI_CHARACTERS, Uri, is_absolute, parse_uri
 from proxy.sip.via import Via, mark_received
 
 _ADDRESSES: Final = (
@@ -60,20 +60,22 @@ class Request:
         self.message = message
         self.flow = flow
         self.method = method = message.method
-        via_text, rest = top_value(message)
-        self.via = via = Via(via_text)
-        self.reply_port = flow.port if via.rport is not None else (via.port or 5060)
-        marked = mark_received(via, address, flow.port)
-        self.via_line = None if marked is None else b"Via: " + marked + (b", " + rest if rest else b"")
         try:
+            via_text, rest = top_value(message)
+            self.via = via = Via(via_text)
+            self.reply_port = flow.port if via.rport is not None else (via.port or 5060)
+            marked = mark_received(via, address, flow.port)
+            self.via_line = None if marked is None else b"Via: " + marked + (b", " + rest if rest else b"")
             call_id, cseq = message.first(b"call-id"), message.first(b"cseq")
             sender, to = message.first(b"from"), message.first(b"to")
             if not call_id or not cseq or not sender or not to:
                 raise ParseError(400, "Mandatory header field missing")
             self.call_id = call_id
             digits, _, name = cseq.partition(b" ")
-            if name != method and b"\t".join(cseq.split()) != digits.strip() + b"\t" + method:
-                raise ParseError(400, "CSeq method does not match")
+            if name != method:
+                digits, _, name = cseq.replace(b"\t", b" ").partition(b" ")
+                if name.strip(b" ") != method:
+                    raise ParseError(400, "CSeq method does not match")
             if len(digits) > 4 or not digits.isdigit():
                 number(digits, _CSEQ_LIMIT, "CSeq")
             self.cseq = digits.lstrip(b"0") or b"0"
@@ -81,6 +83,8 @@ class Request:
             self.to_uri, self.to_tag = _party(to, "To")
             hops = message.first(b"max-forwards")
             self.hops = None if hops is None else number(hops, 255, "Max-Forwards")
+            if flow.connection and b"content-length" not in message.first_line:  # RFC 3261 §18.3: what would its body be?
+                raise ParseError(400, "No Content-Length")
             self.uri: Uri = parse_uri(message.uri)
             parts = (message.uri, self.from_tag, call_id, self.cseq, via_text)
             self.key = transaction_key(via.branch, via.sent_by, address, method, parts)
@@ -96,38 +100,43 @@ def top_value(message: SipMessage) -> tuple[bytes, bytes]:
     """The topmost Via value and what stands behind it on its line. ParseError 400 without a Via."""
     value = message.first(b"via")
     if not value:
-        raise ParseError(400, "No Via", message)
+        raise ParseError(400, "No Via")
     if b"," not in value:
         return value, b""
-    try:
-        values = split_list(value)
-    except ParseError as fault:
-        fault.message = message
-        raise
+    values = split_list(value)
     return values[0], b", ".join(values[1:])
 
 
 def lenient_reply_port(message: SipMessage) -> int | None:
-    """The port a response to a malformed request goes to on the sender's address, read from whatever its Via has; None where that cannot
-    be read.
+    """The port a response to a malformed request goes to on the sender's address, read from whatever its topmost Via has; None for the
+    port that the request came from (`rport`).
     """
-    value = message.first(b"via") or b""
+    value = (message.first(b"via") or b"").partition(b",")[0]
     host, _, tail = value.partition(b";")
-    if b"rport" in tail.lower():
+    if any(part.partition(b"=")[0].strip().lower() == b"rport" for part in tail.split(b";")):
         return None
-    port = host.rstrip().rpartition(b":")[2] if not host.rstrip().endswith(b"]") else b""
+    port = host.rpartition(b":")[2].strip()
     return int(port) if port.isdigit() and len(port) < 6 and 0 < int(port) < 65536 else 5060
 
 
 def _party(value: bytes, what: str) -> tuple[bytes, bytes]:
     """URI and tag (b"" without one) of From or To."""
+    opening, closing = value.find(b"<"), value.find(b">")
+    if opening >= 0:
+        uri, tail = value[opening + 1 : closing], value[closing + 1 :]
+        display = value[:opening].rstrip()
+        if (
+            uri[:4] == b"sip:"
+            and not uri.translate(None, URI_CHARACTERS)
+            and (not display or (display[0] == display[-1] == 0x22 and display.count(b'"') == 2 and len(display) > 1 and b"\\" not in display))
+            and (not tail or (tail[:5] == b";tag=" and tail[5:].isalnum()))
+        ):
+            return uri, tail[5:]  # the ordinary case
     _, uri, tail = name_addr(value, what)
-    if uri[:4] != b"sip:" and not is_absolute(uri):
+    if not is_absolute(uri):
         raise ParseError(400, f"Bad address in {what}")
     if not tail:
         return uri, b""
-    if tail[:5] == b";tag=" and tail[5:].isalnum():  # the ordinary case
-        return uri, tail[5:]
     return uri, param(tail, b"tag", what) or b""
 
 

@@ -14,6 +14,7 @@ from proxy.sip.error import ParseError
 ALNUM: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 TOKEN: Final = ALNUM + b"-.!%*_+`'~"
 _HOSTNAME: Final = ALNUM + b"-._"
+_IPV6_LONGEST: Final = 45
 
 
 def is_token(value: bytes) -> bool:
@@ -32,7 +33,7 @@ def number(value: bytes, limit: int, what: str) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _is_ipv6(text: bytes) -> bool:
+def _is_ipv6(text: bytes) -> bool:  # callers bound its length, and with it what the cache may hold
     try:
         ipaddress.IPv6Address(text.decode("ascii", "replace"))
     except ValueError:
@@ -40,12 +41,28 @@ def _is_ipv6(text: bytes) -> bool:
     return b"%" not in text
 
 
+_HOSTS: Final[dict[bytes, tuple[bytes, int | None]]] = {}
+_HOSTS_KEPT: Final = 4096
+_HOST_SIZE: Final = 64
+
+
 def split_host(value: bytes, what: str) -> tuple[bytes, int | None]:
     """`host [":" port]` taken apart: host without brackets, port or None. ParseError 400 naming `what` when it is neither."""
+    found = _HOSTS.get(value)
+    if found is None:
+        found = _split_host(value, what)
+        if len(value) <= _HOST_SIZE:  # peers are few, and name themselves in every message
+            if len(_HOSTS) >= _HOSTS_KEPT:
+                _HOSTS.clear()
+            _HOSTS[value] = found
+    return found
+
+
+def _split_host(value: bytes, what: str) -> tuple[bytes, int | None]:
     if value[:1] == b"[":
         end = value.find(b"]")
         host, rest = value[1:end], value[end + 1 :]
-        if end < 0 or not _is_ipv6(host):
+        if end < 0 or len(host) > _IPV6_LONGEST or not _is_ipv6(host):
             raise ParseError(400, f"Bad host in {what}")
         if not rest:
             return host, None
@@ -104,7 +121,7 @@ def split_list(value: bytes) -> list[bytes]:
 def split_params(value: bytes, what: str) -> list[tuple[bytes, bytes | None]]:
     """`;name[=value]` pairs of a parameter tail ("" or starting with ";"): names in lower case, None where there is no "=".
 
-    ParseError 400 naming `what` for empty parameters, text that is no parameter, and unterminated quotes.
+    ParseError 400 naming `what` for empty parameters, text that is no parameter, and unterminated quotes or what follows them.
     """
     value = value.strip()
     if not value:
@@ -112,7 +129,7 @@ def split_params(value: bytes, what: str) -> list[tuple[bytes, bytes | None]]:
     if value[0] != 0x3B:
         raise ParseError(400, f"Bad parameters in {what}")
     found: list[tuple[bytes, bytes | None]] = []
-    for part in _split_semicolons(value[1:], what):
+    for part in split_semicolons(value[1:], what):
         name, equals, text = part.partition(b"=")
         name = name.strip().lower()
         if not is_token(name) and name.translate(None, TOKEN + b"[]/:&+$"):
@@ -120,13 +137,18 @@ def split_params(value: bytes, what: str) -> list[tuple[bytes, bytes | None]]:
         if not name:
             raise ParseError(400, f"Empty parameter in {what}")
         text = text.strip()
-        if equals and (not text or (text[0] != 0x22 and (b" " in text or b"\t" in text))):
+        if equals and (
+            not text
+            or (text[0] == 0x22 and end_of_quotes(text, 0) != len(text))
+            or (text[0] != 0x22 and (b" " in text or b"\t" in text or b'"' in text))
+        ):
             raise ParseError(400, f"Bad parameters in {what}")
         found.append((name, text if equals else None))
     return found
 
 
-def _split_semicolons(value: bytes, what: str) -> list[bytes]:
+def split_semicolons(value: bytes, what: str) -> list[bytes]:
+    """The pieces between semicolons, as written; those in quotes do not separate. ParseError 400 naming `what` for open quotes."""
     if b'"' not in value:
         return value.split(b";")
     parts: list[bytes] = []
@@ -146,11 +168,14 @@ def _split_semicolons(value: bytes, what: str) -> list[bytes]:
 
 
 def param(tail: bytes, name: bytes, what: str) -> bytes | None:
-    """The value of parameter `name` in a checked parameter tail, b"" where it has none, None where it is not there."""
-    for found, value in split_params(tail, what):
-        if found == name:
-            return value if value is not None else b""
-    return None
+    """The value of parameter `name` in a parameter tail, b"" where it has none, None where it is not there.
+
+    ParseError as split_params, and where `name` stands there twice (RFC 3261 §7.3.1): what others would read is anybody's guess.
+    """
+    values = [value for found, value in split_params(tail, what) if found == name]
+    if len(values) > 1:
+        raise ParseError(400, f"Parameter repeated in {what}")
+    return None if not values else values[0] or b""
 
 
 def name_addr(value: bytes, what: str) -> tuple[bytes, bytes, bytes]:

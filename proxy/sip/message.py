@@ -11,7 +11,11 @@ from proxy.sip.error import ParseError
 from proxy.sip.grammar import is_token, number, split_list
 
 MAX_MESSAGE: Final = 65535
+"""Bytes of the longest message that is taken."""
+MAX_HEAD: Final = 32768
+"""Bytes of the longest header section, with the empty line that ends it."""
 MAX_HEADERS: Final = 512
+"""Lines of the longest header section."""
 
 _COMPACT: Final = {
     b"a": b"accept-contact",
@@ -77,6 +81,7 @@ def _known_names() -> dict[bytes, bytes]:
 
 _KNOWN: Final = _known_names()
 _LEARNED_LIMIT: Final = len(_KNOWN) + 1024
+_COPIED: Final = (b"via", b"from", b"to", b"call-id", b"cseq")
 
 
 def canonical_name(line: bytes) -> bytes:
@@ -87,8 +92,9 @@ def canonical_name(line: bytes) -> bytes:
         raise ParseError(400, "Bad header line")
     lower = name.lower()
     key = _COMPACT.get(lower, lower)
-    if len(_KNOWN) < _LEARNED_LIMIT and len(name) < 40:
-        _KNOWN[line[: line.find(b":") + 1]] = key  # bounded: names are the sender's choice
+    end = line.find(b":") + 1
+    if len(_KNOWN) < _LEARNED_LIMIT and end <= 40:
+        _KNOWN[line[:end]] = key  # bounded in number and size: names, and blanks behind them, are the sender's choice
     return key
 
 
@@ -164,18 +170,18 @@ class SipMessage:
             raw = raw.lstrip(b"\r\n")  # RFC 3261 §7.5
         end = raw.find(b"\r\n\r\n")
         if end < 0:
-            raise ParseError(0 if raw[:4] == b"SIP/" else 400, "No end of header section", message if message._salvage(raw) else None)
+            if len(raw) >= MAX_HEAD:
+                raise _unreadable(raw, 513, "Message Too Large")
+            raise _unreadable(raw, 400, "No end of header section")
         head = raw[:end]
         lines = head.split(b"\r\n")
         breaks = len(lines) - 1
+        if breaks > MAX_HEADERS or len(raw) > MAX_MESSAGE or end + 4 > MAX_HEAD:
+            raise _unreadable(raw, 513, "Message Too Large")
         if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
-            raise ParseError(0 if raw[:4] == b"SIP/" else 400, "Bare CR or LF in header section")
+            raise _unreadable(raw, 400, "Bare CR or LF in header section")
         if b"\r\n " in head or b"\r\n\t" in head:
             lines = _unsplit(lines)
-        if breaks > MAX_HEADERS or len(raw) > MAX_MESSAGE:
-            raise ParseError(
-                0 if raw[:4] == b"SIP/" else 513, "Message Too Large", message if message._salvage(raw[:MAX_MESSAGE]) else None
-            )
         message.lines = lines
         try:
             message.first_line, message.more_lines = index_lines(lines)
@@ -193,28 +199,29 @@ class SipMessage:
                 message.raw = raw = raw[: end + 4 + size]  # what follows in the datagram is not ours to pass on (RFC 3261 §18.3)
                 message.body = raw[end + 4 :]
         except ParseError as fault:
-            if raw[:4] == b"SIP/":
-                raise ParseError(0, fault.phrase) from None
             if not message.first_line:
-                message._salvage(raw)
+                raise _unreadable(raw, fault.status, fault.phrase) from None
+            if _is_response(raw):
+                raise ParseError(0, fault.phrase) from None
             fault.message = message
             raise
         return message
 
-    def _salvage(self, raw: bytes) -> bool:
-        """Index what lines can be read of a malformed request, for the response to it."""
+    @classmethod
+    def salvage(cls, raw: bytes) -> SipMessage | None:
+        """What can be read of a malformed request: the method and the lines that a response copies; None without a Via line."""
+        message = cls()
+        raw = raw[:MAX_HEAD]
         lines = raw.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"\n").split(b"\n")[:MAX_HEADERS]
-        self.lines = lines[:1]
-        for line in _unsplit(lines)[1:]:
-            try:
-                key = canonical_name(line)
-            except ParseError:
-                continue
-            if key in (b"via", b"from", b"to", b"call-id", b"cseq") and b"\n" not in line and b"\r" not in line:
-                self.lines.append(line)
-        self.first_line, self.more_lines = index_lines(self.lines)
-        self.method = lines[0].partition(b" ")[0]
-        return b"via" in self.first_line
+        message.method = lines[0].partition(b" ")[0]
+        message.lines = lines[:1]
+        for joined in _unsplit(lines)[1:]:
+            line = unfold(joined)
+            name = line.partition(b":")[0].strip(b" \t").lower()
+            if _COMPACT.get(name, name) in _COPIED and b"\r" not in line and b"\0" not in line:
+                message.lines.append(line)
+        message.first_line, message.more_lines = index_lines(message.lines)
+        return message if b"via" in message.first_line else None
 
     def _start_line(self, line: bytes) -> None:
         if line[:8] == b"SIP/2.0 ":
@@ -321,11 +328,13 @@ class SipMessage:
         self.start = self.top = self.replaced = None
 
     def to_bytes(self) -> bytes:
-        """The message with its edits spliced in; without edits exactly the bytes that came."""
+        """The message with its edits spliced in; without edits exactly the bytes that came. An edited message has a Content-Length."""
         replaced = self.replaced
         if self.top is None and replaced is None and self.start is None:
             return self.raw
         lines: list[bytes | None] = [*self.lines]
+        if b"content-length" not in self.first_line:  # a stream may be next, where a body without it is read as the next message
+            lines.append(b"Content-Length: %d" % len(self.body))
         if replaced is not None:
             for at, line in replaced.items():
                 lines[at] = line
@@ -334,6 +343,17 @@ class SipMessage:
         if self.top is not None:
             lines[1:1] = self.top
         return b"\r\n".join([line for line in lines if line is not None]) + b"\r\n\r\n" + self.body
+
+
+def _is_response(raw: bytes) -> bool:
+    return raw[:4].upper() == b"SIP/"
+
+
+def _unreadable(raw: bytes, status: int, phrase: str) -> ParseError:
+    """The fault of a message that has no index: what can be salvaged of a request, nothing of a response."""
+    if _is_response(raw):
+        return ParseError(0, phrase)
+    return ParseError(status, phrase, SipMessage.salvage(raw))
 
 
 def unfold(value: bytes) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.sip.message import SipMessage
+from proxy.sip.error import ParseError
+from proxy.sip.grammar import tag_of
+from proxy.sip.message import SipMessage, unfold
 
 PHRASES: Final = {
     100: "Trying",
@@ -62,4 +64,11 @@ def build_response(request: SipMessage, start: bytes, via_line: bytes | None, to
 def has_tag(line: bytes) -> bool:
     """Whether a From or To line carries a tag parameter; display names and URIs that contain the text do not count."""
     tail = line[line.rfind(b">") + 1 :]
-    return b"tag" in tail.lower() and any(part.partition(b"=")[0].strip().lower() == b"tag" for part in tail.split(b";")[1:])
+    if b"tag" not in tail.lower():
+        return False
+    if b'"' in tail:  # a quoted parameter value, which may contain anything
+        try:
+            return tag_of(unfold(line.partition(b":")[2].strip()), "address") is not None
+        except ParseError:
+            return True  # a malformed line is copied as it came
+    return any(part.partition(b"=")[0].strip().lower() == b"tag" for part in tail.split(b";")[1:])

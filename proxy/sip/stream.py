@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import NoReturn
 
 from proxy.sip.error import ParseError
-from proxy.sip.message import MAX_MESSAGE
-
-MAX_HEAD: Final = 32768
+from proxy.sip.message import MAX_HEAD, MAX_MESSAGE
 
 
 class Framer:
     """Cuts what arrives on one connection into whole messages.
 
     `pings` counts double CRLF between messages since it was last set to 0 (each wants one CRLF back, RFC 5626 §4.4.1). After a
-    ParseError the connection cannot be read any further.
+    ParseError the connection cannot be read any further: whatever comes then is ignored.
     """
 
-    __slots__ = ("_buffer", "_need", "_scanned", "pings")
+    __slots__ = ("_buffer", "_lost", "_need", "_scanned", "pings")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._scanned = 0
         self._need = 0
+        self._lost = False
         self.pings = 0
 
     @property
@@ -35,8 +34,11 @@ class Framer:
 
         ParseError (400, 513) when the stream has lost its frames: no Content-Length, two of them, one that is no number, a header
         section or message that is too long. Its `head` holds the offending header section so that it can be answered before the
-        connection is closed; `messages` that were whole before it are in its `args[1]`.
+        connection is closed: given to the core like a message it is found malformed there too (b"" for a response, which is not
+        answered); the messages that were whole before it are in its `args[1]`.
         """
+        if self._lost:
+            return []
         buffer = self._buffer
         buffer += data
         messages: list[bytes] = []
@@ -46,9 +48,11 @@ class Framer:
                 end = buffer.find(b"\r\n\r\n", self._scanned)
                 if end < 0:
                     self._scanned = max(0, len(buffer) - 3)
-                    if len(buffer) > MAX_HEAD:
+                    if len(buffer) >= MAX_HEAD:
                         self._fail(513, "Message Too Large", messages)
                     break
+                if end + 4 > MAX_HEAD:
+                    self._fail(513, "Message Too Large", messages)
                 self._need = end + 4 + self._content_length(bytes(buffer[:end]), messages)
                 if self._need > MAX_MESSAGE:
                     self._fail(513, "Message Too Large", messages)
@@ -87,17 +91,16 @@ class Framer:
                 at = lower.find(name, at + 2)
         if found is None:
             self._fail(400, "No Content-Length", messages)
-            return 0
         if not found.isdigit() or len(found) > 10:
             self._fail(400, "Bad Content-Length", messages)
         return int(found)
 
-    def _fail(self, status: int, phrase: str, messages: list[bytes]) -> None:
+    def _fail(self, status: int, phrase: str, messages: list[bytes]) -> NoReturn:
         buffer = self._buffer
         end = buffer.find(b"\r\n\r\n")
         head = bytes(buffer[: end + 4 if end >= 0 else MAX_HEAD])
         buffer.clear()
-        self._need = self._scanned = 0
-        fault = ParseError(0 if head[:4] == b"SIP/" else status, phrase, head=head)
+        self._lost = True
+        fault = ParseError(0, phrase) if head[:4].upper() == b"SIP/" else ParseError(status, phrase, head=head)
         fault.args = (*fault.args, messages)
         raise fault

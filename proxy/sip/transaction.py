@@ -7,6 +7,7 @@ what the actions need; they have no clock and no socket. An event that a state d
 from __future__ import annotations
 
 from enum import Enum
+from hashlib import blake2b
 from typing import Final
 
 
@@ -47,6 +48,8 @@ class Action(Enum):
     LINGER = "start the timer that ends this state (D, I, J, K, L, M, H)"
     TIMED_OUT = "tell the transaction user that nothing came"
 
+
+_LONGEST_KEY: Final = 512
 
 S, E, A = State, Event, Action
 Table = dict[tuple[State, Event], tuple[State, tuple[Action, ...]]]
@@ -149,5 +152,8 @@ def transaction_key(branch: bytes | None, sent_by: bytes, address: bytes, method
     """
     kind = b"INVITE" if method in (b"ACK", b"CANCEL") else method
     if branch is not None and branch[:7] == b"z9hG4bK" and len(branch) > 7:
-        return b" ".join((branch, sent_by, address, kind))
-    return b"\n".join((*parts, address, kind))
+        key = b" ".join((branch, sent_by, address, kind))
+    else:
+        key = b"\n".join((*parts, address, kind))
+    # keys are kept by the ten thousand, and their length is the sender's choice
+    return key if len(key) <= _LONGEST_KEY else blake2b(key, digest_size=32).digest()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import ALNUM, is_token, split_host, split_params
 
-_URI: Final = ALNUM + b"-_.!~*'()%&=+$,;?/:@[]"
+URI_CHARACTERS: Final = ALNUM + b"-_.!~*'()%&=+$,;?/:@[]"
 _SCHEME: Final = ALNUM + b"+-."
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SCHEMES: Final = {b"sip": b"sip", b"sips": b"sips", b"tel": b"tel", b"SIP": b"sip", b"SIPS": b"sips", b"TEL": b"tel"}
 
 
@@ -39,19 +41,35 @@ class Uri:
         return None
 
 
-def parse_uri(uri: bytes, what: str = "Request-URI") -> Uri:
-    """Take a URI apart.
+_KNOWN: Final[dict[bytes, Uri]] = {}
+_KEPT: Final = 4096
+_KEPT_SIZE: Final = 128
 
-    ParseError 416 for a scheme that is not sip, sips or tel; 400 naming `what` for bad characters, hosts, ports or parameters and for
-    embedded header fields ("?" behind the host), which no Request-URI may carry (RFC 3261 §19.1.1).
+
+def parse_uri(uri: bytes, what: str = "Request-URI") -> Uri:
+    """Take a URI apart (Contact and Record-Route URIs come again in each request of a dialog, so short ones are kept: treat them as constants).
+
+    ParseError 416 for a scheme that is not sip, sips or tel; 400 naming `what` for bad characters, escapes, hosts, ports or parameters and
+    for embedded header fields ("?" behind the host), which no Request-URI may carry (RFC 3261 §19.1.1).
     """
+    found = _KNOWN.get(uri)
+    if found is None:
+        found = _parse(uri, what)
+        if len(uri) <= _KEPT_SIZE:
+            if len(_KNOWN) >= _KEPT:
+                _KNOWN.clear()
+            _KNOWN[uri] = found
+    return found
+
+
+def _parse(uri: bytes, what: str) -> Uri:
     scheme, colon, rest = uri.partition(b":")
     known = _SCHEMES.get(scheme) or _SCHEMES.get(scheme.lower())
     if known is None:
         if not colon or not scheme or scheme.translate(None, _SCHEME) or not scheme[:1].isalpha():
             raise ParseError(400, f"Bad {what}")
         raise ParseError(416, "Unsupported URI Scheme")
-    if not rest or uri.translate(None, _URI):
+    if not rest or uri.translate(None, URI_CHARACTERS) or (b"%" in uri and _BAD_ESCAPE.search(uri)):
         raise ParseError(400, f"Bad {what}")
     if known == b"tel":
         number, semicolon, params = rest.partition(b";")
@@ -61,7 +79,7 @@ def parse_uri(uri: bytes, what: str = "Request-URI") -> Uri:
     user: bytes | None
     user, at, hostport = rest.partition(b"@")
     if at:
-        if not user or b"@" in hostport or b"[" in user or b"]" in user:
+        if not user or user[:1] == b":" or b"@" in hostport or b"[" in user or b"]" in user:
             raise ParseError(400, f"Bad {what}")
     else:
         user, hostport = None, rest

@@ -6,13 +6,16 @@ import re
 from typing import Final
 
 from proxy.sip.error import ParseError
-from proxy.sip.grammar import is_token, split_host, split_params
+from proxy.sip.grammar import is_token, split_host, split_params, split_semicolons
 
 MAGIC: Final = b"z9hG4bK"
+_USUAL: Final = (b"TCP ", b"TLS ")
 
 # LWS is allowed around both slashes and the colon (RFC 3261 §25.1 sent-protocol); only such rarities come here
 _TORTUOUS: Final = re.compile(
-    rb"([^\s/;,]+)\s*/\s*([^\s/;,]+)\s*/\s*([^\s/;,]+)\s+([^\s;,:\[\]]+|\[[^\]]*\])\s*(?::\s*(\d+))?\s*(;.*)?", re.DOTALL
+    # possessive, so that no input can make it try a run of blanks more than once
+    rb"([^\s/;,]++)\s*+/\s*+([^\s/;,]++)\s*+/\s*+([^\s/;,]++)\s++([^\s;,:\[\]]++|\[[^\]]*+\])\s*+(?::\s*+(\d++)\s*+)?(;.*)?",
+    re.DOTALL,
 )
 
 
@@ -27,9 +30,9 @@ class Via:
         """Take `value` apart; ParseError 400 when it is not a Via value."""
         self.value = value
         head, semicolon, tail = value.partition(b";")
-        if head[:8] == b"SIP/2.0/" and head[11:12] == b" ":
+        if (head[:12] == b"SIP/2.0/UDP " or (head[:8] == b"SIP/2.0/" and head[8:12] in _USUAL)) and b" " not in head[12:]:
             self.transport = head[8:11]
-            self.sent_by = head[12:].strip()
+            self.sent_by = head[12:]
         else:
             found = _TORTUOUS.fullmatch(value)
             if found is None or found[1].upper() != b"SIP" or found[2] != b"2.0" or not is_token(found[3]):
@@ -45,6 +48,8 @@ class Via:
         elif semicolon:
             for name, text in split_params(b";" + tail, "Via"):
                 if name == b"branch":
+                    if self.branch is not None:  # RFC 3261 §7.3.1; which of the two would others take?
+                        raise ParseError(400, "Parameter repeated in Via")
                     self.branch = text
                 elif name == b"rport":
                     self.rport = text or b""
@@ -61,7 +66,9 @@ def mark_received(via: Via, address: bytes, port: int) -> bytes | None:
     if via.rport is None and via.received is None and via.host == address:
         return None
     head, _, tail = via.value.partition(b";")
-    kept = [part for part in tail.split(b";") if part.partition(b"=")[0].strip().lower() not in (b"received", b"rport", b"")]
+    kept = [
+        part for part in split_semicolons(tail, "Via") if part.partition(b"=")[0].strip().lower() not in (b"received", b"rport", b"")
+    ]
     kept.append(b"received=" + address)
     if via.rport is not None:
         kept.append(b"rport=%d" % port)
