@@ -28,7 +28,7 @@ from proxy.sip.message import SipMessage
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.sip.via import Via
-from proxy.token import BRANCH, Secret
+from proxy.token import BRANCH, TAG_SIZE, Secret
 from proxy.transactions import ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request, top_value
 from rules import RuleSet
@@ -42,6 +42,7 @@ _FAULTS_KEPT: Final = 5
 _FORBIDDEN: Final = Refusal(403, "Forbidden")
 _NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
 _TOO_MANY_HOPS: Final = Refusal(483, PHRASES[483])
+_NO_WAY: Final = Refusal(404, "No Way To Destination")
 _NOT_ALLOWED: Final = Refusal(405, PHRASES[405], ALLOW)
 
 
@@ -79,6 +80,7 @@ class Proxy:
         self.faults: list[str] = []
         self._layer = TransactionLayer(self.counters)
         self._branches = Branches(worker, salt)
+        self._own_branch = BRANCH + b"%d." % worker
         self._health = Health(self._layer, self._branches)
         self._relay = Relay(self._layer, self._branches, self.secret, self._health.heard)
         self._answers = Answers(self._layer, self.secret)
@@ -280,9 +282,7 @@ class Proxy:
                 return
         flow = destination(onward.uri, request.flow, self.routing, onward.token)
         if flow is None:
-            self._answers.refuse(
-                request, Refusal(404 if self.routing.is_own(onward.uri.host, onward.uri.port) else 502, "No Way To Destination"), now
-            )
+            self._answers.refuse(request, _NO_WAY, now)
             return
         loop_hash = new_loop_hash(self.secret, request, onward.routes, peer.code, b"")
         if loops(request, loop_hash, self.routing):
@@ -313,7 +313,7 @@ class Proxy:
             self._layer.acknowledged(server, now)
             return
         via = request.via
-        if request.to_tag and request.to_tag == self._answers.to_tag(request):
+        if len(request.to_tag) == TAG_SIZE and request.to_tag == self._answers.to_tag(request):
             self.counters.stateless_acks += 1
             return
         onward = route_onward(request, self.routing, self.secret) if request.to_tag and request.hops != 0 else None
@@ -323,10 +323,7 @@ class Proxy:
             return
         routes = onward.routes + b"\n" + (via.branch or via.value)  # a retransmitted ACK gets the same branch (§16.11)
         loop_hash = new_loop_hash(self.secret, request, routes, peer.code, b"")
-        if loops(request, new_loop_hash(self.secret, request, onward.routes, peer.code, b""), self.routing):
-            self.counters.loops += 1
-            return
-        outgoing = Outgoing(request, loop_hash, b"")
+        outgoing = Outgoing(request, loop_hash, b"")  # Max-Forwards bounds an ACK that loops; without our token it does not get this far
         self._layer.sends.append((flow, outgoing.render(flow, self._branches.for_ack(loop_hash))))
 
     def _cancel(self, request: Request, server: ServerTransaction | None, now: float) -> None:
@@ -351,14 +348,17 @@ class Proxy:
     # responses
 
     def _response(self, message: SipMessage, data: bytes, flow: Flow, peer: Peer, now: float) -> None:
-        via = Via(top_value(message)[0])
-        branch = via.branch
-        if branch is None or not branch.startswith(BRANCH) or not self.routing.is_own(via.host, via.port):
-            self.counters.discarded += 1
-            return
-        worker = worker_of(branch)
-        if worker != self.worker:
-            self._handovers.append((worker, flow, data))
+        lines, first = message.lines, message.first_line
+        at = first.get(b"via")
+        branch = self.routing.own_branch(lines[at][5:]) if at is not None and lines[at][:5] == b"Via: " else None
+        if branch is None:
+            via = Via(top_value(message)[0])
+            branch = via.branch
+            if branch is None or not branch.startswith(BRANCH) or not self.routing.is_own(via.host, via.port):
+                self.counters.discarded += 1
+                return
+        if not branch.startswith(self._own_branch):
+            self._handovers.append((worker_of(branch), flow, data))
             self.counters.handed_over += 1
             return
         digits, _, method = (message.first(b"cseq") or b"").partition(b" ")
@@ -367,8 +367,8 @@ class Proxy:
             not digits.isdigit()
             or len(digits) > 10
             or int(digits) >= 1 << 32
-            or b"call-id" not in message.first_line
-            or b"to" not in message.first_line
+            or b"call-id" not in first
+            or b"to" not in first
         ):
             self.counters.discarded += 1
             return

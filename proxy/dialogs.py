@@ -17,16 +17,17 @@ from proxy.validate import Request
 
 _OURS_AT_MOST: Final = 2
 """Record-Route names us once, or twice where the call changed listeners."""
+_PLACES: Final = 8192
+_REMEMBERED: Final = 256
+"""Destinations that are remembered: how many, and how long their URIs may be."""
 
 
 class Onward:
-    """Where a request inside a dialog goes: `uri` names the destination, `routes` is what is left of the route set, joined, for the loop
-    hash.
-    """
+    """Where a request inside a dialog goes: `uri` names the destination, `routes` is what is left of the route set, joined, for the loop hash."""
 
     __slots__ = ("routes", "token", "uri")
 
-    def __init__(self, token: DialogToken, uri: Uri, routes: bytes) -> None:
+    def __init__(self, token: DialogToken, uri: bytes, routes: bytes) -> None:
         self.token = token
         self.uri = uri
         self.routes = routes
@@ -38,6 +39,18 @@ def route_onward(request: Request, routing: Routing, secret: Secret) -> Onward |
     Handles strict routers on both sides: one before us that put our Record-Route URI into the Request-URI, and one behind us that wants
     its own there. ParseError for Route or Request-URI values that are not valid.
     """
+    message = request.message
+    at = message.first_line.get(b"route")
+    if at is not None and message.more_lines is None and not routing.is_own(request.uri.host, request.uri.port):
+        raw = routing.own_route(message.lines[at])  # the ordinary case: one Route, just as Record-Route had it
+        if raw is not None:
+            token = secret.check_dialog(raw, request.call_id, request.from_tag, request.to_tag)
+            message.replace_line(at, None)
+            return None if token is None else Onward(token, message.uri, b"")
+    return _route_onward(request, routing, secret)
+
+
+def _route_onward(request: Request, routing: Routing, secret: Secret) -> Onward | None:
     message = request.message
     values = message.all(b"route") if b"route" in message.first_line else []
     uris = [name_addr(value, "Route")[1] for value in values]
@@ -73,32 +86,46 @@ def route_onward(request: Request, routing: Routing, secret: Secret) -> Onward |
     elif taken:
         message.remove_values(b"route", taken)
     if not rest:
-        return Onward(token, parse_uri(target), b"")
+        return Onward(token, target, b"")
     first = parse_uri(rest[0], "Route")
     if first.param(b"lr") is None:  # §16.6 step 6: a strict router wants itself as Request-URI, and ours last in Route
         message.remove(b"route")
         message.insert_top(b"Route: " + b", ".join([b"<" + uri + b">" for uri in (*rest[1:], target)]))
         message.set_uri(rest[0])
-    return Onward(token, first, b",".join(rest))
+    return Onward(token, rest[0], b",".join(rest))
 
 
-def destination(uri: Uri, near: Flow, routing: Routing, token: DialogToken) -> Flow | None:
+def destination(uri: bytes, near: Flow, routing: Routing, token: DialogToken) -> Flow | None:
     """The flow to what `uri` names: an IP address as it stands; for a host name the configured address of that side of the call.
 
     None where there is no way there: a name without a configured address, a transport without a listener, or ourselves (which would loop).
+    ParseError for a URI that is none.
     """
+    key = (uri, near.listener.index)
+    flow = routing.places.get(key)
+    if flow is not None:
+        return flow
+    flow = _place(parse_uri(uri), near, routing, token)
+    if flow is not None and len(uri) < _REMEMBERED and flow.address in uri.decode("latin-1"):
+        if len(routing.places) >= _PLACES:
+            routing.places.clear()
+        routing.places[key] = flow
+    return flow
+
+
+def _place(uri: Uri, near: Flow, routing: Routing, token: DialogToken) -> Flow | None:
     transport = (uri.param(b"transport") or b"udp").decode("latin-1").lower()
     host = uri.host.decode("ascii", "replace")
     try:
-        address = str(ipaddress.ip_address(host))
+        address = ipaddress.ip_address(host)
     except ValueError:
         return _configured(routing, token)
-    if uri.scheme != b"sip" or routing.is_own(uri.host, uri.port) or ipaddress.ip_address(address).is_unspecified:
+    if uri.scheme != b"sip" or routing.is_own(uri.host, uri.port) or address.is_unspecified:
         return None
-    listener = routing.listener_for(transport, address, near.listener)
+    listener = routing.listener_for(transport, str(address), near.listener)
     if listener is None:
         return None
-    return Flow(listener, address, uri.port or 5060)
+    return Flow(listener, str(address), uri.port or 5060)
 
 
 def _configured(routing: Routing, token: DialogToken) -> Flow | None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from proxy.config import Config, parse_source, parse_target
 from proxy.flow import Flow, Listener
-from proxy.token import Secret
+from proxy.token import BRANCH, PARAM, TOKEN_SIZE, Secret
 from rules.call import Trunk
 from rules.directory import Directory
 from rules.numbers import Number
@@ -119,6 +119,10 @@ class Routing:
                 self._targets[place] = (*self._targets.get(place, ()), code)
         self._target_hosts = {address for address, _ in self._targets}
         self.own: Final = {(listener.host.encode(), listener.port) for listener in listeners}
+        self.places: Final[dict[tuple[bytes, int], Flow]] = {}
+        """Destinations that URIs inside dialogs named (see `proxy.dialogs.destination`)."""
+        self._own_routes = [(b"Route: <" + listener.uri + b";lr;" + PARAM + b"=") for listener in listeners]
+        self._own_vias = tuple(listener.via[5:] + b";branch=" + BRANCH for listener in listeners)
 
     def _flow_to(self, uri: str) -> Flow:
         target = parse_target(uri)
@@ -164,6 +168,22 @@ class Routing:
     def is_own(self, host: bytes, port: int | None) -> bool:
         """Whether a URI's or Via's host and port name one of our listeners."""
         return (host, port or 5060) in self.own
+
+    def own_route(self, line: bytes) -> bytes | None:
+        """The dialog token of a Route line that is one of our Record-Routes to the letter; None for any other, which needs to be parsed."""
+        for prefix in self._own_routes:
+            if line.startswith(prefix):
+                token = line[len(prefix) : -1]
+                return token if len(token) == TOKEN_SIZE and line[-1] == 0x3E else None
+        return None
+
+    def own_branch(self, value: bytes) -> bytes | None:
+        """The branch of a Via value that is one of ours to the letter; None for any other, which needs to be parsed."""
+        if value.startswith(self._own_vias):
+            branch = value[value.find(b"=") + 1 :]
+            if b";" not in branch and b"," not in branch and b" " not in branch:
+                return branch
+        return None
 
     def hop_for(self, trunk: Trunk, called: Number, directory: Directory, at: float, *, emergency: bool) -> Hop | None:
         """Where an accepted call goes: the ingress trunk's next hop; from `core`, the `deliver` of the trunk whose segment holds the

@@ -13,6 +13,7 @@ BRANCH: Final = b"z9hG4bKsw"
 PARAM: Final = b"sw"
 """The URI parameter of our Record-Route that carries a dialog token."""
 ID_SIZE: Final = 8
+TAG_SIZE: Final = 16
 _HASH: Final = 12
 _MAC: Final = 16
 TOKEN_SIZE: Final = 1 + 2 * ID_SIZE + 3 * _HASH + _MAC
@@ -50,7 +51,7 @@ class Secret:
 
     def to_tag(self, branch: bytes, call_id: bytes, from_tag: bytes, cseq: bytes) -> bytes:
         """The To tag of our refusal of this request, the same for every retransmission and worker (RFC 3261 §8.2.7)."""
-        return blake2b(b"\n".join((branch, call_id, from_tag, cseq)), key=self._tag, digest_size=8).hexdigest().encode()
+        return blake2b(b"\n".join((branch, call_id, from_tag, cseq)), key=self._tag, digest_size=TAG_SIZE // 2).hexdigest().encode()
 
     def id_code(self, identifier: str) -> bytes:
         """Eight hex digits that stand for a trunk or next hop on the wire without naming it."""
