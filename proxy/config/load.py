@@ -64,9 +64,8 @@ def load_config(path: Path | str, *, text: str | None = None, base: Path | None 
         raise ConfigFaults([ConfigFault(file, error_line(str(error), text), "", f"not valid TOML: {what}", "", "")]) from None
     report = Report(file, key_lines(text))
     tables = _decode(content, report)
-    whole = not report.faults
     config = Config(file=file, base=Path(path).parent.absolute() if base is None else base, text=text, **tables)
-    check(config, report, whole=whole)
+    check(config, report)
     if report.faults:
         raise ConfigFaults(sorted(report.faults, key=lambda fault: fault.line or 0))
     return msgspec.structs.replace(config, warnings=tuple(sorted(report.warnings, key=lambda warning: warning.line or 0)))
@@ -79,17 +78,23 @@ def _decode(content: dict[str, Any], report: Report) -> dict[str, Any]:
         if name in _ONE:
             if not isinstance(value, dict):
                 report.fault((name,), "is a table", value, f"a heading [{name}]")
+                report.incomplete.add(name)
                 continue
             table = _convert(value, _ONE[name], (name,), report)
-            if table is not None:
+            if table is None:
+                report.incomplete.add(name)
+            else:
                 tables[name] = table
         elif name in _MANY:
             if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
                 report.fault((name,), "there can be several of these", "", f"a heading [[{name}]] for each")
+                report.incomplete.add(name)
                 continue
             made = [(index, _convert(item, _MANY[name], (name, index), report)) for index, item in enumerate(value)]
             tables[name] = tuple(item for _, item in made if item is not None)
             report.places[name] = [index for index, item in made if item is not None]
+            if len(report.places[name]) < len(value):
+                report.incomplete.add(name)
         else:
             report.fault((name,), "unknown table", "", _nearest(name, [*_ONE, *_MANY]))
     return tables

@@ -33,17 +33,14 @@ LISTS_NOT_IN_FORCE: Final = {
 """Keys of [directory] that are read without effect."""
 
 
-def check(config: Config, report: Report, *, whole: bool) -> None:
-    """Note every fault and warning.
-
-    `whole` is False where a table could not be decoded, so that names may seem to be missing.
-    """
+def check(config: Config, report: Report) -> None:
+    """Note every fault and warning."""
     _check_node(config, report)
-    if not config.listen and whole:
+    if not config.listen and "listen" not in report.incomplete:
         report.fault((), "no [[listen]]: nothing would be received", "", '[[listen]] with address = "127.0.0.1:5060"')
     _check_listen(config.listen, report)
-    _check_trunks(config, report, whole=whole)
-    _check_next_hops(config, report, whole=whole)
+    _check_trunks(config, report)
+    _check_next_hops(config, report)
     if config.admin is not None:
         _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))
     if config.journal is not None:
@@ -51,9 +48,6 @@ def check(config: Config, report: Report, *, whole: bool) -> None:
     for key, message in LISTS_NOT_IN_FORCE.items():
         if getattr(config.directory, key, ()):
             report.warn(("directory", key), message)
-    if whole and any(trunk.kind == "international" for trunk in config.trunk) and not config.directory.roaming:
-        what = "an international trunk has no roaming check (directory.roaming): its +86 mobile callers get what its roaming_failure says"
-        report.warn(("directory",), what)
 
 
 def _check_node(config: Config, report: Report) -> None:
@@ -97,7 +91,7 @@ def _check_listen(listens: tuple[Listen, ...], report: Report) -> None:
                 break
 
 
-def _check_trunks(config: Config, report: Report, *, whole: bool) -> None:
+def _check_trunks(config: Config, report: Report) -> None:
     hops = {hop.id for hop in config.next_hop}
     ids: dict[str, int] = {}
     sources: dict[SourcePattern, str] = {}
@@ -106,7 +100,7 @@ def _check_trunks(config: Config, report: Report, *, whole: bool) -> None:
         _check_id(report, at, trunk.id, ids, index)
         for key in ("next_hop", "deliver"):
             hop = getattr(trunk, key)
-            if hop is not None and hop not in hops and whole:
+            if hop is not None and hop not in hops and "next_hop" not in report.incomplete:
                 remedy = f"one of {', '.join(sorted(hops))}" if hops else "a [[next_hop]]"
                 report.fault((*at, key), "no [[next_hop]] has this id", hop, remedy)
         if trunk.next_hop is None and trunk.kind != "core" and not report.given((*at, "next_hop")):
@@ -153,13 +147,14 @@ def _check_area(report: Report, at: KeyPath, area: str) -> None:
         report.fault(at, "no such area code in the number plan", area, 'an area code, for example "755"')
 
 
-def _check_next_hops(config: Config, report: Report, *, whole: bool) -> None:
+def _check_next_hops(config: Config, report: Report) -> None:
     bound: set[Target] = set()
+    known = not any(fault.key.startswith("listen") for fault in report.faults)
     for listen in config.listen:
         try:
             bound |= {Target(*address, transport) for address in (listen.bound, listen.named) for transport in listen.transports}
         except ValueError:  # noted where the listeners are checked
-            whole = False
+            continue
     families = {(":" in host, transport) for host, _port, transport in bound}
     ids: dict[str, int] = {}
     used = {name for trunk in config.trunk for name in (trunk.next_hop, trunk.deliver)}
@@ -173,12 +168,12 @@ def _check_next_hops(config: Config, report: Report, *, whole: bool) -> None:
         if hop.no_response < 0.5:
             what = "is too short: one lost datagram would move the call"
             report.fault((*at, "no_response"), what, f"{hop.no_response:g} s", 'at least "500ms" (T1)')
-        if whole and hop.id not in used:
+        if hop.id not in used and "trunk" not in report.incomplete:
             report.warn(at, f"no trunk uses next hop {hop.id}")
         for path, text, target in _targets(report, at, hop):
             if target in bound:
                 report.fault(path, "is an address of this node itself: calls would come back", text, "the address of the next switch")
-            elif whole and (":" in target.host, target.transport) not in families:
+            elif known and (":" in target.host, target.transport) not in families:
                 family = "IPv6" if ":" in target.host else "IPv4"
                 what = f"no listener for {target.transport} over {family} to send from"
                 report.fault(path, what, text, f'a [[listen]] with an {family} address and transports = ["{target.transport}"]')

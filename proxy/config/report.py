@@ -15,6 +15,7 @@ class Report:
         self.lines = lines
         self.faults: list[ConfigFault] = []
         self.warnings: list[ConfigWarning] = []
+        self.incomplete: set[str] = set()  # tables of which a part could not be decoded, so that names in them may seem to be missing
         self.places: dict[str, list[int]] = {}  # which [[tables]] of a name could be decoded
 
     def fault(self, at: KeyPath, message: str, value: object = "", remedy: str = "") -> None:

@@ -92,7 +92,9 @@ class StreamTransport:
         """Begin to accept."""
         for index, sock in self._sockets.items():
             listener = self.listeners[index]
-            self._servers.append(await self.loop.create_server(partial(Connection, self, listener), sock=sock, backlog=BACKLOG))
+            accept = partial(Connection, self, listener)
+            # a copy, since a server closes its socket with itself
+            self._servers.append(await self.loop.create_server(accept, sock=sock.dup(), backlog=BACKLOG))
         self._sweeper = self.loop.call_later(SWEEP, self._sweep)
 
     def close(self) -> None:

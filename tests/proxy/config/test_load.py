@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from proxy.config import Config, ConfigFaults, load_config, pack, unpack
+
+CASES = Path(__file__).parents[2] / "cases" / "config"
+GOOD = (CASES / "good.toml").read_text()
+FAULTS = tomllib.loads((CASES / "faults.toml").read_text())["case"]
+SAMPLE = Path(__file__).parents[3] / "deploy" / "config" / "sipwarden.toml"
+
+
+def load(text: str) -> Config:
+    return load_config("gw.toml", text=text, base=Path("/etc"))
+
+
+def faults(text: str) -> list[str]:
+    with pytest.raises(ConfigFaults) as raised:
+        load(text)
+    return [str(fault) for fault in raised.value.faults]
+
+
+def changed(case: dict[str, str]) -> str:
+    if "add" in case:
+        return GOOD + case["add"]
+    assert GOOD.count(case["replace"]) == 1 or case["replace"] == "[[next_hop]]"
+    if case["replace"] == "[[next_hop]]":
+        head, _, rest = GOOD.partition(case["replace"])
+        return head + case["text"] + rest.partition("[[next_hop]]")[0]
+    return GOOD.replace(case["replace"], case["text"])
+
+
+def test_good_file_has_no_warning() -> None:
+    assert load(GOOD).warnings == ()
+
+
+def test_sample_has_no_warning() -> None:
+    config = load_config(SAMPLE)
+    assert config.warnings == ()
+    assert {trunk.kind for trunk in config.trunk} == {"enterprise", "interconnect", "international", "core"}
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case["name"])
+def test_fault_says_line_key_value_and_remedy(case: dict[str, str]) -> None:
+    assert any(fault.startswith("gw.toml:" + case["says"]) for fault in faults(changed(case))), faults(changed(case))
+
+
+def test_all_faults_are_found_at_once() -> None:
+    text = GOOD.replace("workers = 1", "wrokers = 1").replace('"127.0.0.2"', '"here"').replace("10s", "10").replace('"755"', '"0755"')
+    assert [fault.partition(": ")[0] for fault in faults(text)] == ["gw.toml:3", "gw.toml:13", "gw.toml:14", "gw.toml:29"]
+
+
+def test_a_fault_in_one_table_hides_none_in_another() -> None:
+    text = GOOD.replace('kind = "enterprise"', 'kind = "no"').replace('kind = "core"', 'kind = "core"\nnext_hop = "nowhere"')
+    found = faults(text)
+    assert len(found) == 2
+    assert "trunk[2].next_hop" in found[1]
+
+
+def test_empty_file_wants_a_listener() -> None:
+    assert faults("") == ['gw.toml: no [[listen]]: nothing would be received ([[listen]] with address = "127.0.0.1:5060")']
+
+
+def test_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFaults, match="No such file"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_file_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "gw.toml").write_bytes(b"[node]\nname = '\xb5'\n")
+    with pytest.raises(ConfigFaults, match=r"gw\.toml:2: not UTF-8"):
+        load_config(tmp_path / "gw.toml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("max_cps", "5"), ("max_calls", "5"), ("tls_identity", "'x'"), ("forwarding", "'correlated'")], ids=lambda part: part
+)
+def test_keys_not_in_force_are_accepted_with_a_warning(key: str, value: str) -> None:
+    (warning,) = load(GOOD.replace('home_area = "755"', f"{key} = {value}")).warnings
+    assert str(warning).startswith(f"gw.toml:14: trunk[1].{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("add", "says"),
+    [
+        ("[journal]\npath = 'x'\nretention = '184d'", "41: journal: no journal"),
+        ("[directory]\nconsent = ['c.csv']", "42: directory.consent: consent is not checked"),
+        ("[directory]\nrefusals = ['c.csv']", "42: directory.refusals: refusals"),
+        ("[[next_hop]]\nid = 'x'\ntargets = ['sip:127.0.0.9']", "41: next_hop[3]: no trunk uses next hop x"),
+        ("[[trunk]]\nid = 'x'\nkind = 'core'", "41: trunk[3]: trunk x has no sources"),
+        ("[[trunk]]\nid = 'x'\nkind = 'core'\nsources = ['0.0.0.0/0']", "44: trunk[3].sources[1]: 0.0.0.0/0 is every address there is"),
+    ],
+)
+def test_what_may_surprise_is_a_warning(add: str, says: str) -> None:
+    (warning,) = load(GOOD + add).warnings
+    assert str(warning).startswith("gw.toml:" + says)
+
+
+def test_durations_are_seconds() -> None:
+    config = load(GOOD)
+    assert config.next_hop[0].options_interval == 10.0
+    assert config.next_hop[0].no_response == 4.0
+    assert config.next_hop[1].options_interval == 0.0
+    assert load(GOOD.replace('"4s"', '"1500ms"')).next_hop[0].no_response == 1.5
+    assert load(GOOD.replace('"10s"', '"2m"')).next_hop[0].options_interval == 120.0
+
+
+def test_packed_is_the_same() -> None:
+    config = load(GOOD)
+    assert unpack(pack(config)) == config
+
+
+def test_listeners_name_what_is_advertised() -> None:
+    text = GOOD.replace('"127.0.0.1:5060"', '"0.0.0.0:5060"\nadvertise = "203.0.113.5:5070"')
+    config = load(text + '[[listen]]\naddress = "[::1]"\ntransports = ["udp"]')
+    assert [(one.index, one.transport, one.host, one.port) for one in config.listeners()] == [
+        (0, "udp", "203.0.113.5", 5070),
+        (1, "tcp", "203.0.113.5", 5070),
+        (2, "udp", "::1", 5060),
+    ]
+    assert config.bindings() == [("udp", "0.0.0.0", 5060), ("tcp", "0.0.0.0", 5060), ("udp", "::1", 5060)]
+
+
+def test_state_is_where_the_service_may_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    config = load(GOOD)
+    assert config.state_path("var/node.secret") == Path("/etc/var/node.secret")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/sipwarden:/var/lib/other")
+    assert config.state_path("var/node.secret") == Path("/var/lib/sipwarden/var/node.secret")
+    assert config.state_path("/srv/node.secret") == Path("/srv/node.secret")
