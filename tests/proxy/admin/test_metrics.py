@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.admin.metrics import exposition
+from proxy.control import Hop, Snapshot
+from proxy.counters import DECISION_BUCKETS, EVENTS, Counters
+from proxy.totals import Totals
+from proxy.transport.counters import TRANSPORT_EVENTS, TransportCounters
+
+
+def snapshot(counters: Counters, up: bool = True) -> Snapshot:
+    counted = counters.snapshot()
+    return Snapshot(
+        events=counted["events"] | TransportCounters().snapshot(),
+        invites=tuple(counted["invites"]),
+        decisions=tuple(counted["decisions"]),
+        decision_sum=counted["decision_sum"],
+        rule_failures={"segments": 1},
+        transactions_server=2,
+        transactions_client=3,
+        next_hops=(Hop("switch", "sip:127.0.0.5", up), Hop("switch", "sip:127.0.0.6", True)),
+        policy_version="p1",
+        directory_version="d1",
+    )
+
+
+class Status:
+    """A node with two workers and the memory of a third."""
+
+    reloads = 4
+    reload_failures = 1
+    restarts = 1
+    draining = False
+    ready = True
+    workers_up = 2
+
+    def __init__(self) -> None:
+        self.past = Totals()
+        gone, one, two = Counters(), Counters(), Counters()
+        gone.received = 100
+        one.received, two.received = 10, 20
+        one.handed_over = 5
+        one.sent = 7
+        one.retransmissions_out = 2
+        one.decided("acme", "pass", "AUTH_OK", 3e-6)
+        two.decided("acme", "pass", "AUTH_OK", 6e-6)
+        two.decided("acme", "reject", "AUTH_FAIL", 20.0)
+        gone.decided("acme", "reject", "AUTH_FAIL", 2e-4)
+        self.past.add(snapshot(gone))
+        self.latest = [snapshot(one), snapshot(two, up=False)]
+
+    async def snapshots(self) -> tuple[Totals, list[Snapshot]]:
+        return self.past.plus(self.latest), self.latest
+
+    def socket_drops(self) -> int:
+        return 6
+
+
+async def test_sums_over_workers_and_over_those_that_ended() -> None:
+    text = (await exposition(Status())).decode()
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    def value(name: str, **labels: str) -> float:
+        return samples[(name, *sorted(labels.items()))]
+
+    assert value("sipwarden_invites_total", trunk="acme", action="pass", code="AUTH_OK") == 2
+    assert value("sipwarden_invites_total", trunk="acme", action="reject", code="AUTH_FAIL") == 2
+    assert value("sipwarden_messages_total", direction="in") == 125  # what was handed over came in once
+    assert value("sipwarden_messages_total", direction="out") == 7
+    assert value("sipwarden_retransmissions_total", direction="out") == 2
+    assert value("sipwarden_decision_seconds_bucket", le="5e-06") == 1
+    assert value("sipwarden_decision_seconds_bucket", le="1e-05") == 2
+    assert value("sipwarden_decision_seconds_bucket", le="+Inf") == 4
+    assert value("sipwarden_decision_seconds_count") == 4
+    assert value("sipwarden_transactions", side="server") == 4
+    assert value("sipwarden_transactions", side="client") == 6
+    assert value("sipwarden_next_hop_up", next_hop="switch", target="sip:127.0.0.5") == 0
+    assert value("sipwarden_next_hop_up", next_hop="switch", target="sip:127.0.0.6") == 1
+    assert value("sipwarden_rule_failures_total", rule="segments") == 3
+    assert value("sipwarden_policy_info", version="p1") == 1
+    assert value("sipwarden_directory_info", version="d1") == 1
+    assert value("sipwarden_reloads_total") == 4
+    assert value("sipwarden_reload_failures_total") == 1
+    assert value("sipwarden_workers_up") == 2
+    assert value("sipwarden_worker_restarts_total") == 1
+    assert value("sipwarden_events_total", event="udp_receive_dropped") == 6
+
+
+async def test_every_event_is_shown() -> None:
+    text = (await exposition(Status())).decode()
+    own = {"received", "sent", "parse_errors", "retransmissions_in", "retransmissions_out"}
+    for event in {*EVENTS, *TRANSPORT_EVENTS} - own:
+        assert f'sipwarden_events_total{{event="{event}"}}' in text
+
+
+async def test_a_node_that_has_just_started_shows_its_families() -> None:
+    status = Status()
+    status.past, status.latest = Totals(), []
+    text = (await exposition(status)).decode()
+    assert "sipwarden_invites_total" in text
+    assert f'sipwarden_decision_seconds_bucket{{le="{DECISION_BUCKETS[0]}"}} 0.0' in text

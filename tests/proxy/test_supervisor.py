@@ -1,0 +1,241 @@
+"""The node as an operator meets it: started, asked, reloaded, hurt, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.proxy.node import Node, Peer, running, wait_until
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with running(tmp_path_factory.mktemp("node"), workers=2) as made:
+        yield made
+
+
+def test_says_where_it_listens_and_nothing_else(node: Node) -> None:
+    port = node.port
+    assert node.out.splitlines() == [
+        f"listening on udp 127.0.0.1:{port}",
+        f"listening on tcp 127.0.0.1:{port}",
+        f"listening on udp [::1]:{port}",
+        f"listening on tcp [::1]:{port}",
+        f"admin on http://127.0.0.1:{node.admin}",
+    ]
+    assert node.log == ""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2", "::1"])
+def test_options_over_udp(node: Node, address: str) -> None:
+    with closing(Peer(address)) as peer:
+        own = f"[::1]:{node.port}" if ":" in address else f"127.0.0.1:{node.port}"
+        peer.send(peer.request("OPTIONS", uri=f"sip:{own}"), node.port)
+        assert peer.final().startswith(b"SIP/2.0 200 ")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2", "::1"])
+def test_invite_over_tcp(node: Node, address: str) -> None:
+    with (
+        closing(Peer(address)) as peer,
+        socket.create_connection(("::1" if ":" in address else "127.0.0.1", node.port), 5, (address, 0)) as tcp,
+    ):
+        tcp.sendall(peer.request("INVITE", caller="075599999999", transport="TCP"))
+        tcp.settimeout(5)
+        assert tcp.recv(65535).startswith(b"SIP/2.0 403 ")
+
+
+def test_every_call_has_one_worker(node: Node) -> None:
+    """Callers' ports spread over the workers, the switch's responses all come to one: what is not its own it hands over."""
+    before = node.metric('sipwarden_events_total{event="handed_over"}')
+    with closing(Peer("127.0.0.5", node.switch)) as switch:
+        for _ in range(12):
+            with closing(Peer("127.0.0.2")) as caller:
+                caller.send(caller.request("INVITE"), node.port)
+                invite = switch.receive()
+                assert invite.startswith(b"INVITE ")
+                switch.send(switch.answer(invite), node.port)
+                assert caller.final().startswith(b"SIP/2.0 200 ")
+        assert switch.receive(0.2) == b""
+    assert node.metric('sipwarden_events_total{event="handed_over"}') > before
+    assert node.metric('sipwarden_events_total{event="handover_dropped"}') == 0
+    assert node.metric('sipwarden_invites_total{action="pass",code="AUTH_OK",trunk="acme"}') >= 12
+
+
+def test_pages(node: Node) -> None:
+    assert node.get("/healthz") == (200, "ok\n")
+    assert node.get("/readyz") == (200, "ready\n")
+    assert node.get("/elsewhere")[0] == 404
+    status, text = node.get("/metrics")
+    assert status == 200
+    for name in (
+        'sipwarden_messages_total{direction="in"}',
+        'sipwarden_next_hop_up{next_hop="switch",target=',
+        "sipwarden_decision_seconds_bucket",
+        "sipwarden_policy_info{version=",
+        "sipwarden_directory_info{version=",
+        "sipwarden_workers_up 2.0",
+        "process_cpu_seconds_total",
+    ):
+        assert name in text
+
+
+def test_a_killed_worker_is_started_again_and_counters_stay(node: Node) -> None:
+    received = node.metric('sipwarden_messages_total{direction="in"}')
+    assert received > 0
+    workers = node.workers()
+    os.kill(workers[0], signal.SIGKILL)
+    wait_until(lambda: node.metric("sipwarden_worker_restarts_total") == 1 and node.metric("sipwarden_workers_up") == 2)
+    assert len(node.workers()) == 2
+    assert workers[1] in node.workers()
+    assert node.metric('sipwarden_messages_total{direction="in"}') >= received
+    for _ in range(8):  # from several ports, so to both workers
+        with closing(Peer("127.0.0.2")) as peer:
+            peer.send(peer.request("INVITE", caller="075599999999"), node.port)
+            assert peer.final().startswith(b"SIP/2.0 403 ")
+    assert "worker" in node.log
+    assert "status -9" in node.log
+
+
+def test_datagrams_wait_for_a_worker_that_is_started_again(node: Node) -> None:
+    with closing(Peer("127.0.0.2")) as peer:
+        for worker in node.workers():
+            os.kill(worker, signal.SIGKILL)
+        time.sleep(0.02)
+        peer.send(peer.request("INVITE", caller="075599999999"), node.port)
+        assert peer.final().startswith(b"SIP/2.0 403 ")
+    wait_until(lambda: node.metric("sipwarden_workers_up") == 2)
+
+
+def test_a_good_reload_is_in_force_everywhere(node: Node) -> None:
+    before = node.metric("sipwarden_reloads_total")
+    (node.folder / "segments.csv").write_text("customer,trunk,first,last\nacme,acme,+8675599999999,\n")
+    node.hang_up()
+    wait_until(lambda: node.metric("sipwarden_reloads_total") == before + 1)
+    with closing(Peer("127.0.0.5", node.switch)) as switch:
+        for _ in range(6):
+            with closing(Peer("127.0.0.2")) as caller:
+                caller.send(caller.request("INVITE", caller="075599999999"), node.port)
+                assert switch.receive().startswith(b"INVITE ")
+    text = node.get("/metrics")[1]
+    assert text.count("sipwarden_directory_info{") == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("sipwarden.toml", "[node]\nwrokers = 2\n", "sipwarden.toml:2: node.wrokers: unknown key"),
+        ("sipwarden.toml", "[node\n", "sipwarden.toml:1: not valid TOML"),
+        ("segments.csv", "customer,trunk,first,last\nacme,acme,75583123400,\n", "segments.csv:2: first"),
+        ("sipwarden.toml", None, "listen: cannot change while running"),
+    ],
+    ids=["unknown key", "not TOML", "list", "listener"],
+)
+def test_a_bad_reload_changes_nothing(node: Node, file: str, text: str | None, says: str) -> None:
+    path = node.folder / file
+    good = path.read_text()
+    failures = node.metric("sipwarden_reload_failures_total")
+    versions = [line for line in node.get("/metrics")[1].splitlines() if "_info{version" in line]
+    path.write_text(text if text is not None else good.replace("[::1]", "127.0.0.9"))
+    try:
+        node.hang_up()
+        wait_until(lambda: node.metric("sipwarden_reload_failures_total") == failures + 1)
+    finally:
+        path.write_text(good)
+    assert [line for line in node.get("/metrics")[1].splitlines() if "_info{version" in line] == versions
+    assert says in node.log
+    assert node.get("/readyz")[0] == 200
+    assert node.metric("sipwarden_worker_restarts_total") == len(node.log.split("is started again")) - 1
+
+
+def test_a_port_in_use_is_said(node: Node, tmp_path: Path) -> None:
+    other = Node(tmp_path)
+    other.config.write_text(other.text.replace(f":{other.port}", f":{node.port}"))
+    other.launch()
+    assert other.process.wait(20) == 1
+    assert other.log == f"cannot listen on udp 127.0.0.1:{node.port}: another program has this port\n"
+    assert other.out == ""
+
+
+def test_an_admin_port_in_use_is_said(node: Node, tmp_path: Path) -> None:
+    other = Node(tmp_path)
+    other.config.write_text(other.text.replace(f":{other.admin}", f":{node.admin}"))
+    other.launch()
+    assert other.process.wait(20) == 1
+    assert f"tcp 127.0.0.1:{node.admin}: another program has this port" in other.log
+
+
+def test_a_bad_configuration_does_not_start(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.config.write_text(node.text.replace("home_area", "home_aera").replace('"127.0.0.5"', '"switch"'))
+    node.launch()
+    assert node.process.wait(20) == 1
+    assert "trunk[1].home_aera: unknown key (did you mean home_area?)" in node.log
+    assert "trunk[2].sources[1]: 'switch' is not an IP address or prefix" in node.log
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    (tmp_path / "var").mkdir()
+    secret = tmp_path / "var" / "node.secret"
+    secret.write_bytes(b"x" * 32)
+    secret.chmod(0o644)
+    node.launch()
+    assert node.process.wait(20) == 1
+    assert "chmod 600" in node.log
+
+
+def test_ends_in_good_order(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.start()
+    workers = node.workers()
+    assert len(workers) == 1
+    secret = tmp_path / "var" / "node.secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert len(secret.read_bytes()) == 32
+    with closing(Peer("127.0.0.5", node.switch)) as switch, closing(Peer("127.0.0.2")) as caller:
+        caller.send(caller.request("INVITE"), node.port)
+        invite = switch.receive()
+        node.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: node.get("/readyz") == (503, "draining\n"))
+        switch.send(switch.answer(invite), node.port)  # what is open may end
+        assert caller.final().startswith(b"SIP/2.0 200 ")
+    assert node.process.wait(10) == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert not list(tmp_path.glob("sipwarden-*"))
+    assert node.log == ""
+
+
+def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.start()
+    workers = node.workers()
+    node.process.kill()
+    node.process.wait()
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+
+
+def test_tells_the_service_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager:
+        service_manager.bind(str(tmp_path / "notify"))
+        service_manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        with running(tmp_path) as node:
+            told = [service_manager.recv(1000).decode() for _ in range(3)]
+            assert told == ["READY=1\nSTATUS=1 workers", "WATCHDOG=1", "WATCHDOG=1"]
+            node.hang_up()
+            told = []
+            while not told or told[-1] != "READY=1":
+                told += [word for word in [service_manager.recv(1000).decode()] if word != "WATCHDOG=1"]
+            assert told[0].startswith("RELOADING=1\nMONOTONIC_USEC=")
+            node.process.send_signal(signal.SIGTERM)
+            while service_manager.recv(1000) != b"STOPPING=1":
+                pass

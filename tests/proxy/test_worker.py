@@ -1,0 +1,218 @@
+"""One worker within the test's own process: the core, its transports and its timers, without a supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from proxy import lookup
+from proxy.config import load_config
+from proxy.generation import Faults, Generation, load, open_generation, save_generation
+from proxy.lookup import Lookups
+from proxy.sockets import open_inboxes, open_sockets
+from proxy.transport.counters import TransportCounters
+from proxy.worker import Worker
+from rules import Lookup
+from tests.proxy.node import CONFIG, SEGMENTS, Peer, free_port
+
+SECRET = b"a secret for tests only, 32 long"
+
+
+def generation(folder: Path, text: str) -> Generation:
+    (folder / "segments.csv").write_text(SEGMENTS)
+    (folder / "sipwarden.toml").write_text(text)
+    return load(folder / "sipwarden.toml")[0]
+
+
+class Pair:
+    """Two workers of one node that share its address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.switch = free_port(), free_port()
+        self.text = CONFIG.format(port=self.port, admin=free_port(), switch=self.switch, workers=2)
+        self.generation = generation(folder, self.text)
+        self.sockets = open_sockets(self.generation.config.bindings(), 2)
+        self.inboxes = open_inboxes(2)
+        loop = asyncio.get_running_loop()
+        self.workers = [
+            Worker(
+                loop,
+                self.generation,
+                SECRET,
+                self.sockets[number],
+                number=number,
+                inbox=self.inboxes[number][0],
+                others={1 - number: self.inboxes[1 - number][1]},
+            )
+            for number in range(2)
+        ]
+
+    async def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+        await asyncio.sleep(0.01)
+        for sock in (*(one for sockets in self.sockets for one in sockets), *(one for inbox in self.inboxes for one in inbox)):
+            sock.close()
+
+
+@pytest_asyncio.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    made = Pair(tmp_path)
+    for worker in made.workers:
+        await worker.start()
+    yield made
+    await made.close()
+
+
+async def received(peer: Peer) -> bytes:
+    async with asyncio.timeout(5):
+        return await asyncio.get_running_loop().sock_recv(peer.socket, 65535)
+
+
+async def test_a_response_goes_to_the_worker_that_sent_the_request(pair: Pair) -> None:
+    with closing(Peer("127.0.0.5", pair.switch)) as switch:
+        switch.socket.setblocking(False)
+        for _ in range(8):
+            with closing(Peer("127.0.0.2")) as caller:
+                caller.socket.setblocking(False)
+                caller.send(caller.request("INVITE"), pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 100 ")
+                invite = await received(switch)
+                switch.send(switch.answer(invite, "486 Busy Here"), pair.port)
+                assert (await received(switch)).startswith(b"ACK ")
+                assert (await received(caller)).startswith(b"SIP/2.0 486 ")
+    invites = [sum(worker.proxy.counters.invites.values()) for worker in pair.workers]
+    assert sum(invites) == 8
+    assert sum(worker.proxy.counters.handed_over for worker in pair.workers) == min(invites) or min(invites) == 0
+
+
+async def test_timers_run_without_traffic(pair: Pair) -> None:
+    with closing(Peer("127.0.0.5", pair.switch)) as switch, closing(Peer("127.0.0.2")) as caller:
+        switch.socket.setblocking(False)
+        caller.send(caller.request("INVITE"), pair.port)
+        first = await received(switch)
+        assert await received(switch) == first  # Timer A
+
+
+async def test_a_stream_target_that_is_not_there_fails_the_call(tmp_path: Path) -> None:
+    port, switch = free_port(), free_port()
+    text = CONFIG.format(port=port, admin=free_port(), switch=switch, workers=1).replace(f":{switch}", f":{switch};transport=tcp")
+    made = generation(tmp_path, text)
+    (sockets,) = open_sockets(made.config.bindings(), 1)
+    worker = Worker(asyncio.get_running_loop(), made, SECRET, sockets)
+    await worker.start()
+    with closing(Peer("127.0.0.2")) as caller:
+        caller.socket.setblocking(False)
+        caller.send(caller.request("INVITE"), port)
+        assert (await received(caller)).startswith(b"SIP/2.0 100 ")
+        assert (await received(caller)).startswith(b"SIP/2.0 5")
+    assert worker.proxy.counters.connect_failures == 1
+    worker.close()
+    await asyncio.sleep(0.01)
+    for sock in sockets:
+        sock.close()
+
+
+async def test_an_answer_leaves_by_the_worker_that_holds_the_connection(pair: Pair) -> None:
+    """A message that came in on one worker's connection and was handed over is answered on that connection."""
+    loop = asyncio.get_running_loop()
+    for _ in range(8):
+        with closing(socket.socket()) as tcp, closing(Peer("127.0.0.2")) as peer:
+            tcp.bind(("127.0.0.2", 0))
+            tcp.setblocking(False)
+            await loop.sock_connect(tcp, ("127.0.0.1", pair.port))
+            await loop.sock_sendall(tcp, peer.request("OPTIONS", uri=f"sip:127.0.0.1:{pair.port}", transport="TCP"))
+            async with asyncio.timeout(5):
+                assert (await loop.sock_recv(tcp, 65535)).startswith(b"SIP/2.0 200 ")
+            holder = next(worker for worker in pair.workers if worker.streams.connections)
+            other = pair.workers[1 - holder.number]
+            (connection,) = holder.streams._by_number.values()
+            assert connection.flow is not None
+            other.proxy._layer.sends.append((connection.flow, b"from the other"))
+            other.flush()
+            async with asyncio.timeout(5):
+                assert await loop.sock_recv(tcp, 65535) == b"from the other"
+        while holder.streams.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_switching_keeps_calls_and_rule_failures(pair: Pair, tmp_path: Path) -> None:
+    worker = pair.workers[0]
+    worker.generation.ruleset.failures["segments"] = 3
+    folder = tmp_path / "next"
+    folder.mkdir()
+    save_generation(pair.generation, folder)
+    opened = open_generation(folder)
+    worker.try_out(opened)
+    worker.switch(opened)
+    assert worker.snapshot().rule_failures["segments"] == 3
+    assert worker.snapshot().directory_version == pair.generation.directory.version
+    opened.ruleset.failures["segments"] = 1
+    assert worker.snapshot().rule_failures["segments"] == 4
+
+
+def test_a_generation_is_the_same_after_it_was_saved(tmp_path: Path) -> None:
+    text = CONFIG.format(port=5060, admin=9090, switch=5080, workers=1) + '[policy]\nfile = "policy.toml"\n'
+    (tmp_path / "policy.toml").write_text('order = ["emergency", "trunk", "segments"]\n')
+    made = generation(tmp_path, text)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    save_generation(made, folder)
+    (tmp_path / "policy.toml").write_text("nonsense")
+    opened = open_generation(folder)
+    assert opened.config == load_config(tmp_path / "sipwarden.toml")
+    assert opened.ruleset.policy_version == made.ruleset.policy_version
+    assert [rule.name for rule in opened.ruleset.order] == ["emergency", "trunk", "segments"]
+    assert opened.directory.version == made.directory.version
+
+
+def test_faults_of_lists_and_policy_are_found_together(tmp_path: Path) -> None:
+    text = CONFIG.format(port=5060, admin=9090, switch=5080, workers=1) + '[policy]\nfile = "policy.toml"\n'
+    (tmp_path / "policy.toml").write_text('order = ["emergency", "trunk", "segmments"]\n')
+    (tmp_path / "segments.csv").write_text("customer,trunk,first,last\nacme,acme,1234567,\n")
+    (tmp_path / "sipwarden.toml").write_text(text)
+    with pytest.raises(Faults) as raised:
+        load(tmp_path / "sipwarden.toml")
+    shown = "\n".join(map(str, raised.value.faults))
+    assert "segments.csv:2: first" in shown
+    assert "policy.toml:1: " in shown
+
+
+class Answers:
+    """What Lookups gave back."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[int, object]] = []
+        self.counters = TransportCounters()
+        self.lookups = Lookups(asyncio.get_running_loop(), lambda ticket, answer: self.got.append((ticket, answer)), self.counters)
+
+
+async def test_lookups_answer_late_never_and_wrong(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async def service(key: str) -> object:
+        if key == "slow":
+            await asyncio.sleep(5)
+        if key == "broken":
+            raise RuntimeError("no such thing")
+        return key.upper()
+
+    answers = Answers()
+    answers.lookups.register("case", service)
+    questions = [(Lookup("case", key, 0.05), ticket) for ticket, key in enumerate(("good", "slow", "broken"))]
+    answers.lookups.start([*questions, (Lookup("nobody", "x", 1.0), 9)])
+    assert answers.got == []  # never while the core is still busy with the batch
+    await asyncio.sleep(0.15)
+    assert sorted(answers.got, key=lambda one: one[0]) == [(0, "GOOD"), (1, None), (2, None), (9, None)]
+    assert answers.counters.lookups_refused == 1
+    assert "no such thing" in caplog.text
+    monkeypatch.setattr(lookup, "OPEN", 1)
+    answers.got.clear()
+    answers.lookups.start([(Lookup("case", "a", 1.0), 1), (Lookup("case", "b", 1.0), 2)])
+    await asyncio.sleep(0.05)
+    assert sorted(answers.got, key=lambda one: one[0]) == [(1, "A"), (2, None)]
+    answers.lookups.close()
