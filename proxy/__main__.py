@@ -12,6 +12,8 @@ from typing import Final
 COMMANDS: Final = {
     "run": "start the node: supervisor, workers, admin pages",
     "check": "validate configuration, policy and every list",
+    "number": "what a number is: canonical form, kind, place, holder, what is wrong with it",
+    "explain": "judge one call, and show what each rule said of it",
 }
 """Subcommands, each with its line of help; the module is `proxy.cli` and the name, with `add_arguments(parser)` and `main(args) -> int`."""
 

@@ -1,0 +1,249 @@
+"""`sipwarden explain`: judge one call as the node would, and show what each rule said of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proxy.cli.saved import UnusableMessage, read_invite
+from proxy.cli.terminal import ACTION_STYLE, console, explained, facts, in_words, printable
+from proxy.config.addresses import SIP_PORT, parse_address, split_port
+from proxy.generation import Faults, Generation, load
+from proxy.intake import asserted, call_of
+from proxy.report import verdict_json, write_json
+from proxy.routing import Routing, RoutingError
+from proxy.token import Secret
+from rules.call import NO_TRUNK, Call, Source, Trunk
+from rules.directory.fields import CHINA_TIME
+from rules.verdict import Verdict
+
+OUTCOME_STYLE: Final = {
+    "reject": "bold red",
+    "pass": "bold green",
+    "ok": "green",
+    "mark": "yellow",
+    "observed reject": "yellow",
+    "failed": "bold magenta",
+}
+"""How the outcome of a step looks; one that is not named here decided nothing."""
+
+_NO_SECRET: Final = bytes(32)
+"""Nothing is sent, so nothing is signed."""
+
+
+class WrongUsage(Exception):
+    """What was asked makes no sense; says why."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.usage = (
+        "%(prog)s -c FILE --trunk ID --from N --to N [--pai N ...] [--diversion N ...] [--privacy id] [--at ISO8601] [--json]\n"
+        "       %(prog)s -c FILE --source IP[:PORT] --sip MESSAGE.sip [--at ISO8601] [--json]"
+    )
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="sipwarden.toml")
+    call = parser.add_argument_group("a call described by its numbers")
+    call.add_argument("--trunk", metavar="ID", help="the trunk that it arrives on")
+    call.add_argument("--from", dest="sender", metavar="N", help="From: a number or URI")
+    call.add_argument("--to", metavar="N", help="the called number or URI")
+    call.add_argument("--pai", nargs="+", action="extend", metavar="N", help="P-Asserted-Identity")
+    call.add_argument("--diversion", nargs="+", action="extend", metavar="N", help="Diversion, the latest first")
+    call.add_argument("--privacy", nargs="+", action="extend", metavar="VALUE", help="Privacy: id, header, user")
+    message = parser.add_argument_group("a call described by its INVITE")
+    message.add_argument("--source", type=_source, metavar="IP[:PORT]", help=f"where it arrives from; without a port {SIP_PORT}")
+    message.add_argument("--sip", type=Path, metavar="MESSAGE.sip", help="a file with the one message")
+    parser.add_argument("--at", type=_moment, metavar="ISO8601", help="when, without a zone in Asia/Shanghai; default: now")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def main(args: argparse.Namespace) -> int:
+    """0 whatever the verdict, 1 where the configuration has faults, 2 for wrong usage and for what is no INVITE."""
+    try:
+        _check_form(args)
+        generation, _ = load(args.config)
+        routing = Routing(generation.config, generation.config.listeners(), Secret(_NO_SECRET))
+        call = _described(args, generation) if args.sip is None else _saved(args, routing)
+    except Faults as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+        return 1
+    except RoutingError as error:
+        print(f"{args.config}: {error}", file=sys.stderr)
+        return 1
+    except (WrongUsage, UnusableMessage) as error:
+        print(f"sipwarden explain: {error}", file=sys.stderr)
+        return 2
+    started = perf_counter()
+    verdict = generation.ruleset.explain(call)
+    verdict.elapsed_us = (perf_counter() - started) * 1e6
+    if args.json:
+        write_json(verdict_json(verdict))
+    else:
+        _show(console(), verdict, call, generation, routing)
+    return 0
+
+
+# what is judged
+
+
+def _check_form(args: argparse.Namespace) -> None:
+    described = {"--trunk": args.trunk, "--from": args.sender, "--to": args.to}
+    extras = {"--pai": args.pai, "--diversion": args.diversion, "--privacy": args.privacy}
+    saved = {"--source": args.source, "--sip": args.sip}
+    if any(value is not None for value in saved.values()):
+        wrong = [name for name, value in (described | extras).items() if value is not None]
+        if wrong:
+            raise WrongUsage(f"{', '.join(wrong)}: the message itself says that; give --source and --sip only")
+        described = saved
+    absent = [name for name, value in described.items() if value is None]
+    if len(absent) == 3:
+        raise WrongUsage("give --trunk, --from and --to, or --source and --sip")
+    if absent:
+        raise WrongUsage(f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing")
+
+
+def _described(args: argparse.Namespace, generation: Generation) -> Call:
+    trunk = generation.config.trunks.get(args.trunk)
+    if trunk is None:
+        raise WrongUsage(f"no trunk is called {args.trunk!r}; there are: {', '.join(generation.config.trunks)}")
+    privacy = ";".join(args.privacy or ()).replace(",", ";").lower().split(";")
+    return Call(
+        trunk,
+        args.sender,
+        args.to,
+        at=_when(args),
+        pai=tuple(args.pai or ()),
+        diversion=tuple(args.diversion or ()),
+        privacy=tuple(value.strip() for value in privacy if value.strip()),
+    )
+
+
+def _saved(args: argparse.Namespace, routing: Routing) -> Call:
+    address, port = args.source
+    request = read_invite(args.sip, address, port, routing)
+    trunk = routing.resolve(address, port).trunk or NO_TRUNK
+    if request.to_tag:
+        print(
+            "note: To has a tag, so this INVITE belongs to a call that stands: the node judges it only if its identity is a new one.",
+            file=sys.stderr,
+        )
+    return call_of(request, trunk, request.flow.source, asserted(request.message, trunk), _when(args))
+
+
+# what is shown
+
+
+def _show(out: Console, verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> None:
+    out.print(_headline(verdict))
+    out.print(explained(verdict.code, ACTION_STYLE[verdict.action], basis=True))
+    out.print()
+    out.print(_facts(verdict, call, generation, routing))
+    out.print()
+    out.print(_steps(verdict, generation))
+
+
+def _headline(verdict: Verdict) -> Text:
+    line = Text(f" {verdict.action.upper()} ", f"{ACTION_STYLE[verdict.action]} reverse")
+    if verdict.status is not None:
+        line.append(f"  {verdict.status} {verdict.phrase}", "bold")
+        if verdict.reason:
+            line.append(f"  (Reason: {verdict.reason})", "dim")
+    line.append(f"  by rule {verdict.rule}" if verdict.rule else "  no rule rejects it")
+    if verdict.would is not None:
+        would = verdict.would
+        line.append(f"  observed only: would {would.action} with {would.code} by rule {would.rule}", "yellow")
+    return line
+
+
+def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> Table:
+    grid = facts()
+    grid.add_row("trunk", _trunk(call.trunk, call.source))
+    grid.add_row("from", _written(call.sender, call.from_number.canonical))
+    for number in call.pai_numbers:
+        grid.add_row("asserted", _written(number.raw, number.canonical))
+    grid.add_row("called", _written(call.to, call.called.canonical))
+    for uri in call.diversion:
+        grid.add_row("diversion", printable(uri))
+    if call.privacy:
+        grid.add_row("privacy", printable("; ".join(call.privacy)))
+    grid.add_row("at", datetime.fromtimestamp(call.at, CHINA_TIME).isoformat(" ", "seconds"))
+    if verdict.action == "pass":
+        grid.add_row("goes to", _destination(verdict, call, generation, routing))
+    for place, code in enumerate(verdict.marks):
+        grid.add_row("marks" if not place else "", Text.assemble((code, "yellow"), f"  {in_words(code).en} {in_words(code).zh}"))
+    if verdict.labels:
+        grid.add_row("labels", printable(", ".join(f"{name}={value}" for name, value in verdict.labels.items())))
+    grid.add_row("policy", f"{verdict.policy_version}, directory {verdict.directory_version}")
+    return grid
+
+
+def _trunk(trunk: Trunk, source: Source | None) -> Text:
+    text = Text("none" if trunk is NO_TRUNK else trunk.id, "bold")
+    if trunk is not NO_TRUNK:
+        text.append(f"  {trunk.kind}{f' of {trunk.customer}' if trunk.customer else ''}, {trunk.mode}", "")
+    if trunk.suspended:
+        text.append(", suspended", "red")
+    if source is not None:
+        text.append(f"  from {source}")
+    return text
+
+
+def _written(uri: str, canonical: str | None) -> Text:
+    if canonical is None:
+        return Text.assemble(printable(uri) or "nothing", ("  no number of the plan", "red"))
+    return Text(canonical, "bold") if uri == canonical else Text.assemble((canonical, "bold"), "  ", (printable(uri), "dim"))
+
+
+def _destination(verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> Text:
+    emergency = verdict.code == "EMG_OVERRIDE"
+    hop = routing.hop_for(call.trunk, call.called, generation.directory, call.at, emergency=emergency)
+    if hop is None:
+        return Text("nowhere: the trunk has no next hop for it, and the caller gets 404", "red")
+    return Text.assemble((hop.id, "bold"), "  ", ", ".join(target.uri for target in (*hop.targets, *hop.failover)))
+
+
+def _steps(verdict: Verdict, generation: Generation) -> Table:
+    table = Table(box=box.ROUNDED, header_style="bold", border_style="dim", pad_edge=True)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("rule", no_wrap=True)
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("what decided", overflow="fold")
+    steps = verdict.steps or []
+    for place, step in enumerate(steps, 1):
+        style = OUTCOME_STYLE.get(step.outcome, "dim")
+        decided = style if step.rule == verdict.rule and step.outcome in ("reject", "ok", "pass") else ""
+        quiet = "dim" if style == "dim" else ""
+        table.add_row(str(place), Text(step.rule, decided or quiet), Text(step.outcome, style), Text(printable(step.detail), quiet))
+    for place, rule in enumerate(generation.ruleset.order[len(steps) :], len(steps) + 1):
+        table.add_row(str(place), Text(rule.name, "dim"), Text("not asked", "dim"), "")
+    return table
+
+
+def _when(args: argparse.Namespace) -> float:
+    return float((args.at or datetime.now(CHINA_TIME)).timestamp())
+
+
+def _source(text: str) -> tuple[str, int]:
+    try:
+        host, port = split_port(text)
+        return parse_address(host), SIP_PORT if port is None else port
+    except ValueError as error:
+        what, _, remedy = str(error).partition(" | ")
+        raise argparse.ArgumentTypeError(f"{what}; {remedy}") from None
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time; for example 2026-01-31T09:00:00+08:00") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=CHINA_TIME)

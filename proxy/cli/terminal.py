@@ -1,0 +1,52 @@
+"""How the commands show things to people: a console, colours, reason codes in words, foreign text made harmless."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proxy.report import readable
+from rules.codes import ReasonCode, reason_code
+
+ACTION_STYLE: Final = {"pass": "bold green", "reject": "bold red", "redirect": "bold yellow", "drop": "bold red"}
+_UNTOLD: Final = ReasonCode(en="A code of a rule that is not built in.", zh="非内置规则的代码。")
+
+
+def console() -> Console:
+    """Standard output, without guessing at what is to be emphasised."""
+    return Console(highlight=False, emoji=False, markup=False)
+
+
+def printable(text: str) -> str:
+    """Text of unknown origin without anything that a terminal would obey."""
+    text = readable(text)
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def in_words(code: str) -> ReasonCode:
+    """A reason code's sentences, and what stands for them where the rule is a third party's."""
+    return reason_code(code) or _UNTOLD
+
+
+def facts() -> Table:
+    """A grid of names and values, one a line."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def explained(code: str, style: str, *, basis: bool = False) -> Text:
+    """A code, its sentence in both languages, the law behind it where wanted and the remedy where there is one."""
+    words = in_words(code)
+    text = Text.assemble((code, style), "  ", words.en, "\n", words.zh)
+    if basis and words.basis:
+        text.append(f"\nbasis: {words.basis}", "dim")
+    if words.remedy:
+        text.append(f"\n→ {words.remedy}", "cyan")
+    if words.remedy_zh:
+        text.append(f"\n→ {words.remedy_zh}", "cyan")
+    return text
