@@ -46,7 +46,7 @@ DRAIN_LOOK: Final = 0.05
 DRAIN_LIMIT: Final = 5.0
 """Seconds that a worker has which is told to end by a signal."""
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("proxy.worker")  # the module is run as __main__
 
 
 class Worker:

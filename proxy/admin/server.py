@@ -70,6 +70,7 @@ class AdminServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,
             limit_concurrency=64,
             timeout_graceful_shutdown=1,
         )
@@ -83,14 +84,26 @@ class AdminServer:
 
     async def stop(self) -> None:
         """Stop serving."""
-        self._server.should_exit = True
+        self._server.stop()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=STOP_LIMIT)
         self._socket.close()
 
 
 class _Server(uvicorn.Server):
+    """Waits for its end instead of looking ten times a second: the supervisor is to be idle."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._end = asyncio.Event()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._end.set()
+
+    async def main_loop(self) -> None:
+        await self._end.wait()
+
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are the supervisor's."""
+    def capture_signals(self) -> Iterator[None]:  # they are the supervisor's
         yield
