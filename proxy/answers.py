@@ -17,7 +17,7 @@ from proxy.sip.response import build_response
 from proxy.sip.timers import TRANSACTION
 from proxy.token import Secret
 from proxy.transactions import TransactionLayer
-from proxy.validate import Request, lenient_reply_port
+from proxy.validate import Request, lenient_reply
 
 _REFUSED_MEMORY: Final = 131_072
 _UNKNOWN_MEMORY: Final = 4096
@@ -38,13 +38,12 @@ class Answers:
         self._unknown = UnknownSources(_UNKNOWN_LIFE, _UNKNOWN_MEMORY)
         self._flows: dict[tuple[int, str, int], Flow] = {}
 
-    def reply_flow(self, flow: Flow, port: int | None) -> Flow:
+    def reply_flow(self, flow: Flow, port: int) -> Flow:
         """Where a response goes (RFC 3261 §18.2.2, RFC 3581).
 
-        Back on a stream; on UDP to the sender's address and the port of its Via (None: the port it sent from), never to an address that
-        it names.
+        Back on a stream; on UDP to the sender's address and the port that its Via asks for, never to an address that it names.
         """
-        if flow.connection or port is None or port == flow.port:
+        if flow.connection or port == flow.port:
             return flow
         key = (flow.listener.index, flow.address, port)
         found = self._flows.get(key)
@@ -124,5 +123,6 @@ class Answers:
         tag = self._secret.to_tag(
             b"malformed", message.first(b"call-id") or b"", message.first(b"from") or b"", message.first(b"cseq") or b""
         )
-        data = build_response(message, f"SIP/2.0 {status} {phrase}".encode(), None, tag)
-        self._layer.sends.append((self.reply_flow(flow, lenient_reply_port(message)), data))
+        port, via_line = lenient_reply(message, flow)
+        data = build_response(message, f"SIP/2.0 {status} {phrase}".encode(), via_line, tag)
+        self._layer.sends.append((self.reply_flow(flow, port), data))

@@ -107,14 +107,25 @@ def top_value(message: SipMessage) -> tuple[bytes, bytes]:
     return values[0], b", ".join(values[1:])
 
 
-def lenient_reply_port(message: SipMessage) -> int | None:
-    """The port a response to a malformed request goes to on the sender's address, read from whatever its topmost Via has; None for the
-    port that the request came from (`rport`).
+def lenient_reply(message: SipMessage, flow: Flow) -> tuple[int, bytes | None]:
+    """How a malformed request is answered: the port on the sender's address, and the topmost Via line with received and rport put in.
+
+    None for the line that stays as it came, which is that of a Via that is malformed itself: its port is read as well as can be.
     """
-    value = (message.first(b"via") or b"").partition(b",")[0]
-    host, _, tail = value.partition(b";")
+    try:
+        value, rest = top_value(message)
+        via = Via(value)
+        marked = mark_received(via, flow.address.encode(), flow.port)
+    except ParseError:
+        return _lenient_port((message.first(b"via") or b"").partition(b",")[0], flow.port), None
+    port = flow.port if via.rport is not None else (via.port or 5060)
+    return port, None if marked is None else b"Via: " + marked + (b", " + rest if rest else b"")
+
+
+def _lenient_port(via: bytes, source: int) -> int:
+    host, _, tail = via.partition(b";")
     if any(part.partition(b"=")[0].strip().lower() == b"rport" for part in tail.split(b";")):
-        return None
+        return source
     port = host.rpartition(b":")[2].strip()
     return int(port) if port.isdigit() and len(port) < 6 and 0 < int(port) < 65536 else 5060
 
@@ -128,7 +139,10 @@ def _party(value: bytes, what: str) -> tuple[bytes, bytes]:
         if (
             uri[:4] == b"sip:"
             and not uri.translate(None, URI_CHARACTERS)
-            and (not display or (display[0] == display[-1] == 0x22 and display.count(b'"') == 2 and len(display) > 1 and b"\\" not in display))
+            and (
+                not display
+                or (display[0] == display[-1] == 0x22 and display.count(b'"') == 2 and len(display) > 1 and b"\\" not in display)
+            )
             and (not tail or (tail[:5] == b";tag=" and tail[5:].isalnum()))
         ):
             return uri, tail[5:]  # the ordinary case
@@ -149,6 +163,7 @@ def _plain(value: bytes) -> bool:
         and b" " not in value
         and b"," not in value
         and b'"' not in value
+        and b":" in value
         and len(value) > 6
     )
 

@@ -217,7 +217,7 @@ class SipMessage:
         message.lines = lines[:1]
         for joined in _unsplit(lines)[1:]:
             line = unfold(joined)
-            name = line.partition(b":")[0].strip(b" \t").lower()
+            name = line.partition(b":")[0].rstrip(b" \t").lower()
             if _COMPACT.get(name, name) in _COPIED and b"\r" not in line and b"\0" not in line:
                 message.lines.append(line)
         message.first_line, message.more_lines = index_lines(message.lines)

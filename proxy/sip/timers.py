@@ -17,8 +17,8 @@ T4: Final = 5.0
 """How long a message may stay in the network."""
 TRANSACTION: Final = 64 * T1
 """Timers B, F, H, J, L and M."""
-TIMER_C: Final = 180.0
-"""How long an INVITE may ring (§16.6 step 11: more than three minutes)."""
+TIMER_C: Final = 185.0
+"""How long an INVITE may ring (§16.6 step 11: more than three minutes, counted from any of its provisional responses)."""
 
 
 class Timers:

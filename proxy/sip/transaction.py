@@ -64,11 +64,12 @@ CLIENT_INVITE: Final[Table] = {
     (S.PROCEEDING, E.SUCCESS): (S.ACCEPTED, (A.PASS_ON, A.LINGER)),
     (S.PROCEEDING, E.FAILURE): (S.COMPLETED, (A.ACKNOWLEDGE, A.PASS_ON, A.LINGER)),
     (S.COMPLETED, E.FAILURE): (S.COMPLETED, (A.ACKNOWLEDGE,)),
+    (S.COMPLETED, E.SUCCESS): (S.COMPLETED, (A.PASS_ON,)),
     (S.COMPLETED, E.TIMER_LINGER): (S.TERMINATED, ()),
     (S.ACCEPTED, E.SUCCESS): (S.ACCEPTED, (A.PASS_ON,)),
     (S.ACCEPTED, E.TIMER_LINGER): (S.TERMINATED, ()),
 }
-"""Figure 5 of RFC 6026 (timers A, B, D, M)."""
+"""Figure 5 of RFC 6026 (timers A, B, D, M). A proxy behind us may send a 2xx after a failure as we do (see SERVER_INVITE)."""
 
 CLIENT_OTHER: Final[Table] = {
     (S.TRYING, E.TIMER_RETRANSMIT): (S.TRYING, (A.SEND_AGAIN,)),

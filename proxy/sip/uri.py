@@ -47,7 +47,8 @@ _KEPT_SIZE: Final = 128
 
 
 def parse_uri(uri: bytes, what: str = "Request-URI") -> Uri:
-    """Take a URI apart (Contact and Record-Route URIs come again in each request of a dialog, so short ones are kept: treat them as constants).
+    """Take a URI apart. Short ones are kept (those of Contact and Record-Route come again in each request of a dialog): treat what comes
+    back as a constant.
 
     ParseError 416 for a scheme that is not sip, sips or tel; 400 naming `what` for bad characters, escapes, hosts, ports or parameters and
     for embedded header fields ("?" behind the host), which no Request-URI may carry (RFC 3261 §19.1.1).

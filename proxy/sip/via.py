@@ -66,9 +66,7 @@ def mark_received(via: Via, address: bytes, port: int) -> bytes | None:
     if via.rport is None and via.received is None and via.host == address:
         return None
     head, _, tail = via.value.partition(b";")
-    kept = [
-        part for part in split_semicolons(tail, "Via") if part.partition(b"=")[0].strip().lower() not in (b"received", b"rport", b"")
-    ]
+    kept = [part for part in split_semicolons(tail, "Via") if part.partition(b"=")[0].strip().lower() not in (b"received", b"rport", b"")]
     kept.append(b"received=" + address)
     if via.rport is not None:
         kept.append(b"rport=%d" % port)
