@@ -14,15 +14,15 @@ from typing import Any, Final
 from proxy.answers import Answers
 from proxy.config import Config
 from proxy.counters import Counters
-from proxy.dialogs import Onward, destination, is_target_refresh, route_onward
-from proxy.enforce import Refusal, refusal
+from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, route_onward
+from proxy.enforce import Refusal, keep_trust
 from proxy.flow import Flow, Listener
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash, worker_of
 from proxy.health import Health, Ping
-from proxy.intake import asserted
+from proxy.intake import asserted, privacy_values
 from proxy.relay import CANCEL_KEY, Relay, answer_directly, without_top_via
 from proxy.routing import Peer, Routing
-from proxy.screening import LOOP, ParkedTimer, Screening
+from proxy.screening import FORBIDDEN, LOOP, ParkedTimer, Screening
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from proxy.sip.response import PHRASES
@@ -32,14 +32,13 @@ from proxy.token import BRANCH, TAG_SIZE, Secret
 from proxy.transactions import ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request, top_value
 from rules import RuleSet
-from rules.call import Call
+from rules.call import Call, Trunk
 from rules.verdict import Lookup, Verdict
 
 ALLOW: Final = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, MESSAGE, SUBSCRIBE\r\n"
 _CAPABLE: Final = ALLOW + b"Accept: application/sdp\r\nSupported: \r\n"
 _TIMERS_A_TURN: Final = 256
 _FAULTS_KEPT: Final = 5
-_FORBIDDEN: Final = Refusal(403, "Forbidden")
 _NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
 _TOO_MANY_HOPS: Final = Refusal(483, PHRASES[483])
 _NO_WAY: Final = Refusal(404, "No Way To Destination")
@@ -257,10 +256,12 @@ class Proxy:
         elif trunk is None:
             if method == b"INVITE":
                 self.counters.decided("", "reject", "TRK_UNKNOWN", 0.0)
-            self._answers.refuse(request, _FORBIDDEN, now)
+            self._answers.refuse(request, FORBIDDEN, now)
         elif method == b"INVITE":
             self._screening.invite(request, trunk, peer, now)
-        elif method.decode("latin-1") in trunk.methods and not trunk.suspended:
+        elif trunk.suspended:
+            self._answers.refuse(request, FORBIDDEN, now)
+        elif method.decode("latin-1") in trunk.methods:
             self._screening.out_of_dialog(request, trunk, peer, now)
         else:
             self._answers.refuse(request, _NOT_ALLOWED, now)
@@ -274,11 +275,12 @@ class Proxy:
             self._answers.refuse(request, _NO_SUCH_CALL, now)
             return
         if is_target_refresh(request.method) and not self._same_party(request, onward, peer):
-            # a next hop that is no trunk is our own side, which no trunk rule concerns
-            verdict = self._screening.identity_changed(request, peer.trunk, now) if peer.trunk is not None else None
-            if verdict is not None and verdict.action == "reject":
+            # a next hop that is neither a trunk nor a customer's is our own side, which no trunk's rules concern
+            trunk = peer.trunk or self._customer_at(peer)
+            refused = self._screening.identity_refused(request, trunk, now) if trunk is not None else None
+            if refused is not None:
                 self.counters.dialog_refused += 1
-                self._answers.refuse(request, refusal(verdict), now)
+                self._answers.refuse(request, refused, now)
                 return
         flow = destination(onward.uri, request.flow, self.routing, onward.token)
         if flow is None:
@@ -289,9 +291,20 @@ class Proxy:
             self.counters.loops += 1
             self._answers.refuse(request, LOOP, now)
             return
+        present = request.message.first_line
+        if b"p-asserted-identity" in present or b"p-preferred-identity" in present or b"remote-party-id" in present:
+            keep_trust(request.message, privacy_values(request.message), customer_side(self.routing, onward.token))
         server = self._screening.open(request, now)
         if server is not None:
             self._relay.forward_to(server, Outgoing(request, loop_hash, b""), flow, now)
+
+    def _customer_at(self, peer: Peer) -> Trunk | None:
+        for code in peer.hop_codes:
+            hop = self.routing.hop_codes.get(code)
+            customer = self.routing.customer_of(hop) if hop is not None else None
+            if customer is not None:
+                return customer
+        return None
 
     def _same_party(self, request: Request, onward: Onward, peer: Peer) -> bool:
         """Whether a re-INVITE or UPDATE comes from the trunk that its side of the dialog has, and presents what that side presented
@@ -358,18 +371,16 @@ class Proxy:
                 self.counters.discarded += 1
                 return
         if not branch.startswith(self._own_branch):
-            self._handovers.append((worker_of(branch), flow, data))
+            worker = worker_of(branch)
+            if worker < 0:
+                self.counters.discarded += 1
+                return
+            self._handovers.append((worker, flow, data))
             self.counters.handed_over += 1
             return
-        digits, _, method = (message.first(b"cseq") or b"").partition(b" ")
-        method = method.strip()
-        if (
-            not digits.isdigit()
-            or len(digits) > 10
-            or int(digits) >= 1 << 32
-            or b"call-id" not in first
-            or b"to" not in first
-        ):
+        words = (message.first(b"cseq") or b"").split()
+        digits, method = words if len(words) == 2 else (b"", b"")
+        if not digits.isdigit() or len(digits) > 10 or int(digits) >= 1 << 32 or b"call-id" not in first or b"to" not in first:
             self.counters.discarded += 1
             return
         client = self._layer.clients.get(branch + CANCEL_KEY if method == b"CANCEL" else branch)

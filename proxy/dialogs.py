@@ -14,16 +14,19 @@ from proxy.sip.grammar import name_addr
 from proxy.sip.uri import Uri, parse_uri
 from proxy.token import PARAM, DialogToken, Secret
 from proxy.validate import Request
+from rules.call import Trunk
 
-_OURS_AT_MOST: Final = 2
-"""Record-Route names us once, or twice where the call changed listeners."""
+_OURS_AT_MOST: Final = 8
+"""Record-Route names us once, or twice where the call changed listeners, and again for each time that it came back to us (a spiral)."""
 _PLACES: Final = 8192
 _REMEMBERED: Final = 256
 """Destinations that are remembered: how many, and how long their URIs may be."""
 
 
 class Onward:
-    """Where a request inside a dialog goes: `uri` names the destination, `routes` is what is left of the route set, joined, for the loop hash."""
+    """Where a request inside a dialog goes: `uri` names the destination as written, `routes` is what is left of the route set, joined,
+    for the loop hash.
+    """
 
     __slots__ = ("routes", "token", "uri")
 
@@ -36,8 +39,9 @@ class Onward:
 def route_onward(request: Request, routing: Routing, secret: Secret) -> Onward | None:
     """Check a request with a To tag against its dialog token and take our Routes off it; None where no valid token is on it.
 
-    Handles strict routers on both sides: one before us that put our Record-Route URI into the Request-URI, and one behind us that wants
-    its own there. ParseError for Route or Request-URI values that are not valid.
+    Our Routes that follow one another are all taken off at once, each token checked: a call that spiralled through us has several, and the
+    first is that of the passage by which the request came. Handles strict routers on both sides: one before us that put our Record-Route
+    URI into the Request-URI, and one behind us that wants its own there. ParseError for Route or Request-URI values that are not valid.
     """
     message = request.message
     at = message.first_line.get(b"route")
@@ -54,51 +58,53 @@ def _route_onward(request: Request, routing: Routing, secret: Secret) -> Onward 
     message = request.message
     values = message.all(b"route") if b"route" in message.first_line else []
     uris = [name_addr(value, "Route")[1] for value in values]
-    raw = request.uri.param(PARAM) if routing.is_own(request.uri.host, request.uri.port) else None
-    strict = raw is not None
-    if strict and uris:  # §16.4: a strict router sent our URI as Request-URI and the true one as the last Route
-        message.remove(b"route")
-        message.set_uri(uris[-1])
-        target = uris.pop()
-        values = values[:-1]
-    else:
-        target = message.uri
+    target = message.uri
+    token: DialogToken | None = None
+    checked = request.uri.param(PARAM) if routing.is_own(request.uri.host, request.uri.port) else None
+    if checked is not None:
+        token = secret.check_dialog(checked, request.call_id, request.from_tag, request.to_tag)
+        if token is None:
+            return None
+        if uris:  # §16.4: a strict router sent our URI as Request-URI and the true one as the last Route
+            target = uris.pop()
+            values.pop()
+            parse_uri(target)
+            message.set_uri(target)
     taken = 0
     while taken < len(uris) and taken < _OURS_AT_MOST:
         own = parse_uri(uris[taken], "Route")
         if not routing.is_own(own.host, own.port):
             break
         found = own.param(PARAM)
-        if found is None:
-            break
-        if raw is None:
-            raw = found
+        if found is not None and found != checked:  # one without a token is an outbound proxy setting: it proves nothing and does no harm
+            passage = secret.check_dialog(found, request.call_id, request.from_tag, request.to_tag)
+            if passage is None:
+                return None
+            token = token or passage
+            checked = found
         taken += 1
-    if raw is None:
-        return None
-    token = secret.check_dialog(raw, request.call_id, request.from_tag, request.to_tag)
     if token is None:
         return None
     rest = uris[taken:]
-    if strict:
-        for value in reversed(values[taken:]):
-            message.insert_top(b"Route: " + value)
-    elif taken:
-        message.remove_values(b"route", taken)
-    if not rest:
-        return Onward(token, target, b"")
-    first = parse_uri(rest[0], "Route")
-    if first.param(b"lr") is None:  # §16.6 step 6: a strict router wants itself as Request-URI, and ours last in Route
+    if rest and parse_uri(rest[0], "Route").param(b"lr") is None:
+        # §16.6 step 6: a strict router wants itself as Request-URI, and the true one last in Route
         message.remove(b"route")
         message.insert_top(b"Route: " + b", ".join([b"<" + uri + b">" for uri in (*rest[1:], target)]))
         message.set_uri(rest[0])
-    return Onward(token, rest[0], b",".join(rest))
+    elif target is not message.uri:
+        message.remove(b"route")
+        if rest:
+            message.insert_top(b"Route: " + b", ".join(values[taken:]))
+    elif taken:
+        message.remove_values(b"route", taken)
+    return Onward(token, rest[0] if rest else target, b",".join(rest))
 
 
 def destination(uri: bytes, near: Flow, routing: Routing, token: DialogToken) -> Flow | None:
     """The flow to what `uri` names: an IP address as it stands; for a host name the configured address of that side of the call.
 
-    None where there is no way there: a name without a configured address, a transport without a listener, or ourselves (which would loop).
+    None where there is no way there: a name without a configured address, a transport without a listener, a multicast address, or
+    ourselves (which would loop).
     ParseError for a URI that is none.
     """
     key = (uri, near.listener.index)
@@ -117,15 +123,16 @@ def _place(uri: Uri, near: Flow, routing: Routing, token: DialogToken) -> Flow |
     transport = (uri.param(b"transport") or b"udp").decode("latin-1").lower()
     host = uri.host.decode("ascii", "replace")
     try:
-        address = ipaddress.ip_address(host)
+        parsed = ipaddress.ip_address(host)
     except ValueError:
         return _configured(routing, token)
-    if uri.scheme != b"sip" or routing.is_own(uri.host, uri.port) or address.is_unspecified:
+    address = str(parsed)  # one way to write it, or an address of ours written another way would pass for a stranger's
+    if uri.scheme != b"sip" or routing.is_own(address.encode(), uri.port) or parsed.is_unspecified or parsed.is_multicast:
         return None
-    listener = routing.listener_for(transport, str(address), near.listener)
+    listener = routing.listener_for(transport, address, near.listener)
     if listener is None:
         return None
-    return Flow(listener, str(address), uri.port or 5060)
+    return Flow(listener, address, uri.port or 5060)
 
 
 def _configured(routing: Routing, token: DialogToken) -> Flow | None:
@@ -136,6 +143,14 @@ def _configured(routing: Routing, token: DialogToken) -> Flow | None:
         trunk = routing.trunk_codes.get(token.ingress)
         hop = routing.hops.get(trunk.deliver) if trunk is not None and trunk.deliver is not None else None
     return hop.order()[0].flow if hop is not None else None
+
+
+def customer_side(routing: Routing, token: DialogToken) -> Trunk | None:
+    """The trunk whose customer a request inside a dialog runs to; None toward our own network or a peer."""
+    if not token.from_caller:
+        return routing.trunk_codes.get(token.ingress)
+    hop = routing.hop_codes.get(token.egress)
+    return routing.customer_of(hop) if hop is not None else None
 
 
 def is_target_refresh(method: bytes) -> bool:

@@ -51,6 +51,11 @@ def apply_labels(message: SipMessage, verdict: Verdict, privacy: tuple[str, ...]
             message.remove(b"privacy")
             message.insert_top(b"Privacy: id")
             privacy = ("id",)
+    keep_trust(message, privacy, egress)
+
+
+def keep_trust(message: SipMessage, privacy: tuple[str, ...], egress: Trunk | None) -> None:
+    """What must not cross the trust boundary toward `egress`, in any request or response (RFC 3325 §5, §7)."""
     if b"p-preferred-identity" in message.first_line:
         message.remove(b"p-preferred-identity")
     if privacy and egress is not None and egress.kind == "enterprise" and not _HIDES_FROM_CALLEE.isdisjoint(privacy):

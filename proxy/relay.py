@@ -92,14 +92,16 @@ class Relay:
         status = message.status
         event = response_event(status)
         ringing_first = client.state is State.CALLING
+        sent = client.data  # over a stream the transaction ends with its final response
         actions = self._layer.response(client, event, now)
         if Action.ACKNOWLEDGE in actions:
             if Action.PASS_ON in actions:
-                client.data = build_ack(client.data, message) if client.data else b""
+                sent = build_ack(sent, message)
+                if client.state is State.COMPLETED:
+                    client.data = sent
             else:
                 self._counters.retransmissions_in += 1
-            if client.data:
-                self._layer.sends.append((client.flow, client.data))
+            self._layer.sends.append((client.flow, sent))
         if Action.PASS_ON not in actions:
             return
         if server is None:
@@ -109,8 +111,9 @@ class Relay:
         if event is Event.PROVISIONAL:
             self._provisional(client, server, message, ringing_first, now)
         elif event is Event.SUCCESS:
-            client.data = b"" if server.invite else client.data
-            if server.clients:
+            if client.state is State.ACCEPTED:
+                client.data = b""
+            if server.clients and server.invite:
                 self._cancel_others(server, client, now)
             server.targets = None
             self._pass_on(server, message, event, now)
@@ -147,7 +150,10 @@ class Relay:
     def _pass_on(self, server: ServerTransaction, message: SipMessage, event: Event, now: float) -> None:
         data = without_top_via(message)
         if data is None or not self._layer.respond(server, event, data, now):
-            self._counters.stray_responses += 1
+            if data is not None and event is Event.SUCCESS and server.invite:  # the callee has picked up, however late (§16.7 step 5)
+                self._layer.sends.append((server.flow, data))
+            else:
+                self._counters.stray_responses += 1
 
     # nothing came
 
@@ -176,16 +182,16 @@ class Relay:
             return
         if client.method == b"CANCEL" or server.client is not client:
             return
-        if not server.invite:
+        if status == 408 and not server.invite:
             layer.end_server(server)  # RFC 4320 §4.2: no 408 for what is not INVITE, its sender times out at the same moment
-            return
-        if server.cancelled:
+        elif server.cancelled:
             self.answer(server, 487, now)
         elif server.targets:
             self._counters.failovers += 1
             self._next_target(server, now)
-        else:
-            self._counters.timeouts += 1
+        elif server.request is not None:
+            if status == 408:
+                self._counters.timeouts += 1
             self.answer(server, status, now)
 
     def rang_out(self, client: ClientTransaction, now: float) -> None:
@@ -193,15 +199,19 @@ class Relay:
         server = client.server
         if client.state is not State.PROCEEDING or now < client.ringing_until - 0.01 or server is None or server.client is not client:
             return
+        if client.cancel_sent:
+            return
         self._counters.timeouts += 1
         server.timed_out = True
         self._send_cancel(client, server, now)
-        self._layer.timers.start(now, TRANSACTION, Timer.CANCEL_WAIT, server)
 
-    def cancel_unanswered(self, server: ServerTransaction, now: float) -> None:
+    def cancel_unanswered(self, client: ClientTransaction, now: float) -> None:
         """64*T1 after our CANCEL (§9.1): the INVITE counts as cancelled, whatever became of it."""
-        if server.state is State.PROCEEDING:
-            self.answer(server, 487 if server.cancelled else 408, now)
+        server = client.server
+        if client.state is State.PROCEEDING:
+            self._layer.end_client(client)
+            if server is not None and server.client is client:
+                self.answer(server, 487 if server.cancelled else 408, now)
 
     # CANCEL
 
@@ -215,11 +225,11 @@ class Relay:
         for client in (server.client, *(server.clients or ())):
             if client is not None:
                 self._cancel(client, server, now)
-        self._layer.timers.start(now, TRANSACTION, Timer.CANCEL_WAIT, server)
 
     def _cancel_others(self, server: ServerTransaction, answered: ClientTransaction, now: float) -> None:
         for client in (server.client, *(server.clients or ())):
             if client is not None and client is not answered:
+                client.abandoned = True  # nor is its INVITE sent again
                 self._cancel(client, server, now)
 
     def _cancel(self, client: ClientTransaction, server: ServerTransaction, now: float) -> None:
@@ -232,6 +242,7 @@ class Relay:
         client.cancel_sent = True
         data = build_cancel(client.data, server.reasons or [])
         self._layer.send_request(ClientTransaction(client.key + CANCEL_KEY, b"CANCEL", data, client.flow, None, now), now)
+        self._layer.timers.start(now, TRANSACTION, Timer.CANCEL_WAIT, client)
 
 
 def without_top_via(message: SipMessage) -> bytes | None:

@@ -118,6 +118,10 @@ class Routing:
                 place = (target.flow.address, target.flow.port)
                 self._targets[place] = (*self._targets.get(place, ()), code)
         self._target_hosts = {address for address, _ in self._targets}
+        self._customers: dict[str, Trunk] = {}
+        for trunk in config.trunk:
+            if trunk.deliver is not None:
+                self._customers.setdefault(trunk.deliver, trunk)
         self.own: Final = {(listener.host.encode(), listener.port) for listener in listeners}
         self.places: Final[dict[tuple[bytes, int], Flow]] = {}
         """Destinations that URIs inside dialogs named (see `proxy.dialogs.destination`)."""
@@ -201,10 +205,7 @@ class Routing:
 
     def customer_of(self, hop: Hop) -> Trunk | None:
         """The trunk whose customer gets the calls of this next hop (its `deliver`)."""
-        for trunk in self.trunks.values():
-            if trunk.deliver == hop.id:
-                return trunk
-        return None
+        return self._customers.get(hop.id)
 
     def all_targets(self) -> list[tuple[Hop, Target]]:
         """Every target with its next hop, failover ones included."""

@@ -21,8 +21,15 @@ from rules.call import Call, Trunk
 from rules.verdict import Lookup, Verdict
 
 NOT_FOUND = Refusal(404, PHRASES[404])
+FORBIDDEN = Refusal(403, PHRASES[403])
 LOOP = Refusal(482, PHRASES[482])
 _FULL = Refusal(503, PHRASES[503], b"Retry-After: 5\r\n")
+
+
+_OVERDUE = 6.0
+"""Seconds after which a look-up counts as unanswered whatever became of it: its own deadline is kept by the rim, which knows none
+longer than 5 s. A fixed time, for timers come in fixed lengths.
+"""
 
 
 class ParkedTimer(Enum):
@@ -119,15 +126,21 @@ class Screening:
             return
         self._carry_out(found, call, peer, pai, request, None, seconds, now)
 
-    def identity_changed(self, request: Request, trunk: Trunk, now: float) -> Verdict:
-        """Judge a new identity inside a dialog like a new call. A look-up is not waited for: without its answer the rule's default
-        stands.
+    def identity_refused(self, request: Request, trunk: Trunk, now: float) -> Refusal | None:
+        """Judge a new identity inside a dialog like a new call; None where it may be presented.
+
+        A look-up is not waited for: without its answer the rule's default stands. Nor does an emergency number in the Request-URI, which
+        inside a dialog names nobody who is called, let an unauthenticated caller through.
         """
         call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset)
         found = self.ruleset.evaluate(call)
         while isinstance(found, Lookup):
             found = self.ruleset.resume(call, found, None)
-        return found
+        if found.action == "reject":
+            return refusal(found)
+        if found.code == "EMG_OVERRIDE" and found.labels is not None and found.labels.get("authenticated") is False:
+            return FORBIDDEN
+        return None
 
     # look-ups
 
@@ -167,8 +180,7 @@ class Screening:
         self.parked[ticket] = parked
         parked.server.parked = ticket
         self._lookups.append((parked.lookup, ticket))
-        # the rim keeps the deadline; this timer keeps the call from being lost should it fail to
-        self._layer.timers.start(now, parked.lookup.deadline + 1.0, ParkedTimer.OVERDUE, ticket)
+        self._layer.timers.start(now, _OVERDUE, ParkedTimer.OVERDUE, ticket)
 
     # verdicts
 

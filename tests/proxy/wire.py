@@ -59,7 +59,7 @@ sources = ["127.0.0.14"]
 next_hop = "switch6"
 [[trunk]]
 id = "nowhere"
-kind = "interconnect"
+kind = "core"
 sources = ["127.0.0.15"]
 [[trunk]]
 id = "peer"

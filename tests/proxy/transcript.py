@@ -1,0 +1,185 @@
+"""The language of tests/cases/flows/*.flow: transcripts of calls through the proxy core.
+
+A line is a step:
+
+    pbx > INVITE to=110 ; Header: value         what a peer sends; options as in `Party.request` and `Party.response`, header lines behind ;
+    switch > 180                                a response to the last request that it got (`switch > 200 BYE` names the method)
+    pbx > BYE as=abroad                         pbx sends what abroad would have sent
+    inside > INVITE relay=switch rr             a neighbour that is a proxy sends on what came to it, here from another of its ports
+    switch > 180 relay=inside                   and a response the way back
+    < pbx 100                                   what must come out next, and to whom; `< switch INVITE` for a request
+    < pbx 403 ; Reason: Q.850;cause=21          lines that must be in it (* stands for anything); `!Route` one that must not;
+                                                `uri=...` its Request-URI; `Via#2` how many values a header field has
+    +0.5                                        time passes; what comes out meanwhile is expected below
+    nothing                                     nothing more came out
+    failed outward                              the last message to this stream peer could not be sent
+    restart                                     a new worker with the same secret takes over
+    reload trunk acme suspended = true          a new configuration is put in force (as many edits as there are, separated by ;)
+    ask roaming 123                             a look-up was asked for
+    answer abroad                               and is answered
+    count failovers 1                           a counter's value
+    config trunk acme methods = ["MESSAGE"]     before all other steps: the configuration that the flow runs with
+    # a comment
+
+Everything that comes out must be expected: a step that sends, or lets time pass, fails while earlier output is unread.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from proxy.sip.message import SipMessage
+from rules.call import Call
+from rules.verdict import Lookup, Outcome
+from tests.proxy.wire import CONFIG, SEGMENTS, Wire, edit_config, load, make_proxy
+
+_EXPECTS = re.compile(r"< (?P<who>[\w:.\[\]-]+) (?P<what>\w+)(?P<headers>(?: ; .*)?)")
+
+
+def asks(call: Call) -> Outcome | Lookup | None:
+    """A rule as a third party would write it: waits for a look-up on calls from ...7777, for two on ...7778."""
+    if call.sender.partition("@")[0][-4:] not in ("7777", "7778"):
+        return None
+    answers = call.answers or {}
+    if ("asked", "once") not in answers:
+        return Lookup("asked", "once", 1.0)
+    if call.sender.partition("@")[0].endswith("7778") and ("asked", "twice") not in answers:
+        return Lookup("asked", "twice", 2.0)
+    return Outcome("reject", "ASKED") if "bad" in answers.values() else Outcome("ok", "ASKED")
+
+
+class Transcript:
+    """One flow being played."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = CONFIG
+        self.started: Wire | None = None
+        self.tickets: list[int] = []
+        self.salt = 0
+
+    @property
+    def wire(self) -> Wire:
+        """The wire, made when it is first needed."""
+        if self.started is None:
+            self.started = Wire(make_proxy(self.folder, self.config, check=asks))
+        return self.started
+
+    def play(self, text: str) -> Wire:
+        """Play a transcript; AssertionError with the line that went wrong."""
+        for number, raw in enumerate(text.splitlines(), 1):
+            line = raw.strip()
+            if not line or line.startswith("#"):
+                continue
+            try:
+                self._step(line)
+            except AssertionError as failure:
+                raise AssertionError(f"line {number}: {line}: {failure}") from None
+        self._all_read()
+        return self.wire
+
+    def _all_read(self) -> None:
+        assert not self.wire.out, f"unread: {self.wire.lines()}"
+
+    def _step(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word == "config":
+            assert self.started is None, "after other steps"
+            self.config = edit_config(self.config, rest)
+            return
+        wire = self.wire
+        if line == "nothing":
+            assert not wire.out, f"came out: {wire.lines()}"
+        elif line.startswith("+"):
+            self._all_read()
+            wire.wait(float(line[1:]))
+        elif word == "failed":
+            flow, data = wire.last[rest]
+            wire.proxy.send_failed(flow, data, wire.now)
+            wire.collect()
+        elif word == "restart":
+            self._restart()
+        elif word == "reload":
+            for edit in rest.split(" ; ") if rest else []:
+                self.config = edit_config(self.config, edit)
+            wire.proxy.apply(*load(self.folder, self.config, SEGMENTS, None, asks), wire.now)
+            wire.collect()
+        elif word == "ask":
+            lookups = wire.proxy.take_lookups()
+            assert [(lookup.kind, lookup.key) for lookup, _ in lookups] == [tuple(rest.split())], lookups
+            self.tickets.append(lookups[0][1])
+        elif word == "answer":
+            wire.proxy.resume(self.tickets[-1], None if rest == "none" else rest, wire.now)
+            wire.collect()
+        elif word == "count":
+            name, value = rest.split()
+            assert getattr(wire.proxy.counters, name) == int(value), getattr(wire.proxy.counters, name)
+        elif found := _EXPECTS.fullmatch(line):
+            _expect(wire, found["who"], found["what"], _headers(found["headers"]))
+        elif " > " in line:
+            self._all_read()
+            self._send(line)
+        else:
+            raise AssertionError("not a step")
+
+    def _restart(self) -> None:
+        self.salt += 1
+        old = self.wire
+        listeners = old.proxy.routing.listeners
+        proxy = make_proxy(self.folder, self.config, check=asks, listeners=listeners, salt=b"%04d" % self.salt, now=old.now)
+        old.proxy = proxy
+        old.collect()
+
+    def _send(self, line: str) -> None:
+        wire = self.wire
+        who, _, rest = line.partition(" > ")
+        said, *headers = [part.strip() for part in rest.split(" ; ")]
+        what, *words = said.split()
+        options = {word.partition("=")[0]: word.partition("=")[2] or "yes" for word in words}
+        speaker = wire.parties[options.get("as", who)]
+        if "relay" in options:
+            neighbour = wire.parties[options["relay"]]
+            if what.isdigit():
+                message = neighbour.got[next((word for word in words if word.isupper()), "INVITE")]
+                assert message.status == int(what)
+                message.remove_values(b"via", 1)
+                data = message.to_bytes()
+                message.undo_edits()
+            else:
+                data = speaker.relay(neighbour.got["request " + what].raw, options, headers)
+        elif what.isdigit():
+            data = speaker.response(int(what), next((word for word in words if word.isupper()), None), options, headers)
+        else:
+            data = speaker.request(what, options, headers)
+        wire.give(data, wire.flow_of(who))
+
+
+def play(text: str, folder: Path) -> Wire:
+    """Play a flow through a proxy whose files are in `folder`; the wire, to look at what is left."""
+    return Transcript(folder).play(text)
+
+
+def _headers(text: str) -> list[str]:
+    return [part.strip() for part in text.split(" ; ") if part.strip()]
+
+
+def _expect(wire: Wire, who: str, what: str, headers: list[str]) -> None:
+    assert wire.out, "nothing came out"
+    to, data = wire.out.pop(0)
+    message = SipMessage.parse(data)
+    got = message.method.decode() if message.is_request else str(message.status)
+    shown = data.decode(errors="replace")
+    assert (to, got) == (who, what), f"came out to {to}:\n{shown}"
+    for header in headers:
+        if header.startswith("!"):
+            assert header[1:].lower().encode() not in message.first_line, f"{header[1:]} is in\n{shown}"
+        elif header.startswith("uri="):
+            assert message.uri == header[4:].encode(), f"\n{shown}"
+        elif found := re.fullmatch(r"([\w-]+)#(\d+)", header):
+            assert len(message.all(found[1].lower().encode())) == int(found[2]), f"not {header}:\n{shown}"
+        else:
+            pattern = re.escape(header).replace(r"\*", "[^\r\n]*")
+            assert re.search(rf"(?m)^{pattern}\r?$", shown), f"no {header!r} in\n{shown}"
+    if who in wire.parties:
+        wire.parties[who].learn(message)
