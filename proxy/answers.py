@@ -73,6 +73,10 @@ class Answers:
         self.send(request, answer)
         return True
 
+    def refused(self, request: Request, now: float) -> bool:
+        """Whether an ACK belongs to a request that was refused without a transaction."""
+        return self._refused.find(request.key, now) is not None
+
     def send(self, request: Request, answer: Refusal) -> None:
         """Answer a request that is as good as forgotten: nothing is remembered."""
         data = build_response(request.message, answer.start, request.via_line, self.to_tag(request), answer.extra)

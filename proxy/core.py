@@ -14,7 +14,7 @@ from typing import Any, Final
 from proxy.answers import Answers
 from proxy.config import Config
 from proxy.counters import Counters
-from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, route_onward
+from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, recorded, route_onward
 from proxy.enforce import Refusal, keep_trust
 from proxy.flow import Flow, Listener
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash, worker_of
@@ -329,6 +329,9 @@ class Proxy:
         if len(request.to_tag) == TAG_SIZE and request.to_tag == self._answers.to_tag(request):
             self.counters.stateless_acks += 1
             return
+        if self._answers.refused(request, now):  # a re-INVITE, whose To tag is not ours
+            self.counters.stateless_acks += 1
+            return
         onward = route_onward(request, self.routing, self.secret) if request.to_tag and request.hops != 0 else None
         flow = destination(onward.uri, request.flow, self.routing, onward.token) if onward is not None else None
         if onward is None or flow is None:
@@ -390,15 +393,15 @@ class Proxy:
         self._stray(message, method, peer)
 
     def _stray(self, message: SipMessage, method: bytes, peer: Peer) -> None:
-        """A response without a transaction. RFC 6026 drops it; a 2xx to INVITE from one of our peers to one of our peers is passed on by
-        its Via,
-        since it may be that of a call whose worker was restarted, and the callee has picked up.
+        """A response without a transaction. RFC 6026 drops it; a 2xx to an initial INVITE from one of our peers is passed on by its Via, to
+        the trunk that our token in its Record-Route names: the callee has picked up, and our worker may have been restarted meanwhile.
         """
         self.counters.stray_responses += 1
         if method != b"INVITE" or not 200 <= message.status < 300 or not peer.known:
             return
+        token = recorded(message, self.routing, self.secret)
         data = without_top_via(message)
-        if data is None:
+        if data is None or token is None:
             return
         via = Via(SipMessage.parse(data).all(b"via")[0])
         address = (via.received or via.host).decode("latin-1").strip("[]")
@@ -410,7 +413,7 @@ class Proxy:
             known = self.routing.resolve(address, port)
         except ValueError:  # a host name
             return
-        if known.known and not self.routing.is_own(address.encode(), port):
+        if known.code == token.ingress and not self.routing.is_own(address.encode(), port):
             self._layer.sends.append((Flow(listener, address, port), data))
 
     # timers

@@ -10,7 +10,8 @@ from typing import Final
 
 from proxy.flow import Flow
 from proxy.routing import Routing
-from proxy.sip.grammar import name_addr
+from proxy.sip.grammar import name_addr, param
+from proxy.sip.message import SipMessage
 from proxy.sip.uri import Uri, parse_uri
 from proxy.token import PARAM, DialogToken, Secret
 from proxy.validate import Request
@@ -143,6 +144,19 @@ def _configured(routing: Routing, token: DialogToken) -> Flow | None:
         trunk = routing.trunk_codes.get(token.ingress)
         hop = routing.hops.get(trunk.deliver) if trunk is not None and trunk.deliver is not None else None
     return hop.order()[0].flow if hop is not None else None
+
+
+def recorded(response: SipMessage, routing: Routing, secret: Secret) -> DialogToken | None:
+    """The token of the initial INVITE that a response answers, out of our Record-Route in it; None where there is none that is valid."""
+    _, _, tail = name_addr(response.first(b"from") or b"", "From")
+    tag = param(tail, b"tag", "From") or b""
+    for value in response.all(b"record-route"):
+        uri = parse_uri(name_addr(value, "Record-Route")[1], "Record-Route")
+        found = uri.param(PARAM) if routing.is_own(uri.host, uri.port) else None
+        if found is not None:
+            token = secret.check_dialog(found, response.first(b"call-id") or b"", tag, b"")
+            return token if token is not None and token.from_caller else None
+    return None
 
 
 def customer_side(routing: Routing, token: DialogToken) -> Trunk | None:

@@ -104,7 +104,7 @@ class Screening:
         """A server transaction for a request that is forwarded or parked, 100 sent for INVITE; None (and 503) where there are too many."""
         if len(self._layer.servers) >= self.limit:
             self._counters.transactions_refused += 1
-            self._answers.send(request, _FULL)
+            self._answers.refuse(request, _FULL, now)
             return None
         server = ServerTransaction(request.key, request, self._answers.reply_flow(request.flow, request.reply_port))
         self._layer.servers[request.key] = server

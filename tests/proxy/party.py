@@ -173,7 +173,7 @@ class Party:
         """A response to the last request of that method (INVITE first) that the peer got.
 
         Options: `tag` the To tag; `fold` all Vias on one line; `onevia` only the topmost; `branch` another branch in it; `cseqm` another
-        method in CSeq; `contact`; `again` the last response once more.
+        method in CSeq; `contact`; `rr` a Record-Route above the others, `norr` none at all; `again` the last response once more.
         """
         if "again" in options:
             return self.sent["response"]
@@ -193,7 +193,10 @@ class Party:
         if "cseqm" in options:
             cseq = f"{cseq.split()[0]} {options['cseqm']}"
         lines = [f"SIP/2.0 {status} Text", *[f"Via: {via}" for via in vias]]
-        lines += [request.lines[at].decode() for at in request.positions(b"record-route")]
+        if "rr" in options:
+            lines.append(f"Record-Route: <{options['rr']}>")
+        if "norr" not in options:
+            lines += [request.lines[at].decode() for at in request.positions(b"record-route")]
         lines += [request.lines[request.first_line[b"from"]].decode(), f"To: {to}"]
         lines += [request.lines[request.first_line[b"call-id"]].decode(), f"CSeq: {cseq}"]
         if request.method == b"INVITE" and 100 < status < 300:

@@ -181,5 +181,4 @@ def _expect(wire: Wire, who: str, what: str, headers: list[str]) -> None:
         else:
             pattern = re.escape(header).replace(r"\*", "[^\r\n]*")
             assert re.search(rf"(?m)^{pattern}\r?$", shown), f"no {header!r} in\n{shown}"
-    if who in wire.parties:
-        wire.parties[who].learn(message)
+    wire.learn(who, message)

@@ -216,10 +216,18 @@ class Wire:
         """A peer answers a request that it got."""
         self.give(self.parties[who].response(status, method, _options(options), list(headers)), self.flow_of(who))
 
+    def learn(self, who: str, message: SipMessage) -> None:
+        """Have a peer take note of what came to it, at whichever of its ports."""
+        transport, _, place = who.partition(":")
+        for name, (used, address, _) in PEERS.items():
+            if who == name or (transport == used and place.rpartition(":")[0] == address):
+                self.parties[name].learn(message)
+                return
+
     def learnt(self, who: str) -> SipMessage:
         """As `got`; the peer takes note of it."""
         message = self.got(who)
-        self.parties[who].learn(message)
+        self.learn(who, message)
         return message
 
     def tables(self) -> dict[str, int]:
