@@ -6,6 +6,7 @@ result in a folder; workers `open_generation` it: quick, and the directory is on
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from rules.directory import Directory, DirectoryConfig, DirectoryFault, Director
 CONFIG: Final = "config.msgpack"
 POLICY: Final = "policy.toml"
 DIRECTORY: Final = "directory.bin"
+
+_PLACE: Final = re.compile(r"(.+?):([0-9]+): (.*)")
 
 Fault = ConfigFault
 """Faults of all three kinds of file are shown in one form."""
@@ -42,6 +45,8 @@ class Generation(msgspec.Struct, frozen=True):
     config: Config
     directory: Directory
     ruleset: RuleSet
+    policy: str | None = None
+    """The text that `ruleset` was made from; None: the packaged policy."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -58,20 +63,21 @@ def load(path: Path | str) -> tuple[Generation, tuple[ConfigWarning, ...]]:
     except ConfigFaults as error:
         raise Faults(error.faults) from None
     faults: list[Fault] = []
-    directory = _attempt(lambda: load_directory(config.directory, config.base, config.trunks), faults)
+    directory = _attempt(lambda: load_directory(config.directory, config.base, config.trunks), config, faults)
     # a policy can be checked without the lists, so that one run shows the faults of both
     against = directory if directory is not None else load_directory(DirectoryConfig(), config.base, config.trunks)
-    ruleset = _attempt(lambda: _policy(config, against), faults)
-    if faults or directory is None or ruleset is None:
+    judged = _attempt(lambda: _policy(config, against), config, faults)
+    if faults or directory is None or judged is None:
         raise Faults(tuple(faults), config.warnings)
-    return Generation(config, directory, ruleset), (*config.warnings, *_warnings(directory, ruleset))
+    policy, ruleset = judged
+    return Generation(config, directory, ruleset, policy), (*config.warnings, *_warnings(config, directory, ruleset))
 
 
 def save_generation(generation: Generation, folder: Path) -> None:
     """Leave a generation in a folder for the workers; what they find there is whole, since its name is told only afterwards."""
     config = generation.config
-    if config.policy.file is not None:
-        (folder / POLICY).write_bytes(config.path(config.policy.file).read_bytes())
+    if generation.policy is not None:
+        (folder / POLICY).write_text(generation.policy, "utf-8")
     generation.directory.save(folder / DIRECTORY)
     (folder / CONFIG).write_bytes(pack(config))
 
@@ -82,43 +88,44 @@ def open_generation(folder: Path) -> Generation:
     directory = Directory.open(folder / DIRECTORY)
     text = (folder / POLICY).read_text("utf-8") if config.policy.file is not None else None
     ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks)
-    return Generation(config, directory, ruleset)
+    return Generation(config, directory, ruleset, text)
 
 
-def _policy(config: Config, directory: Directory) -> RuleSet:
+def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:
     name = config.policy.file
     if name is None:
-        return load_policy(None, file="", directory=directory, trunks=config.trunks)
-    path = config.path(name)
+        return None, load_policy(None, file="", directory=directory, trunks=config.trunks)
+    file = config.shown_path(name)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = config.path(name).read_bytes().decode("utf-8")
     except OSError as error:
-        raise PolicyFaults([PolicyFault(str(path), None, "", error.strerror or str(error), "", "a readable file")]) from None
+        raise PolicyFaults([PolicyFault(file, None, "", error.strerror or str(error), "", "a readable file")]) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise PolicyFaults([PolicyFault(str(path), line, "", "not UTF-8", "", "save the file as UTF-8")]) from None
-    return load_policy(text, file=str(path), directory=directory, trunks=config.trunks)
+        raise PolicyFaults([PolicyFault(file, line, "", "not UTF-8", "", "save the file as UTF-8")]) from None
+    return text, load_policy(text, file=file, directory=directory, trunks=config.trunks)
 
 
-def _attempt(step: Callable[[], T], faults: list[Fault]) -> T | None:
+def _attempt(step: Callable[[], T], config: Config, faults: list[Fault]) -> T | None:
     try:
         return step()
     except PolicyFaults as error:
         faults += [Fault(fault.file, fault.line, fault.key, fault.message, fault.value, fault.remedy) for fault in error.faults]
     except DirectoryFaults as error:
-        faults += [_list_fault(fault) for fault in error.faults]
+        faults += [_list_fault(config, fault) for fault in error.faults]
     return None
 
 
-def _warnings(directory: Directory, ruleset: RuleSet) -> Iterator[ConfigWarning]:
+def _warnings(config: Config, directory: Directory, ruleset: RuleSet) -> Iterator[ConfigWarning]:
     for text in directory.warnings:
-        yield ConfigWarning("", None, "", text)
+        found = _PLACE.fullmatch(text)
+        yield ConfigWarning(config.shown_path(found[1]), int(found[2]), "", found[3]) if found else ConfigWarning("", None, "", text)
     for warning in ruleset.warnings:
         yield ConfigWarning(warning.file, warning.line, warning.key, warning.message)
 
 
-def _list_fault(fault: DirectoryFault) -> Fault:
-    return Fault(fault.file, fault.line or None, fault.column, fault.problem, fault.value, fault.remedy)
+def _list_fault(config: Config, fault: DirectoryFault) -> Fault:
+    return Fault(config.shown_path(fault.file), fault.line or None, fault.column, fault.problem, fault.value, fault.remedy)
 
 
 def main(arguments: list[str]) -> int:

@@ -31,7 +31,7 @@ from proxy.transport.peers import Parcel, Peers
 from proxy.transport.stream import WORKER_BITS, StreamTransport
 from proxy.transport.udp import UdpTransport
 
-SHORTEST: Final = 0.005
+SHORTEST: Final = 0.01
 """Seconds between two looks at the timers at least: none of SIP's needs to be more exact, and each look is a wake-up."""
 
 CLOCK: Final = 30.0

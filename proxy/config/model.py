@@ -125,6 +125,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """Where a file that the configuration names is, one that is only read."""
         return self.base / name
 
+    def shown_path(self, name: str) -> str:
+        """That file as messages name it: from where the configuration file itself was named."""
+        return str(Path(self.file).parent / name)
+
     def state_path(self, name: str) -> Path:
         """Where a file that this program writes is: relative names count from the service's state directory where systemd gave one."""
         return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or self.base) / name

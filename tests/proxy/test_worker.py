@@ -89,7 +89,8 @@ async def test_a_response_goes_to_the_worker_that_sent_the_request(pair: Pair) -
                 assert (await received(caller)).startswith(b"SIP/2.0 486 ")
     invites = [sum(worker.proxy.counters.invites.values()) for worker in pair.workers]
     assert sum(invites) == 8
-    assert sum(worker.proxy.counters.handed_over for worker in pair.workers) == min(invites) or min(invites) == 0
+    # the switch's responses all come to one of the two, which hands over the other's
+    assert sum(worker.proxy.counters.handed_over for worker in pair.workers) in invites
 
 
 async def test_timers_run_without_traffic(pair: Pair) -> None:

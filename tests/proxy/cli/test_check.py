@@ -38,13 +38,19 @@ def test_faults_name_file_and_line(config: Path, capsys: pytest.CaptureFixture[s
 def test_faults_of_a_list(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config.parent / "segments.csv").write_text(SEGMENTS + "acme,acme,83123456,\n")
     assert main(["check", "-c", str(config)]) == 1
-    assert "segments.csv:3: first: " in capsys.readouterr().out
+    assert f"{config.parent}/segments.csv:3: first: " in capsys.readouterr().out
 
 
 def test_warnings_do_not_fail(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text(config.read_text().replace('home_area = "755"', "max_cps = 5"))
     assert main(["check", "-c", str(config)]) == 0
     assert f"warning: {config}:17: trunk[1].max_cps: call rates are not limited in this version" in capsys.readouterr().out
+
+
+def test_warnings_of_lists_are_shown(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (config.parent / "segments.csv").write_text(SEGMENTS + "acme,acme,+8675583123400,+8675583123499\n")
+    assert main(["check", "-c", str(config)]) == 0
+    assert f"warning: {config.parent}/segments.csv:2: " in capsys.readouterr().out
 
 
 def test_json_is_one_document(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
