@@ -11,6 +11,7 @@ from typing import Final
 
 COMMANDS: Final = {
     "run": "start the node: supervisor, workers, admin pages",
+    "demo": "real calls through a proxy on loopback, each with its verdict",
     "check": "validate configuration, policy and every list",
     "number": "what a number is: canonical form, kind, place, holder, what is wrong with it",
     "explain": "judge one call, and show what each rule said of it",

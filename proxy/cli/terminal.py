@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from rich.console import Console
@@ -15,9 +16,16 @@ ACTION_STYLE: Final = {"pass": "bold green", "reject": "bold red", "redirect": "
 _UNTOLD: Final = ReasonCode(en="A code of a rule that is not built in.", zh="非内置规则的代码。")
 
 
-def console() -> Console:
-    """Standard output, without guessing at what is to be emphasised."""
-    return Console(highlight=False, emoji=False, markup=False)
+PIPE_WIDTH: Final = 100
+"""Columns where no terminal says how many there are."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Standard output or standard error, without guessing at what is to be emphasised."""
+    out = Console(highlight=False, emoji=False, markup=False, stderr=stderr)
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = PIPE_WIDTH
+    return out
 
 
 def printable(text: str) -> str:
