@@ -23,6 +23,12 @@ has_only_signs: Final = re.compile(r"[0-9+]+").fullmatch
 SEPARATORS: Final = dict.fromkeys(map(ord, "-.() "))
 HEX: Final = {f"{a}{b}": chr(int(a + b, 16)) for a in "0123456789abcdefABCDEF" for b in "0123456789abcdefABCDEF"}
 
+PREFIX: Final = 7
+"""Digits that decide kind and area of a mobile or fixed number: a mobile range has at most 5, an area code and the first digit behind it at most 4."""
+SHORTEST_WHOLE: Final = 10
+BY_PREFIX: Final = frozenset(("MOB", "MVNO", "GEO"))
+
+_prefixes: dict[tuple[str, int], tuple[str | None, str | None]] = {}
 _young: dict[tuple[str, str | None], Number] = {}
 _old: dict[tuple[str, str | None], Number] = {}
 
@@ -46,6 +52,7 @@ def clear_cache() -> None:
     """Forget every number read so far."""
     _young.clear()
     _old.clear()
+    _prefixes.clear()
 
 
 def cache_size() -> int:
@@ -59,10 +66,46 @@ def _miss(uri: str, home_area: str | None) -> Number:
         return _read(uri, home_area)
     number = _old.get((uri, home_area))
     if number is None:
-        number = _read(uri, home_area)
+        number = _ordinary(uri) or _read(uri, home_area)
     if len(_young) >= GENERATION:
         _young, _old = {}, _young
     _young[(uri, home_area)] = number
+    return number
+
+
+def _ordinary(uri: str) -> Number | None:
+    """A regular +86 number in a sip URI and nothing but digits before the "@", if one with the same prefix was read before; None otherwise.
+
+    Called numbers hardly ever come again, so most calls bring at least one that no cache has. What `_read` made of the first of a prefix holds for
+    all of it where the plan decides by prefix and length alone: see `_remember`.
+    """
+    if not uri.startswith("sip:+86"):
+        return None
+    at = uri.find("@", 7)
+    nsn = uri[7:at]
+    if not (nsn.isdecimal() and nsn.isascii()):
+        return None
+    found = _prefixes.get((nsn[:PREFIX], len(nsn)))
+    if found is None:
+        return _remember(uri[4:at], nsn)
+    canonical = uri[4:at]
+    return Number(canonical, canonical, canonical, found[0], found[1], (), None, "86", nsn, "plus")
+
+
+def _remember(canonical: str, nsn: str) -> Number | None:
+    """Read one number and keep what its prefix is, where that is all that counts: a mobile or fixed number without a flag or a second reading.
+
+    Whole-number facts (all zeros, a protected or service code behind an area code) never give such a reading: they set a code, a flag or an
+    alternative, or have fewer digits than the 10 asked for here.
+    """
+    if len(nsn) < SHORTEST_WHOLE:
+        return None
+    number = _plus(canonical, canonical, None)
+    if number.canonical != canonical or number.code is not None or number.flags or number.alternatives or number.kind not in BY_PREFIX:
+        return None
+    if len(_prefixes) >= GENERATION:
+        _prefixes.clear()
+    _prefixes[nsn[:PREFIX], len(nsn)] = (number.kind, number.area)
     return number
 
 
