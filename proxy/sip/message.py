@@ -201,7 +201,7 @@ class SipMessage:
         except ParseError as fault:
             if not message.first_line:
                 raise _unreadable(raw, fault.status, fault.phrase) from None
-            if _is_response(raw):
+            if _unanswered(raw):
                 raise ParseError(0, fault.phrase) from None
             fault.message = message
             raise
@@ -345,13 +345,14 @@ class SipMessage:
         return b"\r\n".join([line for line in lines if line is not None]) + b"\r\n\r\n" + self.body
 
 
-def _is_response(raw: bytes) -> bool:
-    return raw[:4].upper() == b"SIP/"
+def _unanswered(raw: bytes) -> bool:
+    """Whether this is a response or an ACK, to which nothing is ever answered."""
+    return raw[:4] == b"ACK " or raw[:4].upper() == b"SIP/"
 
 
 def _unreadable(raw: bytes, status: int, phrase: str) -> ParseError:
-    """The fault of a message that has no index: what can be salvaged of a request, nothing of a response."""
-    if _is_response(raw):
+    """The fault of a message that has no index: what can be salvaged of a request, nothing of a response or ACK."""
+    if _unanswered(raw):
         return ParseError(0, phrase)
     return ParseError(status, phrase, SipMessage.salvage(raw))
 

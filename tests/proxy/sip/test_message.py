@@ -101,6 +101,9 @@ def test_faults(case: dict[str, Any]) -> None:
     fault = caught.value
     assert fault.status == case["status"]
     assert fault.phrase
+    with pytest.raises(ParseError) as caught:
+        SipMessage.parse(raw.replace(b"INVITE", b"ACK") if raw[:6] == b"INVITE" else b"ACK " + raw)
+    assert (caught.value.status, caught.value.message) == (0, None)
     if fault.status == 0 or not case.get("answerable", True):
         assert fault.message is None
     else:
