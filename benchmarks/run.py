@@ -1,0 +1,205 @@
+"""CPU of one worker for each completed call and each rejected INVITE, beside one Kamailio worker under the same load and lists.
+
+    make bench [ARGS=--quick]        or        python benchmarks/run.py [--rounds N] [--beside CHECKOUT] [--no-kamailio]
+
+Proxies run on core 0, the caller and callee (sipgen.c) on core 1. In each round every proxy is started anew and gets every load; rounds
+follow one another, and the proxies take turns to be first. A load beside which the rest of the machine was busy is repeated. Prints every
+load, then the stages of a call inside our core, then a Markdown table of ratios. See README.md in this folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.accounting import Others, cpu_seconds, tree
+from benchmarks.lists import write_lists
+from benchmarks.proxies import CALLEE_PORT, PORT, NotRunning, Proxy, kamailio, ours
+from benchmarks.stages import measure
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS, KAMAILIO, BESIDE = "sipwarden", "Kamailio", "other checkout"
+WINDOW = 100
+"""Calls that are open at the same time at saturation."""
+BUSY = 0.15
+"""Cores that other programs may use while a load runs."""
+TRIES = 3
+AFTER = 34.0
+"""Seconds that finished transactions are remembered, and a little: what a call costs after it is over comes then."""
+
+Load = tuple[str, str, int]  # what is counted, the generator's word for it, calls started each second (0: saturated)
+LOADS: list[Load] = [
+    ("rejected INVITE", "reject", 0),
+    ("rejected INVITE", "reject", 2000),
+    ("completed call", "call", 2000),
+    ("completed call", "call", 0),
+]
+
+
+class Bench:
+    """One run: its folder with lists and generator, and every measurement so far."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder = folder
+        self.seconds = seconds
+        self.sipgen = folder / "sipgen"
+        self.runs: list[dict[str, Any]] = []
+        self._ports = count(7101)  # each load has a caller of its own: nothing late from the last one is taken for its
+        write_lists(folder)
+        source = ROOT / "benchmarks" / "sipgen.c"
+        subprocess.run([shutil.which("gcc") or "cc", "-O2", "-o", str(self.sipgen), str(source)], check=True)
+
+    def generate(self, word: str, rate: int, seconds: float) -> dict[str, Any]:
+        """One load; what the generator says of it."""
+        numbers = self.folder / ("pass.txt" if word == "call" else "refuse.txt")
+        words = [PORT, next(self._ports), CALLEE_PORT, word, rate, WINDOW, seconds, numbers]
+        command = ["taskset", "-c", "1", str(self.sipgen), *map(str, words)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=seconds + 30)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def session(self, proxy: Proxy, number: int, after: float) -> None:
+        """Every load once, on a proxy that is started for it."""
+        with proxy.running() as pid:
+            calls = self.generate("call", 0, 1.0)["ok"]
+            self.generate("reject", 0, 1.0)
+            for load in LOADS:
+                row = self.one(proxy, pid, number, load)
+                calls += row["ok"] if load[1] == "call" else 0
+            if after:
+                processes = tree(pid)
+                begin = cpu_seconds(processes)
+                time.sleep(after)
+                us = (cpu_seconds(processes) - begin) / calls * 1e6
+                self.runs.append({"proxy": proxy.name, "what": "after", "rate": 0, "us": us})
+                print(
+                    f"{number} {proxy.name:14} in the {after:.0f} s after the last of {calls} calls {us:.1f} us of CPU for each", flush=True
+                )
+
+    def one(self, proxy: Proxy, pid: int, number: int, load: Load) -> dict[str, Any]:
+        """One load, again where the machine was busy with something else."""
+        what, word, rate = load
+        for left in reversed(range(TRIES)):
+            processes = tree(pid)
+            others, begin, started = Others(processes), cpu_seconds(processes), time.monotonic()
+            found = self.generate(word, rate, self.seconds)
+            time.sleep(0.2)
+            spent, foreign = cpu_seconds(processes) - begin, others.used() / (time.monotonic() - started)
+            if foreign < BUSY or not left:
+                break
+        row = found | {"proxy": proxy.name, "what": what, "rate": rate, "us": spent / max(1, found["ok"]) * 1e6, "foreign": foreign}
+        self.runs.append(row)
+        print(
+            f"{number} {proxy.name:14} {what:15} {rate or 'saturated':>9}  {row['us']:7.1f} us CPU each  {row['each_second']:7.0f}/s"
+            f"  p50 {row['p50_ms']:6.2f} p99 {row['p99_ms']:6.2f} ms  ok {row['ok']} bad {row['bad']} lost {row['lost']} late {row['late']}"
+            + (f"  BESIDE {foreign:.2f} CORES OF OTHER WORK" if foreign >= BUSY else ""),
+            flush=True,
+        )
+        return row
+
+    def values(self, proxy: str, what: str, rate: int) -> list[float]:
+        """The microseconds of every round, in order of size."""
+        return sorted(row["us"] for row in self.runs if (row["proxy"], row["what"], row["rate"]) == (proxy, what, rate))
+
+
+def python_build() -> str:
+    """Which Python this is and who built it: Debian's own build is a quarter to a half faster than one without profile feedback."""
+    binary = os.path.realpath(sys.executable)
+    build = f"{binary}, not Debian's own build, configured {sysconfig.get_config_var('CONFIG_ARGS')}"
+    if shutil.which("dpkg-query"):
+        asked = subprocess.run(["dpkg-query", "-S", binary], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, text=True)
+        package = asked.stdout.partition(":")[0]
+        if package:
+            wanted = ["dpkg-query", "-W", "-f=${Version}", package]
+            version = subprocess.run(wanted, stdout=subprocess.PIPE, check=False, text=True).stdout
+            build = f"Debian's own build, {package} {version}"
+    return f"{platform.python_implementation()} {platform.python_version()} ({build})"
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Median [lowest..highest]."""
+    return f"{statistics.median(values):.{digits}f} [{values[0]:.{digits}f}..{values[-1]:.{digits}f}]"
+
+
+def print_times(bench: Bench, names: list[str]) -> None:
+    """Microseconds by load and proxy."""
+    print("\nmicroseconds of CPU each: median [lowest..highest]")
+    for what, _, rate in LOADS:
+        for name in names:
+            print(f"  {what:15} {rate or 'saturated':>9}  {name:14} {spread(bench.values(name, what, rate), 1)}")
+    for name in names:
+        for value in bench.values(name, "after", 0):
+            print(f"  {'completed call':15} {'afterwards':>9} {name:14} {value:.1f}")
+
+
+def print_ratios(bench: Bench, names: list[str], python: str, rounds: int) -> None:
+    """The table for README: every round's figure over the same round's of Kamailio, in the order they were taken."""
+    base = KAMAILIO if KAMAILIO in names else BESIDE
+    if base not in names:
+        return
+    print(f"\nCPU of {OURS} over that of {base}, one worker each, {rounds} interleaved rounds, median [lowest..highest]; {python}:\n")
+    print(f"| Load | {base} = 1 |\n|---|---|")
+    for what, _, rate in LOADS:
+        pairs = [
+            [row["us"] for row in bench.runs if (row["proxy"], row["what"], row["rate"]) == (name, what, rate)] for name in (OURS, base)
+        ]
+        ratios = sorted(mine / other for mine, other in zip(*pairs, strict=True))
+        print(f"| {what}, {f'{rate:,} a second' if rate else 'saturated'} | {spread(ratios, 2)} |")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two rounds, about 90 s, instead of six")
+    parser.add_argument("--rounds", type=int, help="how many rounds")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another checkout of this project, to measure a change")
+    parser.add_argument("--no-kamailio", action="store_true", help="only ours")
+    options = parser.parse_args()
+    if (os.cpu_count() or 1) < 2:
+        print("bench: wants two cores, one for the proxy and one for the load", file=sys.stderr)
+        return 1
+    rounds = options.rounds or (2 if options.quick else 6)
+    python = python_build()
+    print(f"{python}\nkernel {platform.release()}, {os.cpu_count()} cores, {rounds} rounds", flush=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="sipwarden-bench-") as name:
+            bench = Bench(Path(name), 2.5 if options.quick else 4.0)
+            proxies = [ours(OURS, ROOT, bench.folder)]
+            if options.beside is not None:
+                proxies.append(ours(BESIDE, options.beside.resolve(), bench.folder))
+            if not options.no_kamailio:
+                proxies.append(kamailio(KAMAILIO, bench.folder))
+            for number in range(rounds):
+                after = AFTER if number == rounds - 1 and not options.quick else 0.0
+                for proxy in proxies[number % len(proxies) :] + proxies[: number % len(proxies)]:
+                    bench.session(proxy, number + 1, after)
+    except NotRunning as reason:
+        print(f"bench: {reason}", file=sys.stderr)
+        return 1
+    names = [proxy.name for proxy in proxies]
+    print_times(bench, names)
+    print("\nstages of a call inside our core, without a socket: microseconds of CPU")
+    print("\n".join(measure(5000)))
+    print_ratios(bench, names, python, rounds)
+    troubled = sum(row.get("lost", 0) + row.get("bad", 0) for row in bench.runs)
+    beside = sum(row.get("foreign", 0.0) >= BUSY for row in bench.runs)
+    if troubled or beside:
+        print(f"\nbench: {troubled} calls lost or wrong, {beside} loads measured beside other work", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
