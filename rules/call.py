@@ -146,7 +146,7 @@ class Call:
         else:
             shown: tuple[Number, ...]
             if len(pai) == 1:
-                first = read(pai[0], area)
+                first = own if pai[0] == sender else read(pai[0], area)
                 self.pai_numbers = (first,)
                 shown = self.pai_numbers if first.canonical is not None or shows_number(first) else ()
             else:

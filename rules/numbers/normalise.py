@@ -41,8 +41,7 @@ def normalise(uri: str, home_area: str | None) -> Number:
     `%3Bx` are no `+` and no parameter; full-width digits are not folded. A global phone-context (RFC 3966 5.1.5) goes before the number
     whatever its country, since a US number in a US context must not be read as one of Shanghai; a domain as context says nothing.
     """
-    key = (uri, home_area)
-    number = _young.get(key)
+    number = _ordinary(uri) or _young.get((uri, home_area))
     if number is not None:
         return number
     return _miss(uri, home_area)
@@ -66,7 +65,7 @@ def _miss(uri: str, home_area: str | None) -> Number:
         return _read(uri, home_area)
     number = _old.get((uri, home_area))
     if number is None:
-        number = _ordinary(uri) or _read(uri, home_area)
+        number = _read(uri, home_area)
     if len(_young) >= GENERATION:
         _young, _old = {}, _young
     _young[(uri, home_area)] = number
@@ -76,7 +75,7 @@ def _miss(uri: str, home_area: str | None) -> Number:
 def _ordinary(uri: str) -> Number | None:
     """A regular +86 number in a sip URI and nothing but digits before the "@", if one with the same prefix was read before; None otherwise.
 
-    Called numbers hardly ever come again, so most calls bring at least one that no cache has. What `_read` made of the first of a prefix holds for
+    Called numbers hardly ever come again, and keeping each costs more than reading it this way: these are not kept. What `_read` made of the first of a prefix holds for
     all of it where the plan decides by prefix and length alone: see `_remember`.
     """
     if not uri.startswith("sip:+86"):
