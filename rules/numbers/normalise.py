@@ -24,7 +24,9 @@ SEPARATORS: Final = dict.fromkeys(map(ord, "-.() "))
 HEX: Final = {f"{a}{b}": chr(int(a + b, 16)) for a in "0123456789abcdefABCDEF" for b in "0123456789abcdefABCDEF"}
 
 PREFIX: Final = 7
-"""Digits that decide kind and area of a mobile or fixed number: a mobile range has at most 5, an area code and the first digit behind it at most 4."""
+"""Digits that decide kind and area of a mobile or fixed number: a mobile range has at most 5, an area code and the first digit behind it
+at most 4.
+"""
 SHORTEST_WHOLE: Final = 10
 BY_PREFIX: Final = frozenset(("MOB", "MVNO", "GEO"))
 
@@ -75,8 +77,8 @@ def _miss(uri: str, home_area: str | None) -> Number:
 def _ordinary(uri: str) -> Number | None:
     """A regular +86 number in a sip URI and nothing but digits before the "@", if one with the same prefix was read before; None otherwise.
 
-    Called numbers hardly ever come again, and keeping each costs more than reading it this way: these are not kept. What `_read` made of the first of a prefix holds for
-    all of it where the plan decides by prefix and length alone: see `_remember`.
+    Called numbers hardly ever come again, and keeping each costs more than reading it this way: these are not kept. What `_read` made of
+    the first of a prefix holds for all of it where the plan decides by prefix and length alone: see `_remember`.
     """
     if not uri.startswith("sip:+86"):
         return None
@@ -92,7 +94,8 @@ def _ordinary(uri: str) -> Number | None:
 
 
 def _remember(canonical: str, nsn: str) -> Number | None:
-    """Read one number and keep what its prefix is, where that is all that counts: a mobile or fixed number without a flag or a second reading.
+    """Read one number and keep what its prefix is, where that is all that counts: a mobile or fixed number without a flag or a second
+    reading.
 
     Whole-number facts (all zeros, a protected or service code behind an area code) never give such a reading: they set a code, a flag or an
     alternative, or have fewer digits than the 10 asked for here.
