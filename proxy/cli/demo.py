@@ -68,7 +68,7 @@ async def _demonstrate(network: Network, *, wait: bool, json: bool) -> int:
         if wait:
             await _wait(network, console(stderr=True) if json else out)
     finally:
-        network.close()
+        await network.close()
     return 0 if good else 1
 
 
@@ -119,11 +119,11 @@ def _invitation(network: Network, message: Path) -> Text:
         ("\nThe proxy listens on ", "bold"),
         (f"udp and tcp {host}:{port}", "bold cyan"),
         (" until Ctrl-C. Whatever this machine sends it is a call on trunk acme-sz:\n", "bold"),
-        f"  cat {message} > /dev/udp/{host}/{port}      (bash)\n",
-        f"  sipsak -f {message} -s sip:+8675526661001@{host}:{port}\n",
+        f"  sed s/sample/$RANDOM/ {message} > /dev/udp/{host}/{port}      (in bash; change the number in From and see)\n",
+        f"  sipsak -vv -f {message} -s sip:+8675526661003@{host}:{port}\n",
         f"  or any softphone, with {host}:{port} as its outbound proxy and a number from +8675583123400 to +8675583123499\n",
         ("Why a call fares as it does:\n", "bold"),
-        f"  sipwarden explain -c {config} --trunk acme-sz --from +8675588886666 --to 110\n",
+        f"  sipwarden explain -c {config} --trunk acme-sz --from +8675588886666 --to +8675526661001\n",
         f"  sipwarden explain -c {config} --source 127.0.0.2 --sip {message}\n",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -44,12 +45,13 @@ class Network:
         self._agents = {name: Agent(address, scenario.callees) for name, address in scenario.peers.items()}
         self._verdicts: dict[str, Verdict | None] = {}
         self._worker: Worker | None = None
+        self._sockets: tuple[socket.socket, ...] = ()
 
     async def open(self) -> None:
         """Start everything. OSError where this machine does not have the addresses."""
         for agent in self._agents.values():
             await agent.open()
-        sockets = bind_pair(PROXY)
+        self._sockets = sockets = bind_pair(PROXY)
         self.proxy = Place("udp", PROXY, sockets[0].getsockname()[1])
         self._write_files()
         generation, _ = load(self.config)
@@ -57,12 +59,15 @@ class Network:
         worker.proxy.watch_verdicts(self._judged)
         await worker.start()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop everything."""
-        if self._worker is not None:
-            self._worker.close()
         for agent in self._agents.values():
             agent.close()
+        if self._worker is not None:
+            self._worker.close()
+        await asyncio.sleep(0)  # what is closed is gone after one turn of the loop
+        for sock in self._sockets:
+            sock.close()
 
     async def play(self, plan: PlannedCall) -> PlayedCall:
         """Make one call and hold what became of it against what was expected."""
