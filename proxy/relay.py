@@ -89,6 +89,9 @@ class Relay:
     def response(self, client: ClientTransaction, message: SipMessage, now: float) -> None:
         """A response that matched a client transaction."""
         server = client.server
+        if server is not None and message.count(b"via") < 2 and len(message.all(b"via")) < 2:  # nobody to pass it to: as if it never came
+            self._counters.stray_responses += 1
+            return
         status = message.status
         event = response_event(status)
         ringing_first = client.state is State.CALLING
@@ -113,7 +116,7 @@ class Relay:
         elif event is Event.SUCCESS:
             if client.state is State.ACCEPTED:
                 client.data = b""
-            if server.clients and server.invite:
+            if server.clients:
                 self._cancel_others(server, client, now)
             server.targets = None
             self._pass_on(server, message, event, now)
@@ -229,8 +232,9 @@ class Relay:
     def _cancel_others(self, server: ServerTransaction, answered: ClientTransaction, now: float) -> None:
         for client in (server.client, *(server.clients or ())):
             if client is not None and client is not answered:
-                client.abandoned = True  # nor is its INVITE sent again
-                self._cancel(client, server, now)
+                client.abandoned = True  # nor is its request sent again
+                if server.invite:
+                    self._cancel(client, server, now)
 
     def _cancel(self, client: ClientTransaction, server: ServerTransaction, now: float) -> None:
         if client.state is State.CALLING:

@@ -80,7 +80,7 @@ class Party:
 
         Options: `again` the last of this method once more; `new` a new call, `out` outside any dialog; `from`, `to` numbers; `uri`; `id`;
         `branch`, `via`, `via_port`, `rport`; `hops` (Max-Forwards, `none` leaves it out); `totag`, `fromtag`, `sender` (From's URI),
-        `cseq`; `noroute`; `contact`; `strict` sends as a strict router before the proxy would.
+        `cseq`; `noroute`; `contact`; `strict` sends as a strict router before the proxy would, `proxied` with a Route of an outbound proxy setting first.
         """
         if "again" in options:
             return self.sent[method]
@@ -125,6 +125,8 @@ class Party:
         routes = list(self.routes) if in_dialog and "noroute" not in options else []
         uri = self.contact if in_dialog and self.contact else f"sip:{self._callee(options)}@127.0.0.1"
         uri = options.get("uri", uri)
+        if "proxied" in options:
+            routes.insert(0, "<sip:127.0.0.1;lr>")
         if "strict" in options:
             routes, uri = [*routes[1:], f"<{uri}>"], routes[0].strip("<>")
         if method != "ACK":
@@ -199,7 +201,7 @@ class Party:
             lines += [request.lines[at].decode() for at in request.positions(b"record-route")]
         lines += [request.lines[request.first_line[b"from"]].decode(), f"To: {to}"]
         lines += [request.lines[request.first_line[b"call-id"]].decode(), f"CSeq: {cseq}"]
-        if request.method == b"INVITE" and 100 < status < 300:
+        if request.method in (b"INVITE", b"SUBSCRIBE") and 100 < status < 300:
             lines.append(f"Contact: <{options.get('contact', self.own_contact)}>")
             if b";tag=" not in (request.first(b"to") or b""):
                 self._answered(request, to)
