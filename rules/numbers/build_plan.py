@@ -38,6 +38,7 @@ CITIES = {
     "701": ("江西省鹰潭市", "Yingtan, Jiangxi"),
 }
 
+PROVINCE = re.compile("^(?:..省|黑龙江省|内蒙古|广西(?:壮族自治区)?|西藏|宁夏|新疆(?:维吾尔自治区)?|云南|四川|贵州|甘肃)(?=.)")
 # Class of ranges that only libphonenumber accepts, by the longest prefix that stands here.
 KINDS = {"1": "MOB", "1349": "SAT", "174": "SAT", "95": "SVC95", "160": "SVC1", "168": "SVC1"}
 
@@ -62,8 +63,13 @@ def city(code: str) -> tuple[str, str]:
     for end in range(len(code), 0, -1):
         names = GEOCODE_DATA.get("86" + code[:end])
         if names is not None:
-            return names["zh"], names["en"]
+            return short_name(names["zh"]), names["en"]
     return CITIES.get(code, ("", ""))
+
+
+def short_name(zh: str) -> str:
+    """The city as people say it: without its province and the word for city (深圳 for 广东省深圳市)."""
+    return "、".join(part.removesuffix("市") for part in PROVINCE.sub("", zh).split("、"))
 
 
 def accepted(nsn: str) -> bool:
