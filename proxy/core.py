@@ -107,7 +107,12 @@ class Proxy:
             branch = Via(top_value(message)[0]).branch
             if message.is_request and branch is not None:
                 client = self._layer.clients.get(branch + CANCEL_KEY if message.method == b"CANCEL" else branch)
-                if client is not None and client.state in (State.CALLING, State.TRYING) and client.flow is flow:
+                if (
+                    client is not None
+                    and client.method == message.method
+                    and client.state in (State.CALLING, State.TRYING)
+                    and client.flow is flow
+                ):
                     self._relay.timed_out(client, now, 500)
         except ParseError:
             self.counters.discarded += 1
@@ -222,6 +227,11 @@ class Proxy:
         except ParseError as fault:  # found later, in what only some requests have looked at
             fault.message = message
             self._answers.malformed(fault, flow, peer)
+        except Exception:
+            self._defect()
+            server = self._layer.servers.get(request.key)
+            if server is not None and server.client is None and not server.parked:
+                self._relay.answer(server, 500, now)  # nothing else would ever end it
 
     # requests
 

@@ -80,7 +80,8 @@ class Party:
 
         Options: `again` the last of this method once more; `new` a new call, `out` outside any dialog; `from`, `to` numbers; `uri`; `id`;
         `branch`, `via`, `via_port`, `rport`; `hops` (Max-Forwards, `none` leaves it out); `totag`, `fromtag`, `sender` (From's URI),
-        `cseq`; `noroute`; `contact`; `strict` sends as a strict router before the proxy would, `proxied` with a Route of an outbound proxy setting first.
+        `cseq`; `noroute`; `contact`; `strict` sends as a strict router before the proxy would,
+        `proxied` with a Route of an outbound proxy setting first.
         """
         if "again" in options:
             return self.sent[method]
