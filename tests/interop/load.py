@@ -55,7 +55,8 @@ def run(
         caller, callee_result = uac.result(), uas.result()
     counted = [int(after - earlier) for after, earlier in zip(_counted(node), before, strict=True)]
     cpu = node.metric("sipwarden_workers_cpu_seconds_total") - cpu_before
-    return Outcome(calls, caller, callee_result, *counted, cpu)
+    again, seen, handed, dropped, lost = counted
+    return Outcome(calls, caller, callee_result, again, seen, handed, dropped, lost, cpu)
 
 
 def _counted(node: Node) -> list[float]:

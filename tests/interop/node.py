@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.proxy.node import Node as BareNode
-from tests.proxy.node import free_port, wait_until
+from tests.proxy.node import free_port as free_port
+from tests.proxy.node import wait_until as wait_until
 
 CALLER = "075583123401"
 """A number that the trunks here may present."""
@@ -148,6 +149,15 @@ class Node(BareNode):
     def __init__(self, folder: Path, workers: int = 1) -> None:
         super().__init__(folder, workers)
         self.pbx, self.kamailio, self.six_caller = free_port(), free_port(), free_port()
+        self._write(workers)
+        (folder / "segments.csv").write_text(SEGMENTS)
+
+    def move(self, port: int) -> None:
+        """Have another port, before the start."""
+        self.port = port
+        self._write(1)
+
+    def _write(self, workers: int) -> None:
         ports = {
             "port": self.port,
             "admin": self.admin,
@@ -158,7 +168,6 @@ class Node(BareNode):
         }
         self.text = CONFIG.format(workers=workers, **ports)
         self.config.write_text(self.text)
-        (folder / "segments.csv").write_text(SEGMENTS)
 
     def event(self, name: str) -> float:
         """One of the counters without a metric of its own."""

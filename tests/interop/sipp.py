@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import subprocess
-from contextlib import ExitStack, contextmanager
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Result:
 class SIPp:
     """One SIPp process, started at once.
 
-    `transport` is SIPp's own name for it: u1 (UDP), un (UDP, a socket for each call), t1 (TCP, one connection), tn (TCP, one for each call).
+    `transport` is SIPp's own name for it: u1 (UDP), un (UDP, a socket for each call), t1 (TCP, one connection).
     """
 
     def __init__(
