@@ -51,6 +51,7 @@ class Answers:
             if len(self._flows) >= _FLOWS:
                 self._flows.clear()
             found = self._flows[key] = Flow(flow.listener, flow.address, port)
+        found.peer = flow.peer
         return found
 
     def to_tag(self, request: Request) -> bytes:

@@ -284,10 +284,11 @@ class Proxy:
             self.counters.dialog_refused += 1
             self._answers.refuse(request, _NO_SUCH_CALL, now)
             return
-        if is_target_refresh(request.method) and not self._same_party(request, onward, peer):
-            # a next hop that is neither a trunk nor a customer's is our own side, which no trunk's rules concern
+        if is_target_refresh(request.method):
             trunk = peer.trunk or self._customer_at(peer)
-            refused = self._screening.identity_refused(request, trunk, now) if trunk is not None else None
+            # a next hop that is neither a trunk nor a customer's is our own side, which no trunk's rules concern
+            checked = trunk is not None and not self._same_party(request, onward, peer, trunk)
+            refused = self._screening.identity_refused(request, trunk, now) if trunk is not None and checked else None
             if refused is not None:
                 self.counters.dialog_refused += 1
                 self._answers.refuse(request, refused, now)
@@ -316,7 +317,7 @@ class Proxy:
                 return customer
         return None
 
-    def _same_party(self, request: Request, onward: Onward, peer: Peer) -> bool:
+    def _same_party(self, request: Request, onward: Onward, peer: Peer, trunk: Trunk) -> bool:
         """Whether a re-INVITE or UPDATE comes from the trunk that its side of the dialog has, and presents what that side presented
         before.
         """
@@ -326,8 +327,8 @@ class Proxy:
         else:
             owner = self.routing.hop_codes.get(token.egress)
             customer = self.routing.customer_of(owner) if owner is not None else None
-            expected = token.egress in peer.hop_codes or (customer is not None and customer is peer.trunk)
-        return expected and self.secret.same_identity(token, request.sender, asserted(request.message, peer.trunk))
+            expected = token.egress in peer.hop_codes or customer is trunk
+        return expected and self.secret.same_identity(token, request.sender, asserted(request.message, trunk))
 
     # ACK and CANCEL
 

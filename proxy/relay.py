@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from proxy.enforce import keep_trust
 from proxy.flow import Flow
 from proxy.forward import Branches, Outgoing, build_ack, build_cancel
+from proxy.intake import privacy_values
 from proxy.routing import Hop, Target
 from proxy.sip.message import SipMessage
 from proxy.sip.response import PHRASES, build_response
@@ -80,7 +82,13 @@ class Relay:
         if request is None:
             return
         via = request.via
-        tag = self._secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq) if status > 100 else b""
+        if status > 100:
+            tag = self._secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
+        else:
+            tag = b""
+            at = request.message.first_line.get(b"timestamp")
+            if at is not None:
+                extra = request.message.lines[at] + b"\r\n"  # RFC 3261 §8.2.6.1
         start = f"SIP/2.0 {status} {phrase or PHRASES[status]}".encode()
         self._layer.respond(server, response_event(status), build_response(request.message, start, request.via_line, tag, extra), now)
 
@@ -151,6 +159,10 @@ class Relay:
             self._pass_on(server, message, Event.FAILURE, now)
 
     def _pass_on(self, server: ServerTransaction, message: SipMessage, event: Event, now: float) -> None:
+        present = message.first_line
+        if b"privacy" in present and (b"p-asserted-identity" in present or b"remote-party-id" in present):
+            peer = server.flow.peer
+            keep_trust(message, privacy_values(message), peer.trunk if peer is not None else None)
         data = without_top_via(message)
         if data is None or not self._layer.respond(server, event, data, now):
             if data is not None and event is Event.SUCCESS and server.invite:  # the callee has picked up, however late (§16.7 step 5)

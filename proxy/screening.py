@@ -100,9 +100,11 @@ class Screening:
         self.limit = limit
         self.wall_offset = 0.0
 
-    def open(self, request: Request, now: float) -> ServerTransaction | None:
-        """A server transaction for a request that is forwarded or parked, 100 sent for INVITE; None (and 503) where there are too many."""
-        if len(self._layer.servers) >= self.limit:
+    def open(self, request: Request, now: float, *, emergency: bool = False) -> ServerTransaction | None:
+        """A server transaction for a request that is forwarded or parked, 100 sent for INVITE; None (and 503) where there are too many.
+        An emergency call is never one too many.
+        """
+        if len(self._layer.servers) >= self.limit and not emergency:
             self._counters.transactions_refused += 1
             self._answers.refuse(request, _FULL, now)
             return None
@@ -219,7 +221,7 @@ class Screening:
         egress = self.routing.customer_of(hop) if call.trunk.kind == "core" else None
         apply_labels(message, verdict, call.privacy, egress)
         if server is None:
-            server = self.open(request, now)
+            server = self.open(request, now, emergency=emergency)
             if server is None:
                 return
         token = self._secret.dialog_token(request.call_id, request.from_tag, ingress, hop.code, request.sender, pai, request.to_uri)
