@@ -215,3 +215,22 @@ def test_the_body_and_what_we_do_not_touch_go_through_byte_by_byte(wire: Wire) -
     assert sent[2].startswith(b"Record-Route: <sip:127.0.0.1:5060;lr;sw=")
     assert sent[at:] == [b"Max-Forwards: 69" if line.startswith(b"Max-F") else line for line in lines[1:]]
     assert out.partition(b"\r\n\r\n")[2] == body
+
+
+@pytest.mark.parametrize(
+    ("via", "goes"), [("127.0.0.2:5060", True), ("127.0.0.3:5060", False), ("127.0.0.99:5060", False), ("a.example", False)]
+)
+def test_an_answer_without_a_transaction_goes_to_the_trunk_of_its_token_only(tmp_path: Path, via: str, goes: bool) -> None:
+    wire = Wire(make_proxy(tmp_path))
+    wire.ask("pbx", "INVITE")
+    wire.learnt("pbx")
+    wire.learnt("switch")
+    data = (
+        wire.parties["switch"].response(200, None, {}, []).replace(b"Via: SIP/2.0/UDP 127.0.0.2:5060", f"Via: SIP/2.0/UDP {via}".encode())
+    )
+    after = Wire(make_proxy(tmp_path, salt=b"next"))
+    after.give(data, after.flow_of("switch"))
+    assert [who for who, _ in after.out] == (["pbx"] if goes else [])
+    after.out.clear()
+    after.give(data.replace(b";tag=t-pbx-1", b";tag=x"), after.flow_of("switch"))
+    assert not after.out

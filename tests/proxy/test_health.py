@@ -87,3 +87,12 @@ def test_a_target_that_cannot_be_connected_to_goes_down(tmp_path: Path) -> None:
         wire.wait(1.0)
     assert wire.proxy.gauges()["next_hops"]["outward", "sip:127.0.0.8:5060;transport=tcp"] is False
     wire.out.clear()
+
+
+def test_answers_are_not_held_against_a_target(wire: Wire) -> None:
+    for _ in range(6):
+        wire.learnt("switch")
+        wire.reply("switch", 200, "OPTIONS")
+        wire.wait(10.0)
+        assert up(wire)
+    wire.out.clear()
