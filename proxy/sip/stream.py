@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from proxy.sip.error import ParseError
 from proxy.sip.message import MAX_HEAD, MAX_MESSAGE
 
@@ -49,13 +47,13 @@ class Framer:
                 if end < 0:
                     self._scanned = max(0, len(buffer) - 3)
                     if len(buffer) >= MAX_HEAD:
-                        self._fail(513, "Message Too Large", messages)
+                        raise self._fault(513, "Message Too Large", messages)
                     break
                 if end + 4 > MAX_HEAD:
-                    self._fail(513, "Message Too Large", messages)
+                    raise self._fault(513, "Message Too Large", messages)
                 self._need = end + 4 + self._content_length(bytes(buffer[:end]), messages)
                 if self._need > MAX_MESSAGE:
-                    self._fail(513, "Message Too Large", messages)
+                    raise self._fault(513, "Message Too Large", messages)
             if len(buffer) < self._need:
                 break
             messages.append(bytes(buffer[: self._need]))
@@ -86,16 +84,19 @@ class Framer:
                 field, colon, value = head[at + 2 : line_end if line_end >= 0 else len(head)].partition(b":")
                 if colon and len(field.rstrip(b" \t")) == len(name) - 2:
                     if found is not None:
-                        self._fail(400, "Header field repeated", messages)
+                        raise self._fault(400, "Header field repeated", messages)
                     found = value.strip()
                 at = lower.find(name, at + 2)
         if found is None:
-            self._fail(400, "No Content-Length", messages)
+            raise self._fault(400, "No Content-Length", messages)
         if not found.isdigit() or len(found) > 10:
-            self._fail(400, "Bad Content-Length", messages)
+            raise self._fault(400, "Bad Content-Length", messages)
         return int(found)
 
-    def _fail(self, status: int, phrase: str, messages: list[bytes]) -> NoReturn:
+    def _fault(self, status: int, phrase: str, messages: list[bytes]) -> ParseError:
+        """The end of the stream. Raised by the caller: a frame that held its own exception would keep all this until the garbage
+        collector comes by, and an enemy could have that be much.
+        """
         buffer = self._buffer
         end = buffer.find(b"\r\n\r\n")
         head = bytes(buffer[: end + 4 if end >= 0 else MAX_HEAD])
@@ -103,4 +104,4 @@ class Framer:
         self._lost = True
         fault = ParseError(0, phrase) if head[:4].upper() == b"SIP/" else ParseError(status, phrase, head=head)
         fault.args = (*fault.args, messages)
-        raise fault
+        return fault

@@ -250,11 +250,11 @@ class Connection(asyncio.Protocol):
         owner = self.owner
         now = self.heard = monotonic()
         framer = self._framer
-        lost: ParseError | None = None
+        lost: bytes | None = None  # not the error: its traceback holds this very frame, a cycle that would keep every byte read
         try:
             messages = framer.feed(data)
         except ParseError as error:
-            lost = error
+            lost = error.head
             messages = error.args[1]
         if framer.pings:
             owner.counters.keepalives += framer.pings
@@ -266,8 +266,10 @@ class Connection(asyncio.Protocol):
             self.partial_since = now
         self._deliver(messages, lost)
 
-    def _deliver(self, messages: list[bytes], lost: ParseError | None) -> None:
-        """Give one batch to the core; come back for the rest, and for the end of a stream that cannot be framed any more."""
+    def _deliver(self, messages: list[bytes], lost: bytes | None) -> None:
+        """Give one batch to the core; come back for the rest, and for the end of a stream that cannot be framed any more: `lost` is the
+        head that is to be answered, b"" where none is.
+        """
         flow = self.flow
         if flow is None:
             return
@@ -280,8 +282,8 @@ class Connection(asyncio.Protocol):
             owner.loop.call_soon(self._deliver, messages[BATCH:], lost)
         elif lost is not None:
             owner.counters.connections_unframed += 1
-            if lost.head:
-                owner.receive(lost.head, flow, now)
+            if lost:
+                owner.receive(lost, flow, now)
             self.flow = None
         else:
             self.transport.resume_reading()

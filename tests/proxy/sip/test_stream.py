@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -148,3 +150,17 @@ def test_the_head_of_a_fault_is_malformed_for_the_core_too(case: dict[str, Any])
     with pytest.raises(ParseError) as caught:
         SipMessage.parse(case["head"].encode())
     assert caught.value.status == 400
+
+
+def test_a_fault_leaves_no_cycle() -> None:
+    """Its stream's bytes are freed with it, not when the garbage collector comes by."""
+    seen: list[weakref.ref[ParseError]] = []
+    gc.disable()
+    try:
+        try:
+            Framer().feed(b"X" * (MAX_HEAD + 1))
+        except ParseError as fault:
+            seen.append(weakref.ref(fault))
+        assert [one() for one in seen] == [None]
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import socket
 from collections.abc import Callable, Coroutine
@@ -11,6 +12,7 @@ import pytest
 import uvloop
 
 from proxy.flow import Flow, Listener
+from proxy.sip.error import ParseError
 from proxy.transport import stream
 from proxy.transport.counters import TransportCounters
 from proxy.transport.stream import StreamTransport
@@ -131,6 +133,22 @@ async def test_a_stream_that_cannot_be_framed_is_answered_and_closed(bench: Benc
     assert len(bench.received) == 2
     assert bench.counters.connections_unframed == 1
     writer.close()
+
+
+@on_workers_loop
+async def test_a_stream_that_cannot_be_framed_leaves_no_cycle(bench: Bench) -> None:
+    """What an enemy sent is freed at once, not when the garbage collector comes by."""
+    gc.collect()
+    gc.disable()
+    try:
+        reader, writer = await bench.connect()
+        writer.write(b"OPTIONS sip:x SIP/2.0\r\nCall-ID: 2\r\n\r\n")
+        assert await reader.read() == b""
+        writer.close()
+        await asyncio.sleep(0.01)
+        assert [held for held in gc.get_objects() if isinstance(held, ParseError)] == []
+    finally:
+        gc.enable()
 
 
 @on_workers_loop
