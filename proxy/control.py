@@ -44,9 +44,15 @@ class Ask(msgspec.Struct, tag=True, frozen=True):
 
 
 class Drain(msgspec.Struct, tag=True, frozen=True):
-    """End when no transaction is open, after `limit` seconds at the latest."""
+    """Say Drained when no INVITE waits for its final response, and serve on until told to end, `limit` seconds at the most: what reaches
+    this worker may belong to a call of another's.
+    """
 
     limit: float
+
+
+class End(msgspec.Struct, tag=True, frozen=True):
+    """End now."""
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -57,6 +63,10 @@ class Loaded(msgspec.Struct, tag=True, frozen=True):
     """Answer to Load; `error` is "" where it worked."""
 
     error: str
+
+
+class Drained(msgspec.Struct, tag=True, frozen=True):
+    """Answer to Drain, or to a signal that tells the worker to end: it has no call of its own to wait for."""
 
 
 class Switched(msgspec.Struct, tag=True, frozen=True):
@@ -90,8 +100,8 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     resident_bytes: int = 0
 
 
-ToWorker = Begin | Load | Switch | Forget | Ask | Drain
-ToSupervisor = Ready | Loaded | Switched | Snapshot
+ToWorker = Begin | Load | Switch | Forget | Ask | Drain | End
+ToSupervisor = Ready | Loaded | Switched | Drained | Snapshot
 
 M = TypeVar("M")
 

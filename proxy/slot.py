@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from proxy.control import Ask, Begin, Channel, Load, Loaded, Ready, Snapshot, Switched, ToSupervisor, ToWorker
+from proxy.control import Ask, Begin, Channel, Drain, Drained, End, Load, Loaded, Ready, Snapshot, Switched, ToSupervisor, ToWorker
 
 SHORTEST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
@@ -47,6 +47,7 @@ class Slot:
         self._began = 0.0
         self._pause = SHORTEST_PAUSE
         self._loaded: asyncio.Future[str] | None = None
+        self._drained: asyncio.Future[None] | None = None
         self._refreshed = asyncio.Event()
         self._ready = asyncio.Event()
 
@@ -125,6 +126,14 @@ class Slot:
         finally:
             self._loaded = None
 
+    async def drain(self, message: Drain) -> None:
+        """Have the worker wait for its calls; returns when it has none left or has ended."""
+        if not self.ready:
+            return
+        self._drained = asyncio.get_running_loop().create_future()
+        self.tell(message)
+        await self._drained
+
     def probe(self, now: float, limit: float) -> bool:
         """Ask for a sign of life; False where the last one is older than `limit` seconds."""
         self.tell(Ask())
@@ -150,6 +159,11 @@ class Slot:
                     case Loaded(error):
                         if self._loaded is not None and not self._loaded.done():
                             self._loaded.set_result(error)
+                    case Drained():
+                        if self._drained is None:  # told by a signal, while the other workers stay: nothing to wait for
+                            self.tell(End())
+                        elif not self._drained.done():
+                            self._drained.set_result(None)
                     case Switched():
                         pass
         except EOFError:
@@ -159,4 +173,6 @@ class Slot:
             self._refreshed.set()
             if self._loaded is not None and not self._loaded.done():
                 self._loaded.set_result("it ended")
+            if self._drained is not None and not self._drained.done():
+                self._drained.set_result(None)
             channel.close()

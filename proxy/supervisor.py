@@ -22,7 +22,7 @@ import msgspec
 
 from proxy.admin.server import AdminServer
 from proxy.config import Config, unpack
-from proxy.control import Begin, Drain, Forget, Load, Snapshot, Switch
+from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
 from proxy.secret import node_secret
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
@@ -294,12 +294,19 @@ class Supervisor:
             await self.reload()
 
     async def _drain(self) -> None:
-        """Let open transactions end, then the workers."""
+        """Let calls that are being set up come to their answer, then end the workers: all at once, for each may receive what another waits
+        for.
+        """
         self.draining = True
         notify("STOPPING=1")
+        try:
+            async with asyncio.timeout(DRAIN_LIMIT):
+                await asyncio.gather(*(slot.drain(Drain(DRAIN_LIMIT)) for slot in self.slots))
+        except TimeoutError:
+            pass
         for slot in self.slots:
-            slot.tell(Drain(DRAIN_LIMIT))
-        if not await self._all_ended(DRAIN_LIMIT + 2.0):
+            slot.tell(End())
+        if not await self._all_ended(2.0):
             for slot in self.slots:
                 slot.kill()
             await self._all_ended(2.0)

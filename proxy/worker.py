@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import uvloop
 
-from proxy.control import Ask, Begin, Channel, Drain, Forget, Hop, Load, Loaded, Ready, Snapshot, Switch, Switched, ToWorker
+from proxy.control import Ask, Begin, Channel, Drain, Drained, End, Forget, Hop, Load, Loaded, Ready, Snapshot, Switch, Switched, ToWorker
 from proxy.core import Proxy
 from proxy.flow import Flow
 from proxy.generation import Generation, open_generation
@@ -279,6 +279,8 @@ class Session:
                 self._next = None
             case Drain(limit):
                 self._drain(worker, limit)
+            case End():
+                self._end(worker)
 
     def _drain(self, worker: Worker, limit: float) -> None:
         if not self._draining:
@@ -286,11 +288,17 @@ class Session:
             self._look(worker, monotonic() + limit)
 
     def _look(self, worker: Worker, until: float) -> None:
-        if worker.idle or monotonic() >= until:
-            self._channel.send(worker.snapshot())
-            self._over.set()
+        if worker.idle:
+            self._channel.send(Drained())
+            self._loop.call_later(max(0.0, until - monotonic()), self._end, worker)
+        elif monotonic() >= until:
+            self._end(worker)
         else:
             self._loop.call_later(DRAIN_LOOK, self._look, worker, until)
+
+    def _end(self, worker: Worker) -> None:
+        self._channel.send(worker.snapshot())
+        self._over.set()
 
 
 def settle() -> None:

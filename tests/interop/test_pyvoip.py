@@ -77,7 +77,8 @@ def test_the_phone_calls(node: Node, tmp_path: Path, who: str) -> None:
     """Answered, and hung up by either side; ACK and BYE pass with the route set that the edge adds."""
     stray, refused = node.event("stray_acks"), node.event("dialog_refused")
     with edge_of(node) as edge, phone(node, edge, CALLER) as caller, peers(tmp_path) as start:
-        callee = start.start("callee_answers" if who == "phone" else "callee_hangs_up", address=SWITCH, port=node.switch).ready()
+        does = "callee_answers" if who == "phone" else "callee_hangs_up"
+        callee = start.start(does, address=SWITCH, port=node.switch, hold=500).ready()
         caller.say(f"call {CALLED}")
         caller.hear("DIALING", "ANSWERED")
         if who == "phone":
