@@ -27,8 +27,8 @@ from proxy.log import start_logging
 from proxy.lookup import Lookups
 from proxy.routing import Routing
 from proxy.transport.counters import TransportCounters
-from proxy.transport.peers import Parcel, Peers
-from proxy.transport.stream import WORKER_BITS, StreamTransport
+from proxy.transport.peers import Held, Parcel, Peers
+from proxy.transport.stream import Connection, StreamTransport
 from proxy.transport.udp import UdpTransport
 
 SHORTEST: Final = 0.01
@@ -86,9 +86,10 @@ class Worker:
             proxy.send_failed,
             self.counters,
             worker=number,
+            announce=self._announce,
         )
         self.streams.limit(config.node.max_connections, config.node.max_connections_per_source)
-        self.peers = Peers(loop, inbox, others or {}, self._deliver, self.flush, self.counters)
+        self.peers = Peers(loop, inbox, others or {}, self._deliver, self._noted, self.flush, self.counters)
         self.lookups = Lookups(loop, self._answered, self.counters)
         self._failures: Counter[str] = Counter()  # of rule sets that are no longer in force
         self._timer: asyncio.TimerHandle | None = None
@@ -119,8 +120,8 @@ class Worker:
         sends = proxy.take_sends()
         if sends:
             for flow, data in self.udp.send(sends):
-                owner = flow.connection & ((1 << WORKER_BITS) - 1)
-                if flow.connection and owner != self.number:
+                owner = self.streams.holder(flow)
+                if owner != self.number:
                     self.peers.hand_over([(owner, flow, data)], outgoing=True)
                 else:
                     self.streams.send(flow, data)
@@ -197,6 +198,12 @@ class Worker:
     def _answered(self, ticket: int, answer: object) -> None:
         self.proxy.resume(ticket, answer, monotonic())
         self.flush()
+
+    def _announce(self, connection: Connection, open_: bool) -> None:
+        self.peers.tell(Held(connection.listener.index, connection.address, connection.port, self.number, open_))
+
+    def _noted(self, held: Held) -> None:
+        self.streams.note((held.listener, held.address, held.port), held.worker, held=held.open)
 
     def _deliver(self, parcel: Parcel, now: float) -> None:
         if parcel.listener >= len(self.listeners):

@@ -21,7 +21,7 @@ BATCH: Final = 64
 _LARGEST: Final = 1 << 17
 
 
-class Parcel(msgspec.Struct, array_like=True):
+class Parcel(msgspec.Struct, array_like=True, tag=True):
     """What one worker gives another: bytes that were received or, with `outgoing`, bytes for a connection that the receiver holds."""
 
     outgoing: bool
@@ -32,11 +32,23 @@ class Parcel(msgspec.Struct, array_like=True):
     data: bytes
 
 
+class Held(msgspec.Struct, array_like=True, tag=True):
+    """A worker accepted a connection, or lost one: requests to that address go over it, for who called over a connection need not listen
+    where it called from.
+    """
+
+    listener: int
+    address: str
+    port: int
+    worker: int
+    open: bool
+
+
 class Peers:
     """One worker's way to the others and its own inbox.
 
-    `deliver(parcel, now)` is called for each parcel, `flush()` after each batch. A parcel for a full inbox is dropped and counted: a
-    retransmission brings the message again.
+    `deliver(parcel, now)` is called for each parcel, `note(held)` for what another says of its connections, `flush()` after each batch. A
+    parcel for a full inbox is dropped and counted: a retransmission brings the message again.
     """
 
     def __init__(
@@ -45,6 +57,7 @@ class Peers:
         inbox: socket.socket | None,
         others: Mapping[int, socket.socket],
         deliver: Callable[[Parcel, float], None],
+        note: Callable[[Held], None],
         flush: Callable[[], None],
         counters: TransportCounters,
     ) -> None:
@@ -52,10 +65,11 @@ class Peers:
         self._inbox = inbox
         self._others = others
         self._deliver = deliver
+        self._note = note
         self._flush = flush
         self._counters = counters
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(Parcel).decode
+        self._decode = msgspec.msgpack.Decoder(Parcel | Held).decode
 
     def start(self) -> None:
         """Begin to read the inbox."""
@@ -79,6 +93,15 @@ class Peers:
             except OSError:  # EAGAIN: its queue is full
                 self._counters.handover_dropped += 1
 
+    def tell(self, held: Held) -> None:
+        """Have all other workers know of a connection. Where one does not hear of it, it opens a connection of its own."""
+        data = self._encode(held)
+        for other in self._others.values():
+            try:
+                other.send(data)
+            except OSError:
+                self._counters.handover_dropped += 1
+
     def _readable(self) -> None:
         assert self._inbox is not None
         now = monotonic()
@@ -90,5 +113,9 @@ class Peers:
             if not data:  # no writer is left
                 self.close()
                 break
-            self._deliver(self._decode(data), now)
+            parcel = self._decode(data)
+            if isinstance(parcel, Held):
+                self._note(parcel)
+            else:
+                self._deliver(parcel, now)
         self._flush()

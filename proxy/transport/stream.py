@@ -60,7 +60,9 @@ class StreamTransport:
         counters: TransportCounters,
         *,
         worker: int = 0,
+        announce: Callable[[Connection, bool], None] | None = None,
     ) -> None:
+        """`announce(connection, open)` hears of each accepted connection, and of its end."""
         self.loop = loop
         self.listeners = listeners
         self.receive = receive
@@ -69,6 +71,8 @@ class StreamTransport:
         self.counters = counters
         self._sockets = sockets
         self._worker = worker
+        self._announce = announce
+        self._elsewhere: dict[Destination, int] = {}
         self.limit(4096, 256)
         self._serial = 0
         self._by_number: dict[int, Connection] = {}
@@ -82,6 +86,22 @@ class StreamTransport:
         """Set how many connections there may be, and how many one address may open; those there are stay."""
         self._max = connections
         self._max_per_source = connections_per_source
+
+    def note(self, destination: Destination, worker: int, *, held: bool) -> None:
+        """Another worker has, or has no more, a connection from this address."""
+        if held:
+            self._elsewhere[destination] = worker
+        elif self._elsewhere.get(destination) == worker:
+            del self._elsewhere[destination]
+
+    def holder(self, flow: Flow) -> int:
+        """The worker that is to send what goes to this flow: that of its connection, or of one that was accepted from this address."""
+        if flow.connection:
+            return flow.connection & ((1 << WORKER_BITS) - 1)
+        if not self._elsewhere:
+            return self._worker
+        destination = (flow.listener.index, flow.address, flow.port)
+        return self._worker if destination in self._by_destination else self._elsewhere.get(destination, self._worker)
 
     @property
     def connections(self) -> int:
@@ -148,6 +168,8 @@ class StreamTransport:
         self._per_source[address] += 1
         if accepted:
             self.counters.connections_accepted += 1
+            if self._announce is not None:
+                self._announce(connection, True)
         else:
             self.counters.connections_opened += 1
         return True
@@ -156,6 +178,8 @@ class StreamTransport:
         """Take a connection out of the tables."""
         if self._by_number.pop(connection.number, None) is None:
             return
+        if connection.accepted and self._announce is not None:
+            self._announce(connection, False)
         destination = (connection.listener.index, connection.address, connection.port)
         if self._by_destination.get(destination) is connection:
             del self._by_destination[destination]

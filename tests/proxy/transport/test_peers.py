@@ -6,17 +6,17 @@ import socket
 from proxy.flow import Flow, Listener
 from proxy.sockets import open_inboxes
 from proxy.transport.counters import TransportCounters
-from proxy.transport.peers import Parcel, Peers
+from proxy.transport.peers import Held, Parcel, Peers
 
 LISTENER = Listener(2, "tcp", "127.0.0.1", 5060)
 
 
 def peers(
-    inbox: socket.socket | None, others: dict[int, socket.socket], got: list[Parcel], flushes: list[int]
+    inbox: socket.socket | None, others: dict[int, socket.socket], got: list[Parcel], flushes: list[int], notes: list[Held]
 ) -> tuple[Peers, TransportCounters]:
     counters = TransportCounters()
     loop = asyncio.get_running_loop()
-    made = Peers(loop, inbox, others, lambda parcel, now: got.append(parcel), lambda: flushes.append(len(got)), counters)
+    made = Peers(loop, inbox, others, lambda parcel, now: got.append(parcel), notes.append, lambda: flushes.append(len(got)), counters)
     made.start()
     return made, counters
 
@@ -25,8 +25,8 @@ async def test_a_message_arrives_with_where_it_came_from() -> None:
     ((read, write),) = open_inboxes(1)
     got: list[Parcel] = []
     flushes: list[int] = []
-    there, _ = peers(read, {}, got, flushes)
-    here, counters = peers(None, {1: write}, [], [])
+    there, _ = peers(read, {}, got, flushes, [])
+    here, counters = peers(None, {1: write}, [], [], [])
     flow = Flow(LISTENER, "192.0.2.1", 5070, connection=0x301)
     here.hand_over([(1, flow, b"received"), (1, flow, b"x" * 65000)])
     here.hand_over([(1, flow, b"to send")], outgoing=True)
@@ -46,7 +46,7 @@ async def test_a_message_arrives_with_where_it_came_from() -> None:
 
 async def test_more_than_a_stock_kernels_datagram_queue_fits() -> None:
     ((read, write),) = open_inboxes(1)
-    here, counters = peers(None, {1: write}, [], [])
+    here, counters = peers(None, {1: write}, [], [], [])
     flow = Flow(LISTENER, "192.0.2.1", 5070)
     here.hand_over([(1, flow, b"m" * 900)] * 200)
     assert counters.handover_dropped == 0
@@ -56,7 +56,7 @@ async def test_more_than_a_stock_kernels_datagram_queue_fits() -> None:
 
 async def test_a_full_inbox_drops_and_counts() -> None:
     ((read, write),) = open_inboxes(1)
-    here, counters = peers(None, {1: write}, [], [])
+    here, counters = peers(None, {1: write}, [], [], [])
     flow = Flow(LISTENER, "192.0.2.1", 5070)
     for _ in range(2000):
         here.hand_over([(1, flow, b"m" * 60000)])
@@ -65,3 +65,18 @@ async def test_a_full_inbox_drops_and_counts() -> None:
     read.close()
     here.hand_over([(1, flow, b"gone")])
     write.close()
+
+
+async def test_all_others_hear_of_a_connection() -> None:
+    ((read, write), (read2, write2)) = open_inboxes(2)
+    notes: list[Held] = []
+    there, _ = peers(read, {}, [], [], notes)
+    there2, _ = peers(read2, {}, [], [], notes)
+    here, _ = peers(None, {1: write, 2: write2}, [], [], [])
+    here.tell(Held(2, "192.0.2.1", 5070, 0, True))
+    await asyncio.sleep(0.05)
+    assert notes == [Held(2, "192.0.2.1", 5070, 0, True)] * 2
+    for one in (there, there2, here):
+        one.close()
+    for sock in (read, write, read2, write2):
+        sock.close()

@@ -32,6 +32,7 @@ class Bench:
         self.counters = TransportCounters()
         self.received: list[tuple[bytes, Flow]] = []
         self.failed: list[tuple[Flow, bytes]] = []
+        self.announced: list[tuple[int, bool]] = []
         self.answer: Callable[[bytes, Flow], None] = lambda data, flow: None
         self.transport = StreamTransport(
             asyncio.get_running_loop(),
@@ -42,6 +43,7 @@ class Bench:
             lambda flow, data, _now: self.failed.append((flow, data)),
             self.counters,
             worker=3,
+            announce=lambda connection, held: self.announced.append((connection.port, held)),
         )
 
     def receive(self, data: bytes, flow: Flow, _now: float) -> None:
@@ -149,6 +151,29 @@ async def test_a_stream_that_cannot_be_framed_leaves_no_cycle(bench: Bench) -> N
         assert [held for held in gc.get_objects() if isinstance(held, ParseError)] == []
     finally:
         gc.enable()
+
+
+@on_workers_loop
+async def test_says_which_connections_it_has(bench: Bench) -> None:
+    _, writer = await bench.connect()
+    port = writer.get_extra_info("sockname")[1]
+    await bench.until(lambda: bench.announced == [(port, True)])
+    assert bench.transport.holder(Flow(bench.listener, "127.0.0.1", port)) == 3
+    writer.close()
+    await bench.until(lambda: bench.announced == [(port, True), (port, False)])
+
+
+@on_workers_loop
+async def test_another_workers_connection_is_used(bench: Bench) -> None:
+    flow = Flow(bench.listener, "192.0.2.9", 40000)
+    assert bench.transport.holder(flow) == 3
+    bench.transport.note((0, "192.0.2.9", 40000), 5, held=True)
+    assert bench.transport.holder(flow) == 5
+    bench.transport.note((0, "192.0.2.9", 40000), 4, held=False)  # late news of an older one
+    assert bench.transport.holder(flow) == 5
+    bench.transport.note((0, "192.0.2.9", 40000), 5, held=False)
+    assert bench.transport.holder(flow) == 3
+    assert bench.transport.holder(Flow(bench.listener, "192.0.2.9", 40000, connection=0x702)) == 2
 
 
 @on_workers_loop
