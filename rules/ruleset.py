@@ -31,6 +31,10 @@ FAILED: dict[str, Outcome | None] = {
 """What becomes of a call on which a rule failed, by `on_error`."""
 
 
+LOOKUPS_AT_MOST = 8
+"""Look-ups that one call may wait for, one after the other."""
+
+
 class BrokenProtocol(Exception):
     """A rule answered what a rule may not answer."""
 
@@ -118,7 +122,7 @@ class RuleSet:
             call.why = why = []
             said = "no opinion"
             try:
-                outcome = self._answer(call, rule.check, resolver)
+                outcome = self._answer(call, rule.check, resolver, waits=verdict.code != "EMG_OVERRIDE")
                 final = outcome is not None and self._settle(call, verdict, position, outcome)
                 if outcome is not None:
                     said = outcome.effect
@@ -142,12 +146,14 @@ class RuleSet:
         verdict.steps = steps
         return verdict
 
-    def _answer(self, call: Call, check: Check, resolver: Resolver | None) -> Outcome | None:
-        """Ask a check until it needs no more Lookups."""
+    def _answer(self, call: Call, check: Check, resolver: Resolver | None, *, waits: bool) -> Outcome | None:
+        """Ask a check until it needs no more Lookups; where the call waits for none, a Lookup is no opinion."""
         while True:
             outcome = check(call)
             if not isinstance(outcome, Lookup):
                 return outcome
+            if not waits:
+                return None
             self._refuse_repeated(call, outcome)
             if call.answers is None:
                 call.answers = {}
@@ -191,6 +197,8 @@ class RuleSet:
                         continue
                     position = len(self._checks) - 1 - length_hint(checks)
                     if isinstance(outcome, Lookup):
+                        if verdict.code == "EMG_OVERRIDE":
+                            continue  # an emergency call waits for nobody: without its answer the rule has no opinion
                         self._refuse_repeated(call, outcome)
                         call.state = (self, verdict, position)
                         return outcome
@@ -211,6 +219,8 @@ class RuleSet:
     def _refuse_repeated(call: Call, lookup: Lookup) -> None:
         if call.answers is not None and (lookup.kind, lookup.key) in call.answers:
             raise BrokenProtocol(f"asked twice for {lookup.kind} {lookup.key!r}")
+        if call.answers is not None and len(call.answers) >= LOOKUPS_AT_MOST:
+            raise BrokenProtocol(f"more than {LOOKUPS_AT_MOST} look-ups for one call")
 
     def _settle(self, call: Call, verdict: Verdict, position: int, outcome: Outcome) -> bool:
         """Let an outcome take effect; True where it ends the chain. Raises, before anything is changed, where it is no proper Outcome."""

@@ -8,7 +8,7 @@ import pytest
 
 from rules import Call, Lookup, Outcome, RuleSet, Verdict
 from rules.rule import Check, OnError
-from rules.ruleset import BoundRule, RuleMode
+from rules.ruleset import LOOKUPS_AT_MOST, BoundRule, RuleMode
 from tests.rules.cases import cases, check_case, directory, evaluated, make_call, view
 
 OK = Outcome("ok", "GOOD")
@@ -185,7 +185,7 @@ def test_a_lookup_parks_the_call_and_resume_goes_on(answer: object, action: str,
 
 
 def test_what_was_decided_before_a_lookup_is_kept() -> None:
-    ruleset = chain(rule("emergency", PASS), rule("a", REJECT), rule("b", Asks()), rule("c", Asks("second")))
+    ruleset = chain(rule("a", REJECT, "observe"), rule("b", Asks()), rule("c", Asks("second")))
     call = make_call("acme-sz", "83123456")
     first = ruleset.evaluate(call)
     assert isinstance(first, Lookup)
@@ -194,7 +194,26 @@ def test_what_was_decided_before_a_lookup_is_kept() -> None:
     assert second.key == "second"
     verdict = ruleset.resume(call, second, "bad")
     assert isinstance(verdict, Verdict)
+    assert (verdict.action, verdict.would.code if verdict.would else None) == ("reject", "BAD")
+
+
+def test_an_emergency_call_waits_for_no_lookup() -> None:
+    verdict = both(chain(rule("emergency", PASS), rule("a", Asks()), rule("b", REJECT)))
     assert (verdict.code, verdict.marks, verdict.labels) == ("EMG_OVERRIDE", ["BAD"], {"authenticated": False})
+
+
+def test_a_rule_that_asks_for_ever_is_a_failure() -> None:
+    def asks(call: Call) -> Lookup:
+        return Lookup("test", str(len(call.answers or ())), 1.0)
+
+    ruleset = chain(rule("a", asks, on_error="reject"))
+    call = make_call("acme-sz", "83123456")
+    found = ruleset.evaluate(call)
+    for _ in range(LOOKUPS_AT_MOST):
+        assert isinstance(found, Lookup)
+        found = ruleset.resume(call, found, None)
+    assert isinstance(found, Verdict)
+    assert (found.code, ruleset.failures) == ("RULE_FAILED", {"a": 1})
 
 
 def test_a_policy_changed_meanwhile_judges_from_the_start() -> None:
