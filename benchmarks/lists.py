@@ -21,7 +21,7 @@ name = "bench"
 workers = 1
 
 [[listen]]
-address = "127.0.0.1:5060"
+address = "127.0.0.1:PORT"
 transports = ["udp"]
 
 [[trunk]]
@@ -44,7 +44,7 @@ _HASH_COLUMNS = "id(int,auto) key_name(string) key_type(int) value_type(int) key
 
 
 def write_lists(folder: Path) -> None:
-    """Write everything into `folder`: ours with sipwarden.toml, Kamailio's tables, and the load's numbers."""
+    """Write everything into `folder`: ours with sipwarden.toml (port 5060), Kamailio's tables, and the load's numbers."""
     draw = random.Random(7)
     intercepted: set[str] = set()
     while len(intercepted) < INTERCEPTED:
@@ -52,7 +52,7 @@ def write_lists(folder: Path) -> None:
     listed = sorted(intercepted)
     segments = [f"86138{at:04d}" for at in range(SEGMENTS)]
 
-    (folder / "sipwarden.toml").write_text(CONFIG, encoding="utf-8")
+    (folder / "sipwarden.toml").write_text(config(5060), encoding="utf-8")
     rows = [f"c1001,t1001,+{prefix}0000,+{prefix}9999" for prefix in segments]
     _write(folder / "segments.csv", "customer,trunk,first,last", rows)
     head = "list_id,seq,op,number,match,type,reason,source,evidence_ref,valid_from,valid_to,scope,created_at"
@@ -72,6 +72,11 @@ def write_lists(folder: Path) -> None:
     _write(folder / "pass.txt", None, passing)
     refused = [within[at % len(within)] if at % 2 else f"86139{draw.randrange(10**8):08d}" for at in range(CALLERS)]
     _write(folder / "refuse.txt", None, refused)
+
+
+def config(port: int) -> str:
+    """sipwarden.toml of a node that listens on this port."""
+    return CONFIG.replace("PORT", str(port))
 
 
 def _write(path: Path, head: str | None, rows: list[str]) -> None:

@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PORT = 5060
+from benchmarks.lists import config
+
 CALLEE_PORT = 5080
 SHARED_MEMORY = 2000
 """MiB for Kamailio's transactions: it keeps a finished call's for 5 s. Taken at the start, so that no page fault is measured."""
@@ -22,7 +23,7 @@ STOP_LIMIT = 10.0
 
 _HERE = Path(__file__).resolve().parent
 _PROBE = (
-    b"OPTIONS sip:127.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;rport;branch=z9hG4bKprobe%d\r\nMax-Forwards: 70\r\n"
+    b"OPTIONS sip:127.0.0.1:%d SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;rport;branch=z9hG4bKprobe%d\r\nMax-Forwards: 70\r\n"
     b"From: <sip:bench@127.0.0.1>;tag=1\r\nTo: <sip:127.0.0.1>\r\nCall-ID: %d@bench\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
 )
 
@@ -32,10 +33,11 @@ class NotRunning(Exception):
 
 
 class Proxy:
-    """Something that listens on 127.0.0.1:5060 and forwards to 127.0.0.1:5080. `command` is run in `folder`, output to a log there."""
+    """Something that listens on `port` of 127.0.0.1 and forwards to 5080. `command` is run in `folder`, its output goes to `log`."""
 
-    def __init__(self, name: str, command: list[str], folder: Path, log: Path) -> None:
+    def __init__(self, name: str, port: int, command: list[str], folder: Path, log: Path) -> None:
         self.name = name
+        self.port = port
         self._command = command
         self._folder = folder
         self._log = log
@@ -43,7 +45,7 @@ class Proxy:
     @contextlib.contextmanager
     def running(self) -> Iterator[int]:
         """Start it, give its process id, end it. NotRunning where the port is taken or it does not answer."""
-        refuse_taken_ports()
+        refuse_taken_port(self.port)
         with self._log.open("wb") as log:
             process = subprocess.Popen(
                 ["taskset", "-c", "0", *self._command],
@@ -70,7 +72,7 @@ class Proxy:
             while time.monotonic() < limit and process.poll() is None:
                 serial += 1
                 with contextlib.suppress(OSError):  # nothing yet, or nobody at that port yet
-                    probe.sendto(_PROBE % (probe.getsockname()[1], serial, serial), ("127.0.0.1", PORT))
+                    probe.sendto(_PROBE % (self.port, probe.getsockname()[1], serial, serial), ("127.0.0.1", self.port))
                     if probe.recv(4096).startswith(b"SIP/2.0 "):
                         return
                 time.sleep(0.1)
@@ -81,32 +83,35 @@ class Proxy:
         return "".join(f"\n  {line}" for line in lines[-10:])
 
 
-def ours(name: str, checkout: Path, lists: Path) -> Proxy:
+def ours(name: str, port: int, checkout: Path, lists: Path) -> Proxy:
     """`sipwarden run` of a checkout, on this Python."""
-    return Proxy(name, [sys.executable, "-m", "proxy", "run", "-c", str(lists / "sipwarden.toml")], checkout, lists / "sipwarden.log")
+    file = lists / f"sipwarden-{port}.toml"
+    file.write_text(config(port), encoding="utf-8")
+    return Proxy(name, port, [sys.executable, "-m", "proxy", "run", "-c", str(file)], checkout, lists / f"sipwarden-{port}.log")
 
 
-def kamailio(name: str, lists: Path) -> Proxy:
+def kamailio(name: str, port: int, lists: Path) -> Proxy:
     """Kamailio with one worker, the tuned allocator and the same lists. NotRunning where it is not installed."""
     program = shutil.which("kamailio", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         raise NotRunning("there is no kamailio: apt-get install kamailio kamailio-extra-modules, or --no-kamailio")
-    script = (_HERE / "kamailio.cfg").read_text(encoding="utf-8").replace("FOLDER", str(lists)).replace("WORKERS", "1")
-    (lists / "kamailio.cfg").write_text(script, encoding="utf-8")
+    script = (_HERE / "kamailio.cfg").read_text(encoding="utf-8")
+    for word, meant in (("FOLDER", str(lists)), ("PORT", str(port)), ("WORKERS", "1")):
+        script = script.replace(word, meant)
+    file = lists / "kamailio.cfg"
+    file.write_text(script, encoding="utf-8")
     allocator = ["-x", "tlsf", "-X", "tlsf", "-m", str(SHARED_MEMORY), "-M", "32"]
-    command = [program, "-f", str(lists / "kamailio.cfg"), "-Y", str(lists), "-DD", "-E", *allocator]
-    return Proxy(name, command, lists, lists / "kamailio.log")
+    command = [program, "-f", str(file), "-Y", str(lists), "-DD", "-E", *allocator]
+    return Proxy(name, port, command, lists, lists / "kamailio.log")
 
 
-def refuse_taken_ports() -> None:
-    """NotRunning where another program has a port of ours."""
-    for port in (PORT, CALLEE_PORT):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                reason = f"another program has UDP port 127.0.0.1:{port} ({error.strerror}); see `ss -lunp`"
-                raise NotRunning(reason) from None
+def refuse_taken_port(port: int) -> None:
+    """NotRunning where another program has this port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise NotRunning(f"another program has UDP port 127.0.0.1:{port} ({error.strerror}); see `ss -lunp`") from None
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
