@@ -186,6 +186,10 @@ class Proxy:
         """Have `watch` told of every verdict on an initial INVITE, with its call, before it is carried out; None ends that."""
         self._screening.on_verdict = watch
 
+    def drain(self) -> None:
+        """Take no new calls (503) but emergency calls; those in progress go on. For a node that is about to stop."""
+        self._screening.draining = True
+
     def gauges(self) -> dict[str, Any]:
         """What is open at this moment, for the metrics."""
         return {

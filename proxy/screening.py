@@ -66,6 +66,7 @@ class Screening:
         "_relay",
         "_secret",
         "_tickets",
+        "draining",
         "limit",
         "on_verdict",
         "parked",
@@ -98,6 +99,7 @@ class Screening:
         self.ruleset = ruleset
         self.routing = routing
         self.limit = limit
+        self.draining = False
         self.wall_offset = 0.0
 
     def open(self, request: Request, now: float, *, emergency: bool = False) -> ServerTransaction | None:
@@ -208,6 +210,9 @@ class Screening:
         hop = self.routing.hop_for(call.trunk, call.called, self.ruleset.directory, call.at, emergency=emergency)
         if hop is None:
             self._turn_down(request, server, NOT_FOUND, now)
+            return
+        if self.draining and not emergency:
+            self._turn_down(request, server, _FULL, now)  # the sender has other nodes to try; those who call for help may not
             return
         message = request.message
         ingress = peer.code

@@ -292,6 +292,7 @@ class Session:
     def _drain(self, worker: Worker, limit: float) -> None:
         if not self._draining:
             self._draining = True
+            worker.proxy.drain()
             self._look(worker, monotonic() + limit)
 
     def _look(self, worker: Worker, until: float) -> None:

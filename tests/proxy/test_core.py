@@ -234,3 +234,15 @@ def test_an_answer_without_a_transaction_goes_to_the_trunk_of_its_token_only(tmp
     after.out.clear()
     after.give(data.replace(b";tag=t-pbx-1", b";tag=x"), after.flow_of("switch"))
     assert not after.out
+
+
+def test_a_draining_node_takes_no_new_calls_but_emergency_calls(wire: Wire) -> None:
+    answered(wire)
+    wire.proxy.drain()
+    wire.ask("peer", "INVITE")
+    refused = wire.got("peer")
+    assert (refused.status, refused.first(b"retry-after")) == (503, b"5")
+    wire.ask("pbx", "BYE")
+    assert wire.learnt("switch").method == b"BYE"
+    wire.ask("stopped", "INVITE", "to=119")
+    assert [line for _, line in wire.lines()] == [b"SIP/2.0 100 Trying", b"INVITE sip:119@127.0.0.1 SIP/2.0"]
