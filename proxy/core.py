@@ -41,6 +41,8 @@ _TIMERS_A_TURN: Final = 256
 _FAULTS_KEPT: Final = 5
 _NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
 _TOO_MANY_HOPS: Final = Refusal(483, PHRASES[483])
+_NO_TLS: Final = Refusal(416, PHRASES[416])
+"""A sips URI promises TLS on every hop (RFC 3261 §26.2.2): what cannot keep that must not send the request on."""
 _NO_WAY: Final = Refusal(404, "No Way To Destination")
 _NOT_ALLOWED: Final = Refusal(405, PHRASES[405], ALLOW)
 
@@ -262,6 +264,8 @@ class Proxy:
             )
         elif request.hops == 0:
             self._answers.refuse(request, _TOO_MANY_HOPS, now)
+        elif request.uri.scheme == b"sips":
+            self._answers.refuse(request, _NO_TLS, now)
         elif b"proxy-require" in message.first_line:
             tags = b", ".join(message.all(b"proxy-require"))
             self._answers.refuse(request, Refusal(420, PHRASES[420], b"Unsupported: " + tags + b"\r\n"), now)
