@@ -168,6 +168,12 @@ def print_ratios(bench: Bench, names: list[str], python: str, rounds: int) -> No
             ]
             cells.append(spread(sorted(mine / other for mine, other in zip(*pairs, strict=True)), 2))
         print(f"| {what}, {f'{rate:,} a second' if rate else 'saturated'} | {' | '.join(cells)} |")
+    if not bench.values(OURS, "after", 0):
+        return
+    whole = {name: sum(statistics.median(bench.values(name, *key)) for key in (("completed call", 0), ("after", 0))) for name in names}
+    print(
+        f"| completed call, saturated, with what it costs afterwards | {' | '.join(f'{whole[OURS] / whole[base]:.2f}' for base in bases)} |"
+    )
 
 
 def main() -> int:
