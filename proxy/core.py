@@ -15,7 +15,7 @@ from proxy.answers import Answers
 from proxy.config import Config
 from proxy.counters import Counters
 from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, recorded, route_onward
-from proxy.enforce import Refusal, keep_trust
+from proxy.enforce import Refusal, distrust, hide_caller, keep_trust
 from proxy.flow import Flow, Listener
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash, worker_of
 from proxy.health import Health, Ping
@@ -301,6 +301,8 @@ class Proxy:
                 self.counters.dialog_refused += 1
                 self._answers.refuse(request, refused, now)
                 return
+            if trunk is not None and trunk.kind != "core":
+                distrust(request.message)
         flow = destination(onward.uri, request.flow, self.routing, onward.token)
         if flow is None:
             self._answers.refuse(request, _NO_WAY, now)
@@ -313,6 +315,8 @@ class Proxy:
         present = request.message.first_line
         if b"p-asserted-identity" in present or b"p-preferred-identity" in present or b"remote-party-id" in present:
             keep_trust(request.message, privacy_values(request.message), customer_side(self.routing, onward.token))
+        if onward.token.withheld and onward.token.from_caller:
+            hide_caller(request.message)
         server = self._screening.open(request, now)
         if server is not None:
             self._relay.forward_to(server, Outgoing(request, loop_hash, b""), flow, now)
@@ -356,6 +360,8 @@ class Proxy:
         if onward is None or flow is None:
             self.counters.stray_acks += 1
             return
+        if onward.token.withheld and onward.token.from_caller:
+            hide_caller(request.message)
         routes = onward.routes + b"\n" + (via.branch or via.value)  # a retransmitted ACK gets the same branch (§16.11)
         loop_hash = new_loop_hash(self.secret, request, routes, peer.code, b"")
         outgoing = Outgoing(request, loop_hash, b"")  # Max-Forwards bounds an ACK that loops; without our token it does not get this far

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Any, Final
 
-from proxy.sip.message import SipMessage
+from proxy.sip.caller import anonymous, with_prefix, with_verstat, without_verstat
+from proxy.sip.grammar import split_list
+from proxy.sip.message import SipMessage, unfold
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from rules.call import Trunk
     from rules.verdict import Verdict
 
@@ -22,36 +27,118 @@ class Refusal:
         self.extra = extra
 
 
-_REFUSALS: Final[dict[tuple[int, str, str], Refusal]] = {}
+_REFUSALS: Final[dict[tuple[int, str, str, str], Refusal]] = {}
 _HIDES_FROM_CALLEE: Final = frozenset(("id", "header", "user"))
+_CALLER: Final = (b"from", b"p-asserted-identity", b"remote-party-id")
+_TOLD_BY_NETWORKS: Final = frozenset((b"call-info", b"attestation-info", b"origination-id"))
+"""Header fields besides verstat in which a network says what it found of a caller (RFC 9796; 3GPP TS 24.229 §7.2.18, §7.2.19)."""
+_RICH: Final = re.compile(rb"(?i);\s*(?:call-reason|verified|purpose\s*=\s*(?:rcd-)?jcard)\b")
+_VERSTAT: Final = {True: b"TN-Validation-Passed", False: b"TN-Validation-Failed", None: b"No-TN-Validation"}
 
 
 def refusal(verdict: Verdict) -> Refusal:
-    """How this verdict is said: the status and Reason (RFC 3326) of the trunk's reject profile, nothing of why."""
-    key = (verdict.status or 403, verdict.phrase, verdict.reason)
+    """How this verdict is said: the status, Reason (RFC 3326) and Call-Info of the trunk's reject profile, nothing of why."""
+    key = (verdict.status or 403, verdict.phrase, verdict.reason, verdict.call_info)
     found = _REFUSALS.get(key)
     if found is None:
-        extra = f"Reason: {verdict.reason}\r\n".encode() if verdict.reason else b""
-        found = _REFUSALS[key] = Refusal(key[0], verdict.phrase, extra)  # as many as there are profiles
+        extra = f"Reason: {verdict.reason}\r\n" if verdict.reason else ""
+        if verdict.call_info:
+            extra += f"Call-Info: {verdict.call_info}\r\n"
+        found = _REFUSALS[key] = Refusal(key[0], verdict.phrase, extra.encode())  # as many as there are profiles and redress addresses
     return found
 
 
-def apply_labels(message: SipMessage, verdict: Verdict, privacy: tuple[str, ...], egress: Trunk | None) -> None:
+def apply_labels(
+    message: SipMessage, verdict: Verdict, privacy: tuple[str, ...], ingress: Trunk, egress: Trunk | None, *, verstat: bool = False
+) -> None:
     """Edit the request as the verdict and the trust boundary want it.
 
-    `egress` is the trunk whose customer gets the call, None toward our own network or a peer. RFC 3325 §7: P-Asserted-Identity leaves
-    the trust domain only where Privacy does not ask to withhold it; P-Preferred-Identity never goes on (§5).
+    `ingress` is the trunk it came from; `egress` the trunk whose customer gets the call, None toward our own network or a peer. `verstat`:
+    whether the next hop is told what was found of the caller's number. RFC 3325 §7: P-Asserted-Identity leaves the trust domain only where
+    Privacy does not ask to withhold it; P-Preferred-Identity never goes on (§5).
     """
+    own = ingress.kind == "core"
+    if not own:
+        distrust(message)
     labels = verdict.labels
     if labels is not None:
         if labels.get("strip_privacy"):
             message.remove(b"privacy")
             privacy = ()
         if labels.get("withhold"):
-            message.remove(b"privacy")
-            message.insert_top(b"Privacy: id")
+            hide_caller(message)
             privacy = ("id",)
+        if verdict.code != "EMG_OVERRIDE":
+            show(message, labels, verdict.caller)
     keep_trust(message, privacy, egress)
+    if verstat and not own and (b"user=phone" in message.raw or b"tel:" in message.raw):
+        found = _VERSTAT[verdict.authenticated]
+        asserted = [at for at in message.positions(b"p-asserted-identity") if current(message, at) is not None]
+        for at in asserted or message.positions(b"from"):
+            edit(message, at, with_verstat, found)
+
+
+def show(message: SipMessage, labels: Mapping[str, Any], caller: str | None) -> None:
+    """Put on the request what its labels say to the called party: the display name's prefix, the reason in Call-Info (RFC 9796 §6)."""
+    prefix = labels.get("prefix")
+    if prefix:
+        for name in (b"from", b"p-asserted-identity"):
+            if message.count(name) == 1 and len(message.all(name)) == 1:
+                edit(message, message.first_line[name], with_prefix, _quotable(prefix), (caller or "").encode())
+    reason = labels.get("call_reason")
+    if reason:
+        message.insert_top(b'Call-Info: <data:>;purpose=jcard;call-reason="' + _quotable(reason) + b'"')
+
+
+def hide_caller(message: SipMessage) -> None:
+    """Withhold the caller's number: From of nobody, and `Privacy: id` for what our own network still sees in P-Asserted-Identity.
+
+    That is how RFC 3325 §9.3 has a network carry a number that no called party may see. Remote-Party-ID, which need not heed Privacy, and
+    Identity, whose token spells the number out, go. From is the same for the whole dialog: see `DialogToken.withheld`.
+    """
+    message.remove(b"privacy")
+    message.insert_top(b"Privacy: id")
+    message.remove(b"remote-party-id")
+    message.remove(b"identity")
+    edit(message, message.first_line[b"from"], anonymous)
+
+
+def distrust(message: SipMessage) -> None:
+    """Take out what an untrusted peer says that only a network may say: verstat, attestation, rich call data."""
+    present = message.first_line
+    for name in _CALLER:
+        if name in present:
+            for at in message.positions(name):
+                edit(message, at, without_verstat)
+    if _TOLD_BY_NETWORKS.isdisjoint(present):
+        return
+    message.remove(b"attestation-info")
+    message.remove(b"origination-id")
+    for at in message.positions(b"call-info"):
+        field, _, text = message.lines[at].partition(b":")
+        values = split_list(unfold(text.strip()))
+        kept = [value for value in values if not _RICH.search(value)]
+        if len(kept) < len(values):
+            message.replace_line(at, field + b": " + b", ".join(kept) if kept else None)
+
+
+def edit(message: SipMessage, at: int, change: Callable[..., bytes], *arguments: bytes) -> None:
+    """Replace a line, as earlier edits left it, by what `change` makes of it."""
+    line = current(message, at)
+    if line is not None:
+        changed = change(line, *arguments)
+        if changed is not line:
+            message.replace_line(at, changed)
+
+
+def current(message: SipMessage, at: int) -> bytes | None:
+    """A line as earlier edits left it; None where they took it out."""
+    replaced = message.replaced
+    return replaced[at] if replaced is not None and at in replaced else message.lines[at]
+
+
+def _quotable(text: str) -> bytes:
+    return text.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8", "replace")
 
 
 def keep_trust(message: SipMessage, privacy: tuple[str, ...], egress: Trunk | None) -> None:

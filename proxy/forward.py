@@ -87,6 +87,12 @@ class Outgoing:
         if request.via_line is not None:
             message.replace_line(message.first_line[b"via"], request.via_line)
 
+    def own_from(self) -> bytes | None:
+        """The From line that the sender wrote, where what goes on has another: responses carry it back (RFC 3261 §8.2.6.2)."""
+        message = self.message
+        at = message.first_line[b"from"]
+        return message.lines[at] if message.replaced is not None and at in message.replaced else None
+
     def render(self, flow: Flow, branch: bytes) -> bytes:
         """The bytes for one target. Two Record-Routes where the listeners differ, the target's above (RFC 5658)."""
         message = self.message

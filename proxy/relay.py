@@ -48,6 +48,7 @@ class Relay:
     def forward_to_hop(self, server: ServerTransaction, outgoing: Outgoing, hop: Hop, now: float) -> None:
         """Try a next hop's targets, best first."""
         server.render = outgoing
+        server.own_from = outgoing.own_from()
         server.hop = hop
         server.targets = hop.order()
         self._next_target(server, now)
@@ -55,6 +56,7 @@ class Relay:
     def forward_to(self, server: ServerTransaction, outgoing: Outgoing, flow: Flow, now: float) -> None:
         """Forward to one destination that the route set named."""
         server.render = outgoing
+        server.own_from = outgoing.own_from()
         self._send(server, flow, None, now)
 
     def _next_target(self, server: ServerTransaction, now: float) -> None:
@@ -163,6 +165,8 @@ class Relay:
         if b"privacy" in present and (b"p-asserted-identity" in present or b"remote-party-id" in present):
             peer = server.flow.peer
             keep_trust(message, privacy_values(message), peer.trunk if peer is not None else None)
+        if server.own_from is not None and b"from" in present:
+            message.replace_line(present[b"from"], server.own_from)
         data = without_top_via(message)
         if data is None or not self._layer.respond(server, event, data, now):
             if data is not None and event is Event.SUCCESS and server.invite:  # the callee has picked up, however late (§16.7 step 5)

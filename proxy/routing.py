@@ -35,10 +35,18 @@ class Target:
 class Hop:
     """A next hop: targets that share its calls in turn, then failover targets in order. Durations in seconds."""
 
-    __slots__ = ("_turn", "code", "failover", "id", "no_response", "options_interval", "targets")
+    __slots__ = ("_turn", "code", "failover", "id", "no_response", "options_interval", "targets", "verstat")
 
     def __init__(
-        self, identifier: str, code: bytes, targets: list[Target], failover: list[Target], no_response: float, options_interval: float
+        self,
+        identifier: str,
+        code: bytes,
+        targets: list[Target],
+        failover: list[Target],
+        no_response: float,
+        options_interval: float,
+        *,
+        verstat: bool = True,
     ) -> None:
         self.id = identifier
         self.code = code
@@ -46,6 +54,7 @@ class Hop:
         self.failover = failover
         self.no_response = no_response
         self.options_interval = options_interval
+        self.verstat = verstat
         self._turn = 0
 
     def order(self) -> list[Target]:
@@ -112,7 +121,7 @@ class Routing:
                 raise RoutingError(f"next hops {hop.id!r} and {self.hop_codes[code].id!r} share an id code; rename one")
             targets = [Target(uri, self._flow_to(uri)) for uri in hop.targets]
             failover = [Target(uri, self._flow_to(uri)) for uri in hop.failover]
-            made = Hop(hop.id, code, targets, failover, float(hop.no_response), float(hop.options_interval))
+            made = Hop(hop.id, code, targets, failover, float(hop.no_response), float(hop.options_interval), verstat=hop.verstat)
             self.hops[hop.id] = self.hop_codes[code] = made
             for target in (*targets, *failover):
                 place = (target.flow.address, target.flow.port)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from proxy.answers import Answers
-from proxy.enforce import Refusal, apply_labels, refusal
+from proxy.enforce import Refusal, apply_labels, distrust, refusal
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
 from proxy.relay import Relay
@@ -134,7 +134,7 @@ class Screening:
         """Judge a new identity inside a dialog like a new call; None where it may be presented.
 
         A look-up is not waited for: without its answer the rule's default stands. Nor does an emergency number in the Request-URI, which
-        inside a dialog names nobody who is called, let an unauthenticated caller through.
+        inside a dialog names nobody who is called, let a caller through whom another rule would reject.
         """
         call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset)
         found = self.ruleset.evaluate(call)
@@ -142,9 +142,7 @@ class Screening:
             found = self.ruleset.resume(call, found, None)
         if found.action == "reject":
             return refusal(found)
-        if found.code == "EMG_OVERRIDE" and found.labels is not None and found.labels.get("authenticated") is False:
-            return FORBIDDEN
-        return None
+        return FORBIDDEN if found.overridden else None
 
     # look-ups
 
@@ -224,12 +222,15 @@ class Screening:
         if b"route" in message.first_line:
             message.remove(b"route")  # the trunk decides where a call goes, never its sender
         egress = self.routing.customer_of(hop) if call.trunk.kind == "core" else None
-        apply_labels(message, verdict, call.privacy, egress)
+        apply_labels(message, verdict, call.privacy, call.trunk, egress, verstat=hop.verstat)
         if server is None:
             server = self.open(request, now, emergency=emergency)
             if server is None:
                 return
-        token = self._secret.dialog_token(request.call_id, request.from_tag, ingress, hop.code, request.sender, pai, request.to_uri)
+        withheld = verdict.labels is not None and "withhold" in verdict.labels
+        token = self._secret.dialog_token(
+            request.call_id, request.from_tag, ingress, hop.code, request.sender, pai, request.to_uri, withheld=withheld
+        )
         self._relay.forward_to_hop(server, Outgoing(request, loop_hash, token), hop, now)
 
     def out_of_dialog(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
@@ -245,6 +246,8 @@ class Screening:
             return
         if b"route" in request.message.first_line:
             request.message.remove(b"route")
+        if trunk.kind != "core":
+            distrust(request.message)
         server = self.open(request, now)
         if server is None:
             return

@@ -23,15 +23,17 @@ class DialogToken:
     """A token that was found valid for a request: who the call came from and went to, and in which direction this request runs.
 
     `ingress` and `egress` are id codes (see `Secret.id_code`). `from_caller` is True for requests of the side that sent the initial INVITE.
+    `withheld` says that the callee was not shown the caller's number, and must not be in any later request either.
     """
 
-    __slots__ = ("egress", "from_caller", "ingress", "raw")
+    __slots__ = ("egress", "from_caller", "ingress", "raw", "withheld")
 
     def __init__(self, raw: bytes, from_caller: bool) -> None:
         self.raw = raw
         self.ingress = raw[1 : 1 + ID_SIZE]
         self.egress = raw[1 + ID_SIZE : 1 + 2 * ID_SIZE]
         self.from_caller = from_caller
+        self.withheld = raw[:1] == b"2"
 
 
 class Secret:
@@ -69,13 +71,23 @@ class Secret:
         return blake2b(b"\n".join(fields), key=self._loop, digest_size=_HASH // 2).hexdigest().encode()
 
     def dialog_token(
-        self, call_id: bytes, from_tag: bytes, ingress: bytes, egress: bytes, sender: bytes, pai: tuple[bytes, ...], callee: bytes
+        self,
+        call_id: bytes,
+        from_tag: bytes,
+        ingress: bytes,
+        egress: bytes,
+        sender: bytes,
+        pai: tuple[bytes, ...],
+        callee: bytes,
+        *,
+        withheld: bool = False,
     ) -> bytes:
-        """The token of a dialog that this initial INVITE may set up: ids, what each side's identity was, and a MAC over all with Call-ID
-        and From tag.
+        """The token of a dialog that this initial INVITE may set up: whether the caller's number is withheld, ids, what each side's
+        identity was, and a MAC over all with Call-ID and From tag.
         """
         own = self.identity(sender)
-        body = b"".join((b"1", ingress, egress, own, self.identity(sender, pai) if pai else own, self.identity(callee)))
+        asserted = self.identity(sender, pai) if pai else own
+        body = b"".join((b"2" if withheld else b"1", ingress, egress, own, asserted, self.identity(callee)))
         return body + self._mac(body, call_id, from_tag)
 
     def _mac(self, body: bytes, call_id: bytes, from_tag: bytes) -> bytes:
@@ -83,7 +95,7 @@ class Secret:
 
     def check_dialog(self, token: bytes, call_id: bytes, from_tag: bytes, to_tag: bytes) -> DialogToken | None:
         """The token when it is ours and belongs to this dialog (either side may have written the request), None otherwise."""
-        if len(token) != TOKEN_SIZE or token[:1] != b"1":
+        if len(token) != TOKEN_SIZE or token[:1] not in (b"1", b"2"):
             return None
         body, mac = token[:-_MAC], token[-_MAC:]
         # plain comparison: a MAC can be tried online only, and each try is counted

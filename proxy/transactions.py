@@ -34,7 +34,8 @@ class ServerTransaction(Transaction):
     """A request that we answer or have answered (its response context, RFC 3261 §16.7, for what is forwarded).
 
     `request` and `last` are dropped when they can no longer be needed. `targets` are those still to be tried; `client` the one being tried;
-    `clients` those tried before it; `rang` says that a 101-199 went upstream.
+    `clients` those tried before it; `rang` says that a 101-199 went upstream; `own_from` is the sender's From line where the request went
+    on with another.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class ServerTransaction(Transaction):
         "interval",
         "invite",
         "last",
+        "own_from",
         "parked",
         "rang",
         "reasons",
@@ -62,6 +64,7 @@ class ServerTransaction(Transaction):
         self.flow = flow
         self.last = b""
         self.interval = T1
+        self.own_from: bytes | None = None
         self.client: ClientTransaction | None = None
         self.clients: list[ClientTransaction] | None = None
         self.hop: Hop | None = None

@@ -29,6 +29,7 @@ class Trunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     mode: Mode = "enforce"
     deliver: str | None = None
     reject_profile: str = "default"
+    redress: str = ""
     forwarding: Literal["deny", "mark", "correlated"] = "correlated"
     suspended: bool = False
     owner: str = ""

@@ -16,6 +16,7 @@ from rules.builtin.emergency import Emergency
 from rules.builtin.identity import Identity
 from rules.builtin.intercept import Intercept
 from rules.builtin.international import International
+from rules.builtin.label import Label
 from rules.builtin.own_number import OwnNumber
 from rules.builtin.privacy import Privacy
 from rules.builtin.regular import Regular
@@ -32,7 +33,7 @@ from rules.toml_lines import error_line, key_lines, line_of
 
 BUILTIN: dict[str, type[Rule]] = {
     rule.name: cast("type[Rule]", rule)
-    for rule in (Emergency, TrunkRule, Intercept, Privacy, Identity, International, Regular, OwnNumber, Segments)
+    for rule in (Emergency, TrunkRule, Intercept, Privacy, Identity, International, Regular, OwnNumber, Segments, Label)
 }
 """The rules of this package by name, in the order of policy.md."""
 

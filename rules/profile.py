@@ -1,36 +1,96 @@
-"""How a refusal is said in SIP: the reject profile of the ingress trunk (policy.md, "Saying no in SIP")."""
+"""How a refusal is said in SIP: the reject profile of the ingress trunk (policy.md, "Saying no in SIP").
+
+A profile speaks of the kind of refusal and of the address for appeals, never of rules, lists or codes: those are for our own records.
+"""
 
 from __future__ import annotations
+
+import re
+from functools import lru_cache
 
 import msgspec
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A final response: status and phrase, and the value of a Reason header field (RFC 3326) or ""."""
+    """A final response: status and phrase, and the values of Reason (RFC 3326) and Call-Info (RFC 3261 §20.9), "" where there is none."""
 
     status: int
     phrase: str
     reason: str
+    call_info: str = ""
 
 
 DEFAULT = Refusal(403, "Forbidden", "Q.850;cause=21")
 UNWANTED = Refusal(607, "Unwanted", "")  # RFC 8197
+REJECTED = Refusal(608, "Rejected", "")  # RFC 8688
 ANONYMITY_DISALLOWED = Refusal(433, "Anonymity Disallowed", "")  # RFC 5079
 
-_PROFILES: dict[str, tuple[Refusal, dict[str, Refusal]]] = {
-    # name: for every code, and for single codes
-    "default": (DEFAULT, {}),
-    "rfc8197": (UNWANTED, {}),
-    "anonymous": (DEFAULT, {"CLI_ANON": ANONYMITY_DISALLOWED, "ENT_CLI_HIDDEN": ANONYMITY_DISALLOWED}),
+_ANONYMOUS = frozenset({"CLI_ANON", "ENT_CLI_HIDDEN"})
+_IDENTITY = {
+    # RFC 8224 §6.2.2; every other STIR code is an Identity header that does not verify
+    "STIR_MISSING": (428, "Use Identity Header"),
+    "STIR_CERT": (436, "Bad Identity Info"),
+    "STIR_CREDENTIAL": (437, "Unsupported Credential"),
 }
+_INVALID_IDENTITY = (438, "Invalid Identity Header")
+
+_PROFILES = ("default", "rfc8688", "rfc8197", "us-603plus", "stir", "anonymous")
+_WAYS = {"https": "url", "http": "url", "tel": "tel", "mailto": "email"}
+"""What ATIS-1000099 calls a way to whoever blocked the call, by the scheme of the redress address."""
+_REDRESS = {"rfc8688": ("https",), "us-603plus": tuple(_WAYS)}
+"""Profiles that name the redress address, and the schemes it may have there."""
+_ADDRESS = re.compile(r"[A-Za-z]+:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+=%]+")
+"""A URI that can stand between <> and, where semicolons separate, in quotes."""
 
 
 def known_profiles() -> tuple[str, ...]:
     """Names that a trunk's `reject_profile` may have in this version."""
-    return tuple(_PROFILES)
+    return _PROFILES
 
 
-def refusal(profile: str, code: str) -> Refusal:
-    """The response of a profile for a reason code. Raises KeyError where the profile is not one of `known_profiles()`."""
-    every, single = _PROFILES[profile]
-    return single.get(code, every)
+def redress_fault(profile: str, redress: str) -> tuple[str, str] | None:
+    """What is wrong with a trunk's redress address for its profile, and what would be right; None where nothing is."""
+    schemes = _REDRESS.get(profile)
+    if schemes is None:
+        return None
+    right = f"an address for appeals that begins with {' or '.join(f'{scheme}:' for scheme in schemes)}"
+    if profile == "rfc8688":
+        right += " and gives the signed jCard of RFC 8688"
+    if not redress:
+        return f"profile {profile} names a redress address, and there is none", right
+    if redress.partition(":")[0].lower() not in schemes or not _ADDRESS.fullmatch(redress):
+        return f"profile {profile} cannot name this redress address", right
+    return None
+
+
+@lru_cache(maxsize=4096)
+def refusal(profile: str, code: str, redress: str = "") -> Refusal:
+    """The response of a profile for a reason code; `redress` is the trunk's address for appeals.
+
+    An address that the profile cannot name is left out, and where the response would mean nothing without one, the default's stands.
+    Raises KeyError where the profile is not one of `known_profiles()`.
+    """
+    if profile == "default":
+        return DEFAULT
+    if profile == "rfc8197":
+        return UNWANTED
+    if profile == "anonymous":
+        return ANONYMITY_DISALLOWED if code in _ANONYMOUS else DEFAULT
+    if profile == "rfc8688":
+        if redress_fault(profile, redress) is not None:
+            return REJECTED
+        # RFC 8688 §3.4: the URI is where the signed jCard with the ways to appeal is fetched
+        return msgspec.structs.replace(REJECTED, call_info=f"<{redress}>;purpose=jwscard")
+    if profile == "us-603plus":
+        if not code.startswith(("BEH_", "LABEL_")) or redress_fault(profile, redress) is not None:
+            return DEFAULT
+        scheme, _, rest = redress.partition(":")
+        way = _WAYS[scheme.lower()]
+        text = f"v=analytics1;{way}={redress if way == 'url' else rest}"
+        return Refusal(603, "Network Blocked", f'SIP;cause=603;text="{text}";location=LN')
+    if profile == "stir":
+        if not code.startswith("STIR_"):
+            return DEFAULT
+        status, phrase = _IDENTITY.get(code, _INVALID_IDENTITY)
+        return Refusal(status, phrase, f'STIR;cause={status};text="{phrase}"')  # RFC 9410
+    raise KeyError(profile)

@@ -4,6 +4,7 @@ Laws of the chain, from policy.md:
 
 - reject ends it, unless observe mode (the rule's or the trunk's) turns it into a note or an emergency override turns it into a mark;
 - ok gives the call its code, and the last one counts; mark is noted; both go on;
+- a mark of a rule in observe mode is noted without its labels, so that nothing is done to the call;
 - pass belongs to the rule `emergency` alone: the rules after it are still read, and what they would reject becomes marks;
 - a rule that raises, or breaks the protocol, is counted and becomes what its `on_error` says; the chain goes on behind it.
 """
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from operator import length_hint
 from typing import Any, Literal
 
-from rules.call import Call
+from rules.call import Call, Trunk
 from rules.directory import Directory
 from rules.profile import DEFAULT, Refusal, known_profiles, refusal
 from rules.rule import Check, OnError
@@ -142,7 +143,7 @@ class RuleSet:
                 break
             position += 1
         call.why = None
-        verdict.labels = call.labels
+        self._close(call, verdict)
         verdict.steps = steps
         return verdict
 
@@ -204,7 +205,7 @@ class RuleSet:
                         return outcome
                     if self._settle(call, verdict, position, outcome):
                         break
-                verdict.labels = call.labels
+                self._close(call, verdict)
                 return verdict
             except Exception:  # whatever a rule breaks on, the call gets its verdict
                 position = len(self._checks) - 1 - length_hint(checks)
@@ -212,8 +213,15 @@ class RuleSet:
                 self.failures[rule.name] += 1
                 failure = FAILED[rule.on_error]
                 if failure is not None and self._settle(call, verdict, position, failure):
-                    verdict.labels = call.labels
+                    self._close(call, verdict)
                     return verdict
+
+    @staticmethod
+    def _close(call: Call, verdict: Verdict) -> None:
+        """The chain is over: an emergency caller whose number no rule found to be its customer's is labelled."""
+        if verdict.code == "EMG_OVERRIDE" and not verdict.authenticated:
+            call.label("authenticated", False)
+        verdict.labels = call.labels
 
     @staticmethod
     def _refuse_repeated(call: Call, lookup: Lookup) -> None:
@@ -230,22 +238,27 @@ class RuleSet:
             if effect == "pass" and rule.name != "emergency":
                 raise BrokenProtocol("only the rule emergency may answer pass")
             self._label(call, outcome)
+            if outcome.code == "AUTH_OK":
+                verdict.authenticated = True
             if verdict.code != "EMG_OVERRIDE":
                 verdict.code = outcome.code
                 verdict.rule = rule.name
             return False
         if effect == "mark":
-            self._label(call, outcome)
+            if rule.mode == "enforce":
+                self._label(call, outcome)
             call.mark(outcome.code)
             return False
         if effect != "reject":
             raise BrokenProtocol(f"an outcome cannot be {effect!r}")
+        if outcome.code == "AUTH_FAIL":
+            verdict.authenticated = False
         if verdict.code == "EMG_OVERRIDE":
             call.mark(outcome.code)
-            call.label("authenticated", False)
+            verdict.overridden = True
             return False
         trunk = call.trunk
-        said = _refusal(trunk.reject_profile, outcome.code)
+        said = _refusal(trunk, outcome.code)
         if not rule.fixed and (rule.mode == "observe" or trunk.mode == "observe"):
             if verdict.would is None:
                 verdict.would = Would("reject", outcome.code, rule.name, said.status)
@@ -259,6 +272,7 @@ class RuleSet:
         verdict.status = said.status
         verdict.phrase = said.phrase
         verdict.reason = said.reason
+        verdict.call_info = said.call_info
         return True
 
     @staticmethod
@@ -268,6 +282,6 @@ class RuleSet:
                 call.label(name, value)
 
 
-def _refusal(profile: str, code: str) -> Refusal:
+def _refusal(trunk: Trunk, code: str) -> Refusal:
     """A trunk that no configuration loader has seen may name any profile, and evaluate never raises."""
-    return refusal(profile, code) if profile in known_profiles() else DEFAULT
+    return refusal(trunk.reject_profile, code, trunk.redress) if trunk.reject_profile in known_profiles() else DEFAULT

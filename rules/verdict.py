@@ -67,6 +67,8 @@ class Verdict:
 
     __slots__ = (
         "action",
+        "authenticated",
+        "call_info",
         "called",
         "caller",
         "code",
@@ -76,6 +78,7 @@ class Verdict:
         "labels",
         "marks",
         "mode",
+        "overridden",
         "phrase",
         "policy_version",
         "reason",
@@ -122,4 +125,7 @@ class Verdict:
         self.policy_version = policy_version
         self.directory_version = directory_version
         self.elapsed_us = 0.0
+        self.call_info = ""  # value of a Call-Info header field that goes with the refusal, or ""
+        self.authenticated: bool | None = None  # the caller's number: inside its customer's segments, not inside, or asked of nobody
+        self.overridden = False  # an emergency call that a rule would have rejected
         self.steps: list[Step] | None = None

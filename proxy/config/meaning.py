@@ -12,7 +12,7 @@ from proxy.config.model import Config, Listen, NextHop
 from proxy.config.report import Report, name_of
 from rules.call import Trunk
 from rules.numbers import normalise
-from rules.profile import known_profiles
+from rules.profile import known_profiles, redress_fault
 from rules.toml_lines import Path as KeyPath
 
 T = TypeVar("T")
@@ -112,6 +112,8 @@ def _check_trunks(config: Config, report: Report) -> None:
         if trunk.reject_profile not in known_profiles():
             remedy = f"one of {', '.join(known_profiles())}"
             report.fault((*at, "reject_profile"), "no such profile in this version", trunk.reject_profile, remedy)
+        elif (wrong := redress_fault(trunk.reject_profile, trunk.redress)) is not None:
+            report.fault((*at, "redress" if trunk.redress else "reject_profile"), wrong[0], trunk.redress, wrong[1])
         for key in ("voicemail", "iot_voice"):
             for place, number in enumerate(getattr(trunk, key)):
                 if normalise(number, trunk.home_area).canonical is None:

@@ -74,6 +74,8 @@ class NextHop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Time between OPTIONS pings; 0: none, and the target always counts as up."""
     no_response: Duration = Duration(4.0)
     """Nothing heard from a target in this time, not even 100: the next one is tried."""
+    verstat: bool = True
+    """Whether telephone numbers of callers go there with what was found of them (verstat, 3GPP TS 24.229 §7.2A.20)."""
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

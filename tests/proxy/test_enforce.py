@@ -20,9 +20,14 @@ def verdict(labels: dict[str, Any] | None = None, status: int | None = None, phr
     return Verdict("pass", "OK", "", status, phrase, reason, None, None, "a", "", [], labels, "enforce", None, "1", "1")
 
 
+CORE = Trunk(id="c", kind="core")
+NOBODY = 'From: "Anonymous" <sip:anonymous@anonymous.invalid>;tag=1'
+FROM = 'From: "Bob" <sip:+8613802881946@b>;tag=1'
+
+
 def edited(headers: list[str], labels: dict[str, Any] | None, privacy: tuple[str, ...], egress: Trunk | None) -> list[str]:
     message = SipMessage.parse("\r\n".join(["INVITE sip:a@b SIP/2.0", *headers, "l: 0", "", ""]).encode())
-    apply_labels(message, verdict(labels), privacy, egress)
+    apply_labels(message, verdict(labels), privacy, CORE, egress)
     return message.to_bytes().decode().split("\r\n")[1:-3]
 
 
@@ -45,8 +50,8 @@ def test_refusals_are_made_once() -> None:
         ([PAI, "Privacy: id"], None, ("id",), PEER, [PAI, "Privacy: id"]),
         (["P-Preferred-Identity: <sip:a@b>", "p-preferred-identity: <tel:1>", PAI], None, (), None, [PAI]),
         (["Privacy: id", PAI], {"strip_privacy": True}, ("id",), ENTERPRISE, [PAI]),
-        (["Privacy: none", "Privacy: session", PAI], {"withhold": True}, ("none",), None, ["Privacy: id", PAI]),
-        ([PAI], {"withhold": True}, (), ENTERPRISE, ["Privacy: id"]),
+        (["Privacy: none", FROM, "Privacy: session", PAI], {"withhold": True}, ("none",), None, ["Privacy: id", NOBODY, PAI]),
+        ([PAI, FROM], {"withhold": True}, (), ENTERPRISE, ["Privacy: id", NOBODY]),
         ([PAI], {"country": "1"}, (), None, [PAI]),
     ],
 )
