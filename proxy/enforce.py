@@ -117,7 +117,7 @@ def distrust(message: SipMessage) -> None:
     for at in message.positions(b"call-info"):
         field, _, text = message.lines[at].partition(b":")
         values = split_list(unfold(text.strip()))
-        kept = [value for value in values if not _RICH.search(value)]
+        kept = [value for value in values if not _RICH.search(value.partition(b">")[2])]
         if len(kept) < len(values):
             message.replace_line(at, field + b": " + b", ".join(kept) if kept else None)
 

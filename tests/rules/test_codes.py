@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rules import NoSettings, Outcome, known_profiles, reason_code, reason_codes
+from rules import NoSettings, Outcome, reason_code, reason_codes
 from rules.builtin.regular import TABLE
-from rules.profile import refusal
 
 RULES = Path(__file__).resolve().parent.parent.parent / "rules"
 
@@ -41,25 +40,6 @@ def test_both_languages(code: str) -> None:
 
 def test_codes_of_others_have_none() -> None:
     assert reason_code("THIRD_PARTY") is None
-
-
-@pytest.mark.parametrize(
-    ("profile", "code", "status", "phrase", "reason"),
-    [
-        ("default", "AUTH_FAIL", 403, "Forbidden", "Q.850;cause=21"),
-        ("rfc8197", "AUTH_FAIL", 607, "Unwanted", ""),
-        ("anonymous", "CLI_ANON", 433, "Anonymity Disallowed", ""),
-        ("anonymous", "ENT_CLI_HIDDEN", 433, "Anonymity Disallowed", ""),
-        ("anonymous", "CLI_EMPTY", 403, "Forbidden", "Q.850;cause=21"),
-    ],
-)
-def test_profiles(profile: str, code: str, status: int, phrase: str, reason: str) -> None:
-    said = refusal(profile, code)
-    assert (said.status, said.phrase, said.reason) == (status, phrase, reason)
-
-
-def test_known_profiles() -> None:
-    assert known_profiles() == ("default", "rfc8197", "anonymous")
 
 
 def test_outcomes_and_settings_are_public() -> None:
