@@ -134,7 +134,8 @@ class Screening:
         """Judge a new identity inside a dialog like a new call; None where it may be presented.
 
         A look-up is not waited for: without its answer the rule's default stands. Nor does an emergency number in the Request-URI, which
-        inside a dialog names nobody who is called, let a caller through whom another rule would reject.
+        inside a dialog names nobody who is called, let a caller through whom another rule would reject. An identity that would have to be
+        withheld is refused too: the dialog began with another, which was shown.
         """
         call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset)
         found = self.ruleset.evaluate(call)
@@ -142,7 +143,8 @@ class Screening:
             found = self.ruleset.resume(call, found, None)
         if found.action == "reject":
             return refusal(found)
-        return FORBIDDEN if found.overridden else None
+        withheld = found.labels is not None and "withhold" in found.labels
+        return FORBIDDEN if found.overridden or withheld else None
 
     # look-ups
 

@@ -157,6 +157,8 @@ def _headline(verdict: Verdict) -> Text:
         line.append(f"  {verdict.status} {verdict.phrase}", "bold")
         if verdict.reason:
             line.append(f"  (Reason: {verdict.reason})", "dim")
+        if verdict.call_info:
+            line.append(f"  (Call-Info: {verdict.call_info})", "dim")
     line.append(f"  by rule {verdict.rule}" if verdict.rule else "  no rule rejects it")
     if verdict.would is not None:
         would = verdict.would

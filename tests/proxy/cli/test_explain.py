@@ -91,6 +91,16 @@ def test_observe_names_what_would_have_been(tmp_path: Path, capsys: pytest.Captu
     assert "observed only: would reject with CLI_400 by rule regular" in capsys.readouterr().out
 
 
+def test_the_address_for_appeals_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile = 'id = "acme-sz"\nreject_profile = "rfc8688"\nredress = "https://redress.example/jcard"'
+    for file in DEMO.iterdir():
+        (tmp_path / file.name).write_text(file.read_text(encoding="utf-8").replace('id = "acme-sz"', profile))
+    arguments = ["--trunk", "acme-sz", "--from", "4008123123", "--to", "13800138000"]
+    assert main(["explain", "-c", str(tmp_path / "sipwarden.toml"), *arguments]) == 0
+    first = capsys.readouterr().out.replace("\n", " ")
+    assert first.startswith(" REJECT   608 Rejected  (Call-Info: <https://redress.example/jcard>;purpose=jwscard)  by rule")
+
+
 def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     assert main(["explain", "-c", CONFIG, "--trunk", "acme-sz", "--from", "88886666", "--to", "13800138000"]) == 0
