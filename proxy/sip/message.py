@@ -106,9 +106,7 @@ def index_lines(lines: list[bytes]) -> tuple[dict[bytes, int], dict[bytes, list[
     first: dict[bytes, int] = {}
     more: dict[bytes, list[int]] | None = None
     known = _KNOWN
-    at = 0
-    for line in lines[1:]:
-        at += 1
+    for at, line in enumerate(lines[1:], 1):
         name, colon, _ = line.partition(b":")
         key = known.get(name)
         if key is None or not colon:
