@@ -57,10 +57,11 @@ def apply_labels(
     whether the next hop is told what was found of the caller's number. RFC 3325 §7: P-Asserted-Identity leaves the trust domain only where
     Privacy does not ask to withhold it; P-Preferred-Identity never goes on (§5).
     """
-    own = ingress.kind == "core"
-    if not own:
-        distrust(message)
     labels = verdict.labels
+    if ingress.kind == "core" or (labels is None and says_nothing(message)):
+        verstat = False
+    else:
+        distrust(message)
     if labels is not None:
         if labels.get("strip_privacy"):
             message.remove(b"privacy")
@@ -71,11 +72,33 @@ def apply_labels(
         if verdict.code != "EMG_OVERRIDE":
             show(message, labels, verdict.caller)
     keep_trust(message, privacy, egress)
-    if verstat and not own and (b"user=phone" in message.raw or b"tel:" in message.raw):
+    if verstat:
         found = _VERSTAT[verdict.authenticated]
         asserted = [at for at in message.positions(b"p-asserted-identity") if current(message, at) is not None]
         for at in asserted or message.positions(b"from"):
             edit(message, at, with_verstat, found)
+
+
+def says_nothing(message: SipMessage) -> bool:
+    """Whether a request plainly has neither a claim of a network's to take out nor a telephone number to put verstat on.
+
+    Most are so: From has its tag and no other parameter, P-Asserted-Identity none, and no field that only networks write is there.
+    """
+    present = message.first_line
+    line = message.lines[present[b"from"]]
+    if line.count(b";") != 1 or b";tag=" not in line or b"%" in line or b"tel:" in line:
+        return False
+    at = present.get(b"p-asserted-identity")
+    if at is not None:
+        line = message.lines[at]
+        if b";" in line or b"%" in line or b"tel:" in line or (message.more_lines and b"p-asserted-identity" in message.more_lines):
+            return False
+    return (
+        b"call-info" not in present
+        and b"remote-party-id" not in present
+        and b"attestation-info" not in present
+        and b"origination-id" not in present
+    )
 
 
 def show(message: SipMessage, labels: Mapping[str, Any], caller: str | None) -> None:
@@ -105,12 +128,10 @@ def hide_caller(message: SipMessage) -> None:
 
 def distrust(message: SipMessage) -> None:
     """Take out what an untrusted peer says that only a network may say: verstat, attestation, rich call data."""
-    present = message.first_line
     for name in _CALLER:
-        if name in present:
-            for at in message.positions(name):
-                edit(message, at, without_verstat)
-    if _TOLD_BY_NETWORKS.isdisjoint(present):
+        for at in message.positions(name):
+            edit(message, at, without_verstat)
+    if _TOLD_BY_NETWORKS.isdisjoint(message.first_line):
         return
     message.remove(b"attestation-info")
     message.remove(b"origination-id")

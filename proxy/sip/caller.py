@@ -42,10 +42,13 @@ def without_verstat(line: bytes) -> bytes:
 
 def with_verstat(line: bytes, value: bytes) -> bytes:
     """Put `verstat` on each telephone number: tel URIs, and SIP URIs with user=phone (3GPP TS 24.229 §7.2A.20). No other URI has one."""
+    parameter = b";verstat=" + value
+    at, end = line.find(b"@"), line.find(b">")
+    if 0 < line.find(b"<sip:") < at < end and line.endswith(b";user=phone", at, end) and line.count(b"@") == line.count(b"<") == 1:
+        return line[:at] + parameter + line[at:]  # the ordinary case
     lower = line.lower()
     if b"tel:" not in lower and b"user=phone" not in lower:
         return line
-    parameter = b";verstat=" + value
     if b"<" not in line:
         bare = _BARE_TEL.fullmatch(line)  # its parameters would be the header field's: the URI needs brackets first
         return line if bare is None else bare[1] + b"<" + bare[2] + parameter + b">" + bare[3]
