@@ -97,7 +97,7 @@ def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:
         return None, load_policy(None, file="", directory=directory, trunks=config.trunks)
     file = config.shown_path(name)
     try:
-        text = config.path(name).read_bytes().decode("utf-8")
+        text = config.path(name).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise PolicyFaults([PolicyFault(file, None, "", error.strerror or str(error), "", "a readable file")]) from None
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proxy.cli.number import bare_uri
 from proxy.cli.saved import UnusableMessage, read_invite
 from proxy.cli.terminal import ACTION_STYLE, console, explained, facts, in_words, printable
 from proxy.config.addresses import SIP_PORT, parse_address, split_port
@@ -118,11 +119,11 @@ def _described(args: argparse.Namespace, generation: Generation) -> Call:
     privacy = ";".join(args.privacy or ()).replace(",", ";").lower().split(";")
     return Call(
         trunk,
-        args.sender,
-        args.to,
+        bare_uri(args.sender),
+        bare_uri(args.to),
         at=_when(args),
-        pai=tuple(args.pai or ()),
-        diversion=tuple(args.diversion or ()),
+        pai=tuple(map(bare_uri, args.pai or ())),
+        diversion=tuple(map(bare_uri, args.diversion or ())),
         privacy=tuple(value.strip() for value in privacy if value.strip()),
     )
 

@@ -51,7 +51,7 @@ def load_config(path: Path | str, *, text: str | None = None, base: Path | None 
     file = str(path)
     if text is None:
         try:
-            text = Path(path).read_bytes().decode("utf-8")
+            text = Path(path).read_bytes().decode("utf-8-sig")
         except OSError as error:
             raise ConfigFaults([ConfigFault(file, None, "", error.strerror or str(error), "", "a readable file")]) from None
         except UnicodeDecodeError as error:
