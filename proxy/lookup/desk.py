@@ -103,7 +103,7 @@ class Desk:
     def __init__(self, lives: Mapping[str, float], *, remembered: int, concurrent: int, failures: int, pause: float) -> None:
         self._lives = lives
         self._concurrent = concurrent
-        self._waiting: dict[str, list[int]] = {}
+        self._waiting: dict[str, dict[int, None]] = {}  # tickets in their order
         self.answers = Answers(remembered)
         self.breaker = Breaker(failures, pause)
 
@@ -123,20 +123,20 @@ class Desk:
             return CACHED, answer
         waiting = self._waiting.get(key)
         if waiting is not None:
-            waiting.append(ticket)
+            waiting[ticket] = None
             return JOINED, None
         if len(self._waiting) >= self._concurrent:
             return REFUSED, None
         if not self.breaker.allows(now):
             return PAUSED, None
-        self._waiting[key] = [ticket]
+        self._waiting[key] = {ticket: None}
         return ASK, None
 
     def leave(self, key: str, ticket: int) -> None:
         """A ticket waits no longer; the question goes on, for its answer may be kept."""
         waiting = self._waiting.get(key)
-        if waiting is not None and ticket in waiting:
-            waiting.remove(ticket)
+        if waiting is not None:
+            waiting.pop(ticket, None)
 
     def answered(self, key: str, answer: object, now: float) -> list[int]:
         """The service's answer; the tickets that waited for it."""
@@ -144,11 +144,11 @@ class Desk:
         life = self._lives.get(answer, 0.0) if isinstance(answer, str) else 0.0
         if life > 0:
             self.answers.put(key, answer, now + life)
-        return self._waiting.pop(key, [])
+        return list(self._waiting.pop(key, ()))
 
     def failed(self, key: str, now: float, *, alive: bool = False) -> tuple[list[int], bool]:
         """The service had no answer, or (`alive`) none to this question: the tickets that waited, and whether that opened the breaker."""
-        waited = self._waiting.pop(key, [])
+        waited = list(self._waiting.pop(key, ()))
         if alive:
             self.breaker.succeeded()
             return waited, False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import Config, ConfigFaults, load_config, pack, unpack
+from proxy.config import Config, ConfigFaults, LookupConfig, load_config, pack, unpack
 
 CASES = Path(__file__).parents[2] / "cases" / "config"
 GOOD = (CASES / "good.toml").read_text()
@@ -41,6 +41,19 @@ def test_sample_has_no_warning() -> None:
     config = load_config(SAMPLE)
     assert config.warnings == ()
     assert {trunk.kind for trunk in config.trunk} == {"enterprise", "interconnect", "international", "core"}
+
+
+def test_the_look_up_in_the_sample_is_good_once_it_is_no_comment() -> None:
+    before, _, rest = SAMPLE.read_text(encoding="utf-8").partition("# [[lookup]]\n")
+    table, _, after = rest.partition("\n\n")
+    text = f"{before}[[lookup]]\n" + table.replace("# ", "", 1).replace("\n# ", "\n") + "\n\n" + after
+    config = load_config(SAMPLE, text=text)
+    assert config.warnings == ()
+    (lookup,) = config.lookup
+    defaults = LookupConfig(kind="roaming", url=lookup.url)
+    assert lookup.lives == defaults.lives
+    for name in ("deadline", "field", "remembered", "concurrent", "failures", "pause"):
+        assert getattr(lookup, name) == getattr(defaults, name), name
 
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case["name"])

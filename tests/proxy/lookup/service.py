@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
 
@@ -23,8 +25,14 @@ class LookupService(socketserver.ThreadingTCPServer):
     block_on_close = False
     allow_reuse_address = True
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
+        self.scheme = "http"
+        if certificate is not None:
+            self.scheme = "https"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.does = '{"state": "abroad"}'
         self.asked: list[str] = []
         self.connections = 0
@@ -33,7 +41,7 @@ class LookupService(socketserver.ThreadingTCPServer):
     @property
     def url(self) -> str:
         """The template of a [[lookup]] that asks this service."""
-        return f"http://127.0.0.1:{self.server_address[1]}/where?number={{number}}"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/where?number={{number}}"
 
 
 class _Request(socketserver.StreamRequestHandler):
@@ -86,9 +94,9 @@ class _Request(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[LookupService]:
-    """A service that runs until the end of the block."""
-    with LookupService() as service:
+def serving(certificate: Path | None = None) -> Iterator[LookupService]:
+    """A service that runs until the end of the block; over TLS with a PEM file of key and certificate."""
+    with LookupService(certificate) as service:
         thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,11 +18,13 @@ from proxy.config import Duration, LookupConfig, parse_url
 from proxy.lookup import NoAnswer
 from proxy.lookup.http import HttpService, ask_once
 from tests.proxy.lookup.service import LookupService, serving
+from tests.proxy.node import ROOT
 
 
 def config(service: LookupService | None = None, **changed: Any) -> LookupConfig:
     url = "http://127.0.0.1:1/{number}" if service is None else service.url
-    return LookupConfig(**{"kind": "roaming", "url": url, "deadline": Duration(0.3)} | changed)
+    settings: dict[str, Any] = {"kind": "roaming", "url": url, "deadline": Duration(0.3)} | changed
+    return LookupConfig(**settings)
 
 
 async def refused(service: LookupService, does: str, **changed: Any) -> NoAnswer:
@@ -79,6 +86,32 @@ async def test_what_is_no_answer(does: str, why: str, alive: bool) -> None:
         assert why in str(error)
         assert error.alive is alive
         assert not any("elsewhere" in target for target in service.asked)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_https_with_a_certificate_that_is_trusted_and_one_that_is_not(tmp_path: Path) -> None:
+    pem = tmp_path / "service.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=service"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(tmp_path / "cert")]
+    subprocess.run(made, check=True, capture_output=True)
+    pem.write_bytes(pem.read_bytes() + (tmp_path / "cert").read_bytes())
+    script = """if True:
+        import asyncio, sys
+        from proxy.config import LookupConfig
+        from proxy.lookup import NoAnswer
+        from proxy.lookup.http import ask_once
+        try:
+            print(asyncio.run(ask_once(LookupConfig(kind="roaming", url=sys.argv[1]), "1")))
+        except NoAnswer as error:
+            print(error)
+    """
+    with serving(pem) as service:
+        for trusted in (True, False):
+            environment = os.environ | {"SSL_CERT_FILE": str(tmp_path / "cert") if trusted else os.devnull}
+            command = [sys.executable, "-c", script, service.url]
+            said = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+            assert said.strip() == "abroad" if trusted else "certificate verify failed" in said
+        assert len(service.asked) == 1
 
 
 async def test_nobody_listens() -> None:

@@ -71,7 +71,8 @@ class Oracle:
 
 
 def desk(**changed: Any) -> Desk:
-    return Desk({"KEPT": 60.0}, **{"remembered": 10, "concurrent": 10, "failures": 100, "pause": 10.0} | changed)
+    settings: dict[str, Any] = {"remembered": 10, "concurrent": 10, "failures": 100, "pause": 10.0} | changed
+    return Desk({"KEPT": 60.0}, **settings)
 
 
 async def test_late_never_and_wrong(answers: Answers, caplog: pytest.LogCaptureFixture) -> None:
@@ -141,7 +142,8 @@ async def test_what_a_rule_may_put_into_a_lookup(answers: Answers) -> None:
 
 
 def config(service: LookupService, **changed: Any) -> LookupConfig:
-    return LookupConfig(**{"kind": "roaming", "url": service.url, "deadline": Duration(1.0)} | changed)
+    settings: dict[str, Any] = {"kind": "roaming", "url": service.url, "deadline": Duration(1.0)} | changed
+    return LookupConfig(**settings)
 
 
 async def test_a_reload_keeps_what_stays_and_ends_what_is_open(answers: Answers) -> None:
