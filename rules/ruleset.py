@@ -155,7 +155,7 @@ class RuleSet:
                 return outcome
             if not waits:
                 return None
-            self._refuse_repeated(call, outcome)
+            self._refuse_wrong(call, outcome)
             _note(call, outcome, None if resolver is None else resolver(outcome))
             if call.why:
                 call.why.clear()  # the check looks at the whole call again, and says again what it finds
@@ -200,7 +200,7 @@ class RuleSet:
                     if isinstance(outcome, Lookup):
                         if verdict.code == "EMG_OVERRIDE":
                             continue  # an emergency call waits for nobody: without its answer the rule has no opinion
-                        self._refuse_repeated(call, outcome)
+                        self._refuse_wrong(call, outcome)
                         known = None if self.recall is None else self.recall(outcome)
                         if known is not None:
                             _note(call, outcome, known)
@@ -221,7 +221,9 @@ class RuleSet:
                     return verdict
 
     @staticmethod
-    def _refuse_repeated(call: Call, lookup: Lookup) -> None:
+    def _refuse_wrong(call: Call, lookup: Lookup) -> None:
+        if not isinstance(lookup.deadline, int | float):
+            raise BrokenProtocol(f"a look-up's deadline is a number of seconds, not {lookup.deadline!r}")
         if call.answers is not None and (lookup.kind, lookup.key) in call.answers:
             raise BrokenProtocol(f"asked twice for {lookup.kind} {lookup.key!r}")
         if call.answers is not None and len(call.answers) >= LOOKUPS_AT_MOST:

@@ -25,7 +25,9 @@ PASSING: Final = frozenset((408, 425, 429))
 
 
 class HttpService:
-    """Answers keys. Follows no redirects, keeps no cookies, knows no proxies of the environment. Raises NoAnswer, and what aiohttp does."""
+    """Answers keys. Follows no redirects, keeps no cookies, knows no proxies of the environment. Raises NoAnswer, which never names the key:
+    it goes into the log.
+    """
 
     def __init__(self, config: LookupConfig) -> None:
         self._url = parse_url(config.url)
@@ -36,6 +38,22 @@ class HttpService:
 
     async def __call__(self, key: str) -> object:
         """The answer to one key; whoever calls sets the limit in time."""
+        try:
+            return await self._get(key)
+        except aiohttp.ClientConnectionError as error:
+            raise NoAnswer(str(error) or "its service closed the connection") from None
+        except aiohttp.ClientResponseError:
+            raise NoAnswer("what its service answered is not HTTP") from None
+        except aiohttp.ClientError as error:
+            raise NoAnswer(f"its service's answer broke off ({type(error).__name__})") from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def _get(self, key: str) -> object:
         session = self._session
         if session is None:
             session = self._session = aiohttp.ClientSession(
@@ -58,12 +76,6 @@ class HttpService:
                 if len(body) > LARGEST_ANSWER:
                     raise NoAnswer(f"its service's answer is larger than {LARGEST_ANSWER} octets")
         return self.meaning(bytes(body))
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
 
     def meaning(self, body: bytes) -> object:
         """The answer that a JSON document gives. Raises NoAnswer."""
@@ -91,16 +103,12 @@ class HttpService:
 
 
 async def ask_once(config: LookupConfig, key: str) -> object:
-    """The answer to one question over connections of its own, within its deadline. Raises NoAnswer for whatever goes wrong."""
+    """The answer to one question over a connection of its own, within its deadline. Raises NoAnswer."""
     service = HttpService(config)
     try:
         async with asyncio.timeout(config.deadline):
             return await service(key)
     except TimeoutError:
         raise NoAnswer(f"nothing came within {config.deadline:g} s") from None
-    except NoAnswer:
-        raise
-    except Exception as error:
-        raise NoAnswer(str(error) or repr(error)) from error
     finally:
         await service.close()

@@ -199,6 +199,11 @@ def test_what_is_known_already_parks_no_call(answer: str, action: str, code: str
     assert not any(ruleset.failures.values())
 
 
+def test_a_deadline_is_a_number() -> None:
+    ruleset = chain(rule("a", Lookup("test", "k", "soon"), on_error="reject"))  # type: ignore[arg-type]
+    assert evaluated(ruleset, make_call("acme-sz", "83123456")).code == "RULE_FAILED"
+
+
 def test_a_memory_that_fails_is_a_failure_of_the_rule() -> None:
     def broken(lookup: Lookup) -> object:
         raise RuntimeError("no memory")
