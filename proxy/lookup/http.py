@@ -25,8 +25,8 @@ PASSING: Final = frozenset((408, 425, 429))
 
 
 class HttpService:
-    """Answers keys. Follows no redirects, keeps no cookies, knows no proxies of the environment. Raises NoAnswer, which never names the key:
-    it goes into the log.
+    """Answers keys. Follows no redirects, keeps no cookies, knows no proxies of the environment. Raises NoAnswer, which goes into the log
+    and so never names the key.
     """
 
     def __init__(self, config: LookupConfig) -> None:

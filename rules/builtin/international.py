@@ -63,18 +63,26 @@ class International:
         def state_of(call: Call, number: Number) -> object:
             """Where the number's user is by the file, else by the service; None where neither can say, a Lookup while it is not asked."""
             state: object = roaming(number)
-            said = f"the roaming file says {state}" if state is not None else "no roaming check is configured"
             if state is None and deadline is not None and number.canonical is not None:
-                said = "the roaming service is not asked again for this call"
-                asked = [answer for (kind, _), answer in call.answers.items() if kind == "roaming"] if call.answers else []
-                if call.answers is not None and ("roaming", number.canonical) in call.answers:
-                    state = call.answers["roaming", number.canonical]
-                    state = state if isinstance(state, str) and state in STATES else None
-                    said = f"the roaming service {f'gave no answer in {deadline:g} s' if state is None else f'says {state}'}"
-                elif None not in asked and len(asked) < ASKED_AT_MOST:  # a service that failed this call is not waited for again
-                    return Lookup("roaming", number.canonical, deadline)
+                return said_by_service(call, number.canonical, deadline)
             if call.why is not None:
-                call.why.append(said)
+                call.why.append("no roaming check is configured" if state is None else f"the roaming file says {state}")
+            return state
+
+        def said_by_service(call: Call, number: str, deadline: float) -> object:
+            answers = [] if call.answers is None else [(key, answer) for (kind, key), answer in call.answers.items() if kind == "roaming"]
+            for key, answer in answers:
+                if key == number:
+                    state = answer if isinstance(answer, str) and answer in STATES else None
+                    said = f"gave no answer (deadline {deadline:g} s)" if state is None else f"says {state}"
+                    break
+            else:
+                # A service that failed this call is not waited for again.
+                if len(answers) < ASKED_AT_MOST and all(answer is not None for _, answer in answers):
+                    return Lookup("roaming", number, deadline)
+                state, said = None, "is not asked again for this call"
+            if call.why is not None:
+                call.why.append(f"the roaming service {said}")
             return state
 
         def judge(call: Call, number: Number) -> Outcome | Lookup | None:

@@ -56,7 +56,7 @@ async def test_the_number_is_percent_encoded_and_connections_are_kept() -> None:
         ("hang", "nothing came within 0.3 s", False),
         ('0.6 {"state": "abroad"}', "nothing came within 0.3 s", False),
         ("drip", "nothing came within 0.3 s", False),
-        ("endless", "not HTTP", False),
+        ("endless", "nothing came within 0.3 s", False),
         ("close", "Server disconnected", False),
         ("cut", "broke off", False),
         ("garbage", "not HTTP", False),

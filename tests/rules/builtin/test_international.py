@@ -66,7 +66,7 @@ def test_explain_names_who_said_what() -> None:
 
     assert detail("home") == "the roaming service says home; INTL_86_NOT_ROAMING for +8613802881946, MOB"
     assert detail("unknown").startswith("the roaming service says unknown; unverified is 'withhold'; INTL_86_UNVERIFIED for ")
-    assert detail(None).startswith("the roaming service gave no answer in 1.5 s; roaming_failure is 'reject'; INTL_86_UNVERIFIED for ")
+    assert detail(None).startswith("the roaming service gave no answer (deadline 1.5 s); roaming_failure is 'reject'; INTL_86_UNVERIFIED for ")
     assert detail(None, roaming=True).startswith("the roaming file says abroad; ")
     assert detail(None, service=False).startswith("no roaming check is configured; roaming_failure is 'reject'; ")
 
