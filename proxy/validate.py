@@ -174,7 +174,7 @@ def _check_rest(message: SipMessage) -> None:
     present = message.first_line
     if message.more_lines is None and _LOOKED_AT.isdisjoint(present) and b"," not in message.lines[present[b"via"]]:
         return
-    if b"date" in present and not (message.first(b"date") or b"").endswith(b" GMT"):
+    if b"date" in present and not (message.first(b"date") or b"").upper().endswith(b" GMT"):
         raise ParseError(400, "Bad Date")  # RFC 3261 §20.17: GMT only
     if b"expires" in present:
         number(message.first(b"expires") or b"", _CSEQ_LIMIT, "Expires")

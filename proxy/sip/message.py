@@ -60,12 +60,11 @@ LISTS: Final = frozenset(
 """Header fields whose grammar is a comma list (RFC 3261 §7.3.1 and the RFCs of the extensions)."""
 
 SINGLE: Final = frozenset(
-    (
-        b"from to call-id cseq max-forwards content-length content-type date expires subject user-agent timestamp min-expires "
-        b"refer-to replaces event rseq rack session-expires"
-    ).split()
+    b"from to call-id cseq max-forwards content-length content-type date expires refer-to replaces event rseq rack".split()
 )
-"""Header fields that may stand in a message once only."""
+"""Header fields that may stand in a message once only, and that somebody on the way acts on (§16.3: what a proxy need not look at, it
+passes).
+"""
 
 
 def _known_names() -> dict[bytes, bytes]:
@@ -240,6 +239,7 @@ class SipMessage:
         self.uri = parts[1]
         if parts[2] != b"SIP/2.0":
             if parts[2].upper() == b"SIP/2.0":
+                self.start = parts[0] + b" " + parts[1] + b" SIP/2.0"  # §7.1: read in any case, sent in upper case
                 return
             raise ParseError(
                 505 if parts[2][:4].upper() == b"SIP/" else 400,
