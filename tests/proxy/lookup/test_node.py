@@ -72,11 +72,10 @@ def test_a_roamer_s_call_waits_and_goes_on(node: Node, service: LookupService) -
         assert gateway.receive().startswith(b"SIP/2.0 100 ")
         assert switch.receive().startswith(b"INVITE ")
         assert service.asked == ["/where?number=%2B8613802881946"]
-        started = time.monotonic()
+        service.does = "hang"  # known already: nobody waits
         parked(gateway, node, "+8613802881946")
         while not (again := switch.receive()).startswith(b"INVITE ") or b"-%d\r\n" % Peer.serial not in again:
             pass
-        assert time.monotonic() - started < 0.15  # known already: nobody waited
         assert len(service.asked) == 1
     assert (outcome(node, "answered"), outcome(node, "cached")) == (1, 1)
     assert node.metric('sipwarden_invites_total{action="pass",code="INTL_86_ROAMING",trunk="abroad"}') == 2
@@ -89,6 +88,7 @@ def test_a_forged_number_s_call_waits_and_is_refused(node: Node, service: Lookup
         parked(gateway, node, "+8613802881946")
         assert gateway.final().startswith(b"SIP/2.0 403 ")
         assert switch.receive(0.1) == b""
+        service.does = "hang"
         invite(gateway, node, "+8613802881946")
         while (data := gateway.receive()).startswith(b"SIP/2.0 403 ") and b"-%d\r\n" % Peer.serial not in data:
             pass  # the first refusal again: nobody has acknowledged it
