@@ -35,6 +35,10 @@ def directory(*, roaming: bool = True) -> Directory:
         ported=("ported.csv",),
         overseas=("overseas.csv",),
         roaming=("roaming.csv",) if roaming else (),
+        consent=("consent.csv",),
+        refusals=("refusals.csv",),
+        holidays=("holidays.csv",),
+        categories=("finance", "property"),
     )
     return load_directory(config, CASES / "lists", trunks())
 
