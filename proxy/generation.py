@@ -68,7 +68,9 @@ def load(path: Path | str) -> tuple[Generation, tuple[ConfigWarning, ...]]:
     )
     # a policy can be checked without the lists, so that one run shows the faults of both
     against = (
-        directory if directory is not None else load_directory(DirectoryConfig(categories=config.directory.categories), config.base, {})
+        directory
+        if directory is not None
+        else load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
     )
     judged = _attempt(lambda: _policy(config, against), config, faults)
     if faults or directory is None or judged is None:

@@ -52,21 +52,25 @@ class Calendar:
     (调休) as a working day. Hours that name no days hold on holidays too.
     """
 
-    __slots__ = ("_days", "_windows", "_zone")
+    __slots__ = ("_days", "_minute", "_moment", "_windows", "_zone")
 
     def __init__(self, zone: str, holidays: Mapping[str, int]) -> None:
         self._zone = time_zone(zone)
         self._days = {date.fromisoformat(text).toordinal(): day for text, day in holidays.items()}
         self._windows = fields.Memo(_by_day)
+        self._minute = -1.0  # the last one that was asked for, since calls come many to a minute: its day of the week, and place in the day
+        self._moment = (0, 0)
 
     def within(self, hours: str, at: float) -> bool:
         """Whether it is within `hours` (a text that `fields.hours` accepts; empty: always)."""
         if not hours:
             return True
-        local = datetime.fromtimestamp(at, self._zone)
-        day = self._days.get(local.toordinal()) if self._days else None
-        minute = local.hour * 60 + local.minute
-        return any(begin <= minute < end for begin, end in self._windows[hours][local.weekday() if day is None else day])
+        if at // 60 != self._minute:
+            local = datetime.fromtimestamp(at, self._zone)
+            self._moment = self._days.get(local.toordinal(), local.weekday()), local.hour * 60 + local.minute
+            self._minute = at // 60
+        day, minute = self._moment
+        return any(begin <= minute < end for begin, end in self._windows[hours][day])
 
     def spoken(self, at: float) -> str:
         """The instant as the node's clock shows it, for `explain`."""
