@@ -56,9 +56,11 @@ class Marketing:
             core = trunk.kind == "core"
             if trunk.id not in selling and not (core and selling):
                 return None
+            called = call.called
+            if called.kind == "EMG":
+                return None  # whoever calls an ambulance sells nothing
             at = call.at
             why = call.why
-            called = call.called
             for number in call.presented:
                 segment = holder(number, at) if core else find(number, trunk.id, at)
                 if segment is None or segment.purpose != "marketing":
