@@ -18,7 +18,19 @@ CASES = tomllib.loads((ROOT / "tests" / "cases" / "explain.toml").read_text(enco
 FIELDS = (
     "action code rule status phrase caller called trunk customer marks labels mode would policy_version directory_version elapsed_us steps"
 )
-RULES = ["emergency", "trunk", "intercept", "privacy", "identity", "international", "regular", "own_number", "segments"]
+RULES = [
+    "emergency",
+    "trunk",
+    "intercept",
+    "privacy",
+    "identity",
+    "international",
+    "regular",
+    "own_number",
+    "segments",
+    "purpose",
+    "marketing",
+]
 
 INVITE = """\
 INVITE sip:13800138000@127.0.0.1 SIP/2.0
@@ -99,7 +111,7 @@ def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert lines[1].startswith("AUTH_FAIL  The calling number is in no authorised segment")
     assert "鉴权失败" in lines[2]
     assert any(line.startswith("→ Call with a number of your segments") for line in lines)
-    assert any("│ 9 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
+    assert any("│  9 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +129,7 @@ def test_where_a_call_goes(arguments: str, where: str, capsys: pytest.CaptureFix
 
 def test_rules_that_were_not_asked_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "-c", CONFIG, "--trunk", "beta-sz", "--from", "1", "--to", "2"]) == 0
-    assert capsys.readouterr().out.count("not asked") == 7
+    assert capsys.readouterr().out.count("not asked") == 9
 
 
 # a message from a file
