@@ -6,13 +6,13 @@ domestic leg, and a Diversion header proves nothing.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.call import Call
 from rules.directory import Directory
 from rules.numbers import Number
 from rules.rule import Check, NoSettings, OnError
-from rules.verdict import Outcome
+from rules.verdict import Lookup, Outcome
 
 NO_CLI = Outcome("mark", "INTL_NO_CLI", labels=(("international", True),))
 FOREIGN = Outcome("ok", "INTL_OK")
@@ -40,6 +40,10 @@ MOBILE_KINDS = frozenset({"MOB", "MVNO", "DATA"})
 NO_NUMBER = frozenset({"CLI_EMPTY", "CLI_ANON", "CLI_NON_DIGIT", "CLI_BAD_PLUS"})
 """Not a number in any form: rule 7 has the word."""
 
+STATES = frozenset({"abroad", "home", "unknown"})
+ASKED_AT_MOST: Final = 2
+"""Numbers of one call that the roaming service is asked for: P-Asserted-Identity has two values at the most (RFC 3325 §9.1)."""
+
 
 class International:
     """Judge the calling number of an international ingress; what it leaves undecided (irregular +86 numbers) goes on to rule 7."""
@@ -54,8 +58,34 @@ class International:
         """Make the check."""
         overseas = directory.overseas
         roaming = directory.roaming
+        deadline = directory.services.get("roaming")
 
-        def judge(call: Call, number: Number) -> Outcome | None:
+        def state_of(call: Call, number: Number) -> object:
+            """Where the number's user is by the file, else by the service; None where neither can say, a Lookup while it is not asked."""
+            state: object = roaming(number)
+            if state is None and deadline is not None and number.canonical is not None:
+                return said_by_service(call, number.canonical, deadline)
+            if call.why is not None:
+                call.why.append("no roaming check is configured" if state is None else f"the roaming file says {state}")
+            return state
+
+        def said_by_service(call: Call, number: str, deadline: float) -> object:
+            answers = [] if call.answers is None else [(key, answer) for (kind, key), answer in call.answers.items() if kind == "roaming"]
+            for key, answer in answers:
+                if key == number:
+                    state = answer if isinstance(answer, str) and answer in STATES else None
+                    said = f"gave no answer (deadline {deadline:g} s)" if state is None else f"says {state}"
+                    break
+            else:
+                # A service that failed this call is not waited for again.
+                if len(answers) < ASKED_AT_MOST and all(answer is not None for _, answer in answers):
+                    return Lookup("roaming", number, deadline)
+                state, said = None, "is not asked again for this call"
+            if call.why is not None:
+                call.why.append(f"the roaming service {said}")
+            return state
+
+        def judge(call: Call, number: Number) -> Outcome | Lookup | None:
             trunk = call.trunk
             code = number.code
             kind = number.kind
@@ -83,13 +113,16 @@ class International:
             if kind in SERVICE_KINDS or code in SERVICE_CODES:
                 return SERVICE
             if kind in MOBILE_KINDS:
-                state = roaming(number)
-                if call.why is not None:
-                    call.why.append(f"roaming check says {state or 'nothing: none configured'}")
+                state = state_of(call, number)
+                if isinstance(state, Lookup):
+                    return state
                 if state == "abroad":
                     return ROAMING
                 if state == "home":
                     return AT_HOME
+                setting = "unverified" if state == "unknown" else "roaming_failure"
+                if call.why is not None:
+                    call.why.append(f"{setting} is {getattr(trunk, setting)!r}")
                 return UNVERIFIED[trunk.unverified if state == "unknown" else trunk.roaming_failure]
             if kind == "SAT":
                 return SATELLITE if trunk.satellite else SATELLITE_UNDECLARED
@@ -97,21 +130,28 @@ class International:
                 return UNASSIGNED
             return None
 
-        def international(call: Call) -> Outcome | None:
+        def international(call: Call) -> Outcome | Lookup | None:
             if call.trunk.kind != "international":
                 return None
             presented = call.presented
             if not presented:
                 return NO_CLI
-            decided = None
+            decided: Outcome | None = None
+            wanted: Lookup | None = None
             for number in presented:
                 outcome = judge(call, number)
                 if outcome is None:
+                    continue
+                if isinstance(outcome, Lookup):
+                    # Asked only when no other number refuses the call; then all are judged again.
+                    wanted = wanted or outcome
                     continue
                 if call.why is not None:
                     call.why.append(f"{outcome.code} for {number.canonical or repr(number.raw)}, {number.kind or number.code}")
                 if outcome.effect == "reject":
                     return outcome
+                if wanted is not None:
+                    continue
                 if decided is None:
                     decided = outcome
                 elif decided is not outcome:
@@ -119,6 +159,6 @@ class International:
                     call.mark(outcome.code)
                     for name, value in outcome.labels:
                         call.label(name, value)
-            return decided
+            return decided if wanted is None else wanted
 
         return international

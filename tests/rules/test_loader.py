@@ -14,7 +14,20 @@ from rules.loader import BUILTIN
 from tests.rules.cases import CASES, directory, evaluated, make_call, policy, trunks
 
 FAULTS = sorted((CASES / "faults").glob("*.toml"))
-ALL = ["emergency", "trunk", "intercept", "privacy", "identity", "international", "regular", "own_number", "segments", "label"]
+ALL = [
+    "emergency",
+    "trunk",
+    "intercept",
+    "privacy",
+    "identity",
+    "international",
+    "regular",
+    "own_number",
+    "segments",
+    "purpose",
+    "marketing",
+    "label",
+]
 
 
 def test_the_packaged_policy() -> None:
@@ -32,6 +45,8 @@ def test_the_packaged_policy() -> None:
         "regular": "mark",
         "own_number": "mark",
         "segments": "reject",
+        "purpose": "mark",
+        "marketing": "mark",
         "label": "no opinion",
     }
 
@@ -58,7 +73,7 @@ def test_a_built_in_rule_left_out_is_a_warning() -> None:
     ruleset = policy('# a comment\norder = ["emergency", "trunk", "segments"]\n[rules.regular]\nmode = "off"\n')
     assert [str(warning) for warning in ruleset.warnings if "built-in" in str(warning)] == [
         f"policy.toml:2: order: the built-in rule {name} is not in it and judges no call"
-        for name in ("intercept", "privacy", "identity", "international", "regular", "own_number", "label")
+        for name in ("intercept", "privacy", "identity", "international", "regular", "own_number", "purpose", "marketing", "label")
     ]
     assert [str(warning) for warning in ruleset.warnings if "effect" in str(warning)] == [
         "policy.toml:3: rules.regular: has no effect: the rule is not in `order`"
@@ -69,6 +84,7 @@ def test_an_international_trunk_without_roaming_check_is_a_warning() -> None:
     (warning,) = policy(roaming=False).warnings
     assert "no roaming check" in str(warning)
     assert "gw-cc" in str(warning)
+    assert policy(roaming=False, service=True).warnings == ()
     assert load_policy(None, file="", directory=directory(roaming=False), trunks={"peer": trunks()["peer"]}).warnings == ()
 
 

@@ -18,7 +18,20 @@ CASES = tomllib.loads((ROOT / "tests" / "cases" / "explain.toml").read_text(enco
 FIELDS = (
     "action code rule status phrase caller called trunk customer marks labels mode would policy_version directory_version elapsed_us steps"
 )
-RULES = ["emergency", "trunk", "intercept", "privacy", "identity", "international", "regular", "own_number", "segments", "label"]
+RULES = [
+    "emergency",
+    "trunk",
+    "intercept",
+    "privacy",
+    "identity",
+    "international",
+    "regular",
+    "own_number",
+    "segments",
+    "purpose",
+    "marketing",
+    "label",
+]
 
 INVITE = """\
 INVITE sip:13800138000@127.0.0.1 SIP/2.0
@@ -109,7 +122,7 @@ def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert lines[1].startswith("AUTH_FAIL  The calling number is in no authorised segment")
     assert "鉴权失败" in lines[2]
     assert any(line.startswith("→ Call with a number of your segments") for line in lines)
-    assert any(" 9 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
+    assert any("│  9 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
 
 
 @pytest.mark.parametrize(
