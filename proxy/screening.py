@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from proxy.answers import Answers
+from proxy.correlation import Correlation
 from proxy.enforce import Refusal, apply_labels, refusal
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
@@ -54,7 +55,8 @@ class Parked:
 
 class Screening:
     """Judges calls and carries the verdict out. `ruleset` and `routing` are swapped by assignment; `limit` bounds the server
-    transactions; `on_verdict` is told of every verdict on an initial INVITE before it is carried out.
+    transactions; `on_verdict` is told of every verdict on an initial INVITE before it is carried out; `catch_up` has what other workers
+    have told of their calls taken in, which a forwarded call waits for.
     """
 
     __slots__ = (
@@ -66,6 +68,8 @@ class Screening:
         "_relay",
         "_secret",
         "_tickets",
+        "catch_up",
+        "correlation",
         "draining",
         "limit",
         "on_verdict",
@@ -94,6 +98,8 @@ class Screening:
         self._clock = clock
         self._lookups: list[tuple[Lookup, int]] = []
         self._tickets = 0
+        self.correlation = Correlation()
+        self.catch_up: Callable[[], None] | None = None
         self.on_verdict: Callable[[Verdict, Call], None] | None = None
         self.parked: dict[int, Parked] = {}
         self.ruleset = ruleset
@@ -120,7 +126,9 @@ class Screening:
         """Judge an initial INVITE."""
         started = self._clock() if self._clock is not None else 0.0
         pai = asserted(request.message, trunk)
-        call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset)
+        call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset, self.correlation.legs)
+        if (call.diversion or call.history_info) and self.catch_up is not None:
+            self.catch_up()
         found = self.ruleset.evaluate(call)
         seconds = self._clock() - started if self._clock is not None else 0.0
         if isinstance(found, Lookup):
@@ -136,7 +144,7 @@ class Screening:
         A look-up is not waited for: without its answer the rule's default stands. Nor does an emergency number in the Request-URI, which
         inside a dialog names nobody who is called, let an unauthenticated caller through.
         """
-        call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset)
+        call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset, self.correlation.legs)
         found = self.ruleset.evaluate(call)
         while isinstance(found, Lookup):
             found = self.ruleset.resume(call, found, None)
@@ -229,6 +237,8 @@ class Screening:
             server = self.open(request, now, emergency=emergency)
             if server is None:
                 return
+        if hop.sides:
+            server.leg = self.correlation.begin(call, hop.sides, self.wall_offset)
         token = self._secret.dialog_token(request.call_id, request.from_tag, ingress, hop.code, request.sender, pai, request.to_uri)
         self._relay.forward_to_hop(server, Outgoing(request, loop_hash, token), hop, now)
 

@@ -18,7 +18,7 @@ CASES = tomllib.loads((ROOT / "tests" / "cases" / "explain.toml").read_text(enco
 FIELDS = (
     "action code rule status phrase caller called trunk customer marks labels mode would policy_version directory_version elapsed_us steps"
 )
-RULES = ["emergency", "trunk", "intercept", "privacy", "identity", "international", "regular", "own_number", "segments"]
+RULES = ["emergency", "trunk", "intercept", "privacy", "identity", "international", "regular", "own_number", "forwarding", "segments"]
 
 INVITE = """\
 INVITE sip:13800138000@127.0.0.1 SIP/2.0
@@ -99,7 +99,7 @@ def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert lines[1].startswith("AUTH_FAIL  The calling number is in no authorised segment")
     assert "鉴权失败" in lines[2]
     assert any(line.startswith("→ Call with a number of your segments") for line in lines)
-    assert any("│ 9 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
+    assert any("│ 10 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,16 @@ def test_where_a_call_goes(arguments: str, where: str, capsys: pytest.CaptureFix
     assert where in capsys.readouterr().out
 
 
+def test_history_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    history = "<sip:83123456@pbx>;index=1,<sip:1@gw;cause=302>;index=1.1"
+    words = ["explain", "-c", CONFIG, "--trunk", "acme-sz", "--from", "13712345678", "--to", "13800138000", "--history-info", history]
+    assert main(words) == 0
+    assert "sip:83123456@pbx  cause 302" in capsys.readouterr().out
+
+
 def test_rules_that_were_not_asked_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "-c", CONFIG, "--trunk", "beta-sz", "--from", "1", "--to", "2"]) == 0
-    assert capsys.readouterr().out.count("not asked") == 7
+    assert capsys.readouterr().out.count("not asked") == 8
 
 
 # a message from a file
