@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from proxy.counters import Counters
 from rules.call import Call
 from rules.legs import Legs
 
@@ -28,9 +29,10 @@ class Correlation:
     call whose first leg is not known is one without proof. A notice for a full inbox is dropped and counts as `handover_dropped`.
     """
 
-    __slots__ = ("_notices", "legs", "shared")
+    __slots__ = ("_counters", "_notices", "legs", "shared")
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
         self.legs = Legs()
         self.shared = False
         self._notices: list[Notice] = []
@@ -58,6 +60,7 @@ class Correlation:
         """What another worker tells, or this one found."""
         tell = self.legs.begin if notice.begun else self.legs.end
         tell(notice.sides, notice.called, notice.callers, notice.at)
+        self._counters.legs_forgotten = self.legs.overflow
 
     def _note(self, notice: Notice) -> None:
         self.hear(notice)

@@ -98,7 +98,7 @@ class Screening:
         self._clock = clock
         self._lookups: list[tuple[Lookup, int]] = []
         self._tickets = 0
-        self.correlation = Correlation()
+        self.correlation = Correlation(layer.counters)
         self.catch_up: Callable[[], None] | None = None
         self.on_verdict: Callable[[Verdict, Call], None] | None = None
         self.parked: dict[int, Parked] = {}
