@@ -53,9 +53,10 @@ class Forwarding:
     """Authenticate the number that forwarded a call last, and have the call it forwarded proven.
 
     On an enterprise trunk the forwarding number must be in a segment of the trunk, and each number presented must be one of the trunk's own
-    or that of a caller whose call to the forwarding number was delivered to this customer and is being set up or `recent`. A call without a
-    number is proven by any such call. What is proven (FWD_OK) or let through without (FWD_NO_CORR as a mark) is authenticated by its
-    forwarding number in rule 10. Elsewhere only loops and impossible callers are refused.
+    or that of a caller whose call to the forwarding number was delivered to this customer and is being set up or `recent`. Where a switch
+    has handed it on among its own numbers first, a call to any of them counts. A call without a number is proven by any such call. What is
+    proven (FWD_OK) or let through without (FWD_NO_CORR as a mark) is authenticated by its forwarding number in rule 10. Elsewhere only
+    loops and impossible callers are refused.
     """
 
     name: ClassVar = "forwarding"
@@ -69,28 +70,25 @@ class Forwarding:
         find = directory.segment
         recent = config.recent
 
-        def proven(call: Call, forwarding: Number) -> bool:
-            """Whether a call to the forwarding number was seen from each number presented that is not the trunk's own."""
+        def proven(call: Call) -> bool:
+            """Whether each number presented that is not the trunk's own has called a number of the trunk that the call was handed on from."""
             trunk = call.trunk
             side = side_of(trunk)
-            foreign = [number for number in call.presented if find(number, trunk.id, call.at) is None]
+            asked: list[Number] = []
+            for number in call.forwarders:
+                if find(number, trunk.id, call.at) is None:
+                    break
+                asked.append(number)
             proven_all = True
-            for number in foreign or (None,):
-                age = call.legs.age(side, forwarding, number, call.at) if call.legs is not None and side is not None else None
-                seen = age is not None and age <= recent
+            callers: list[Number | None] = [number for number in call.presented if find(number, trunk.id, call.at) is None]
+            for caller in callers or [None]:
+                ages = [call.legs.age(side, number, caller, call.at) for number in asked] if call.legs is not None and side else []
+                age = min([age for age in ages if age is not None], default=None)
                 if call.why is not None:
-                    whose = "anyone" if number is None else named(number)
-                    how = (
-                        "nobody remembers other calls here"
-                        if call.legs is None
-                        else f"none in {recent:g} s"
-                        if not seen
-                        else f"set up {age:.0f} s ago"
-                        if age
-                        else "being set up"
-                    )
-                    call.why.append(f"call of {whose} to {forwarding.canonical}: {how}")
-                proven_all = proven_all and seen
+                    whom = " or ".join(named(number) for number in asked)
+                    found = "only a running node remembers calls" if call.legs is None else when(age, recent)
+                    call.why.append(f"call of {'anyone' if caller is None else named(caller)} to {whom}: {found}")
+                proven_all = proven_all and age is not None and age <= recent
             return proven_all
 
         def forwarding(call: Call) -> Outcome | None:
@@ -128,7 +126,7 @@ class Forwarding:
             call.instead = last
             if call.why is not None:
                 call.why.append(f"forwarded by {last.canonical} of {trunk.id} ({segment.file}:{segment.line})")
-            if proven(call, last):
+            if proven(call):
                 call.proven = True
                 return FORWARDED
             return UNCORRELATED if trunk.forwarding == "correlated" else UNCORRELATED_NOTED
@@ -158,6 +156,13 @@ def disagree(call: Call) -> bool:
         one, other = differing[0]
         call.why.append(f"History-Info says {named(one)}, Diversion {named(other)}")
     return bool(differing)
+
+
+def when(age: float | None, recent: float) -> str:
+    """How `explain` tells of a leg."""
+    if age is None or age > recent:
+        return f"none in {recent:g} s"
+    return f"set up {age:.0f} s ago" if age else "being set up"
 
 
 def named(number: Number) -> str:

@@ -76,15 +76,16 @@ class International:
         def came_back(call: Call, number: Number) -> bool:
             """Whether a domestic leg of the call is remembered."""
             called = call.called.canonical or ""
-            forwarder = call.diverting
-            if call.legs is None or (forwarder is None and called not in exact and not called.startswith(prefixes or ("-",))):
+            forwarders = call.forwarders
+            if call.legs is None or (not forwarders and called not in exact and not called.startswith(prefixes or ("-",))):
                 return False
-            age = call.legs.age(None, forwarder, number, call.at)
+            ages = [call.legs.age(None, forwarder, number, call.at) for forwarder in forwarders or (None,)]
+            age = min([age for age in ages if age is not None], default=None)
             if age is None or age > recent:
                 return False
             if call.why is not None:
-                whom = f"{forwarder.canonical}, which forwarded it" if forwarder is not None else f"a visitor, reached by {called}"
-                call.why.append(f"{number.canonical} called {whom}, {f'{age:.0f} s ago' if age else 'in a call that rings'}")
+                whom = "who forwarded it" if forwarders else f"a visitor, reached by {called}"
+                call.why.append(f"{number.canonical} called {whom} {f'{age:.0f} s ago' if age else 'in a call that rings'}")
             return True
 
         def judge(call: Call, number: Number) -> Outcome | None:

@@ -46,11 +46,12 @@ class OwnNumber:
         recent = config.recent
 
         def came_back(call: Call, number: Number) -> bool:
-            """Whether the peer got a call of this number a moment ago; where it says who forwarded it, that one must have got it."""
+            """Whether the peer got a call of this number a moment ago; where it says who forwarded it, one of those must have got it."""
             side = side_of(call.trunk)
             if call.legs is None or side is None:
                 return False
-            age = call.legs.age(side, call.diverting, number, call.at)
+            ages = [call.legs.age(side, forwarder, number, call.at) for forwarder in call.forwarders or (None,)]
+            age = min([age for age in ages if age is not None], default=None)
             if age is None or age > recent:
                 return False
             if call.why is not None:

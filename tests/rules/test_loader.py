@@ -31,6 +31,7 @@ def test_the_packaged_policy() -> None:
         "international": "reject",
         "regular": "mark",
         "own_number": "mark",
+        "forwarding": "reject",
         "segments": "reject",
     }
 

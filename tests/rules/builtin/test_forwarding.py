@@ -29,7 +29,7 @@ def leg(ago: float, *, ringing: bool = False) -> Legs:
         (leg(7), f"call of {CALLER} to {DESK}: set up 7 s ago"),
         (leg(7, ringing=True), f"call of {CALLER} to {DESK}: being set up"),
         (leg(500), f"call of {CALLER} to {DESK}: none in 120 s"),
-        (None, f"call of {CALLER} to {DESK}: nobody remembers other calls here"),
+        (None, f"call of {CALLER} to {DESK}: only a running node remembers calls"),
     ],
 )
 def test_explain_names_the_value_that_decided(legs: Legs | None, detail: str) -> None:
