@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.history import anonymised, diversion_shown
 from proxy.sip.message import SipMessage
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Refusal:
 
 _REFUSALS: Final[dict[tuple[int, str, str], Refusal]] = {}
 _HIDES_FROM_CALLEE: Final = frozenset(("id", "header", "user"))
+_HIDES_HISTORY: Final = frozenset(("history", "header", "session"))
 
 
 def refusal(verdict: Verdict) -> Refusal:
@@ -52,6 +54,23 @@ def apply_labels(message: SipMessage, verdict: Verdict, privacy: tuple[str, ...]
             message.insert_top(b"Privacy: id")
             privacy = ("id",)
     keep_trust(message, privacy, egress)
+    if egress is not None and egress.kind == "enterprise":
+        hide_history(message, privacy)
+
+
+def hide_history(message: SipMessage, privacy: tuple[str, ...]) -> None:
+    """Who forwarded a call and wants it withheld is not told to a customer (RFC 7044 §10.1.2, RFC 5806 §4)."""
+    if b"history-info" in message.first_line:
+        left = anonymised(message.all(b"history-info"), every=not _HIDES_HISTORY.isdisjoint(privacy))
+        if left is not None:
+            message.remove(b"history-info")
+            message.insert_top(b"History-Info: " + b", ".join(left))
+    if b"diversion" in message.first_line:
+        left = diversion_shown(message.all(b"diversion"))
+        if left is not None:
+            message.remove(b"diversion")
+            if left:
+                message.insert_top(b"Diversion: " + b", ".join(left))
 
 
 def keep_trust(message: SipMessage, privacy: tuple[str, ...], egress: Trunk | None) -> None:

@@ -18,6 +18,8 @@ _FORWARDING: Final = frozenset({302, 404, 408, 480, 486, 487, 503})
 
 _COUNT_MOST: Final = 1000
 
+_ANONYMOUS: Final = b"<sip:anonymous@anonymous.invalid>"
+
 
 class Entry:
     """One hi-entry: its URI without embedded header fields, its index, the index that it was made from (`mp`, `rc`), the `cause` of its URI
@@ -96,6 +98,43 @@ def read_diversion(values: Sequence[bytes]) -> tuple[tuple[str, ...], int]:
                 count = b""
         hops += max(1, int(count)) if count.isdigit() and len(count) < 4 else 1 if not count.isdigit() else _COUNT_MOST
     return tuple(uris), hops
+
+
+def anonymised(values: Sequence[bytes], *, every: bool) -> list[bytes] | None:
+    """History-Info as it may leave the trust domain (RFC 7044 §10.1.2): entries that ask for it (`Privacy=history`), or all, without whom
+    they name; their indices stay. None where nothing is to be changed.
+    """
+    changed = False
+    left: list[bytes] = []
+    for value in values:
+        _, uri, tail = name_addr(value, "History-Info")
+        if every or _asks_privacy(uri):
+            left.append(_ANONYMOUS + tail)
+            changed = True
+        else:
+            left.append(value)
+    return left if changed else None
+
+
+def diversion_shown(values: Sequence[bytes]) -> list[bytes] | None:
+    """Diversion as it may leave the trust domain: without the values whose `privacy` is other than off (RFC 5806 §4). None as above."""
+    left: list[bytes] = []
+    for value in values:
+        tail = name_addr(value, "Diversion")[2]
+        if b"privacy" not in tail.lower() or all(
+            name != b"privacy" or text in (None, b"off") for name, text in split_params(tail, "Diversion")
+        ):
+            left.append(value)
+    return left if len(left) != len(values) else None
+
+
+def _asks_privacy(uri: bytes) -> bool:
+    """Whether an entry embeds a Privacy that names its history (RFC 7044 §5.1)."""
+    for header in uri[uri.rfind(b"@") + 1 :].partition(b"?")[2].split(b"&"):
+        name, _, value = header.partition(b"=")
+        if unquote_to_bytes(name).strip().lower() == b"privacy":
+            return b"none" not in unquote_to_bytes(value).lower()
+    return False
 
 
 def _index(value: bytes | None) -> tuple[int, ...]:

@@ -71,7 +71,7 @@ class Forwarding:
         recent = config.recent
 
         def proven(call: Call) -> bool:
-            """Whether each number presented that is not the trunk's own has called a number of the trunk that the call was handed on from."""
+            """Whether each number presented that is not the trunk's own has called one of the trunk's that the call was handed on from."""
             trunk = call.trunk
             side = side_of(trunk)
             asked: list[Number] = []
