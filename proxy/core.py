@@ -36,8 +36,9 @@ from rules import RuleSet
 from rules.call import Call, Trunk
 from rules.verdict import Lookup, Verdict
 
-ALLOW: Final = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, MESSAGE, SUBSCRIBE\r\n"
-_CAPABLE: Final = ALLOW + b"Accept: application/sdp\r\nSupported: \r\n"
+_METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO")
+"""Methods that every trunk may use; those of its `methods` come to them."""
+_CAPABLE: Final = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\nAccept: application/sdp\r\nSupported: \r\n"
 _TIMERS_A_TURN: Final = 256
 _FAULTS_KEPT: Final = 5
 _NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
@@ -45,7 +46,6 @@ _TOO_MANY_HOPS: Final = Refusal(483, PHRASES[483])
 _NO_TLS: Final = Refusal(416, PHRASES[416])
 """A sips URI promises TLS on every hop (RFC 3261 §26.2.2): what cannot keep that must not send the request on."""
 _NO_WAY: Final = Refusal(404, "No Way To Destination")
-_NOT_ALLOWED: Final = Refusal(405, PHRASES[405], ALLOW)
 
 
 class Duty(Enum):
@@ -298,7 +298,8 @@ class Proxy:
         elif method.decode("latin-1") in trunk.methods:
             self._screening.out_of_dialog(request, trunk, peer, now)
         else:
-            self._answers.refuse(request, _NOT_ALLOWED, now)
+            allowed = ", ".join(dict.fromkeys((*_METHODS, *trunk.methods)))
+            self._answers.refuse(request, Refusal(405, PHRASES[405], f"Allow: {allowed}\r\n".encode()), now)
 
     # other requests
 

@@ -105,7 +105,7 @@ def destination(uri: bytes, near: Flow, routing: Routing, token: DialogToken) ->
     """The flow to what `uri` names: an IP address as it stands; for a host name the configured address of that side of the call.
 
     None where there is no way there: a name without a configured address, a transport without a listener, a multicast address, or
-    ourselves (which would loop).
+    ourselves: our own addresses would loop, and what else runs on our hosts is nobody's business (but for peers configured there).
     ParseError for a URI that is none.
     """
     key = (uri, near.listener.index)
@@ -121,29 +121,31 @@ def destination(uri: bytes, near: Flow, routing: Routing, token: DialogToken) ->
 
 
 def _place(uri: Uri, near: Flow, routing: Routing, token: DialogToken) -> Flow | None:
+    if uri.scheme != b"sip":  # a tel URI names no place, and a sips URI one that this version cannot speak to
+        return _configured(routing, token)
     transport = (uri.param(b"transport") or b"udp").decode("latin-1").lower()
-    host = uri.host.decode("ascii", "replace")
+    host = (uri.param(b"maddr") or uri.host).decode("ascii", "replace").strip("[]")
     try:
         parsed = ipaddress.ip_address(host)
     except ValueError:
         return _configured(routing, token)
     address = str(parsed)  # one way to write it, or an address of ours written another way would pass for a stranger's
-    if uri.scheme != b"sip" or routing.is_own(address.encode(), uri.port) or parsed.is_unspecified or parsed.is_multicast:
+    port = uri.port or 5060
+    if parsed.is_unspecified or parsed.is_multicast or routing.is_own(address.encode(), port) or not routing.may_reach(parsed, port):
         return None
     listener = routing.listener_for(transport, address, near.listener)
     if listener is None:
         return None
-    return Flow(listener, address, uri.port or 5060)
+    return Flow(listener, address, port)
 
 
 def _configured(routing: Routing, token: DialogToken) -> Flow | None:
     """The configured address of the side that a request runs to."""
     if token.from_caller:
         hop = routing.hop_codes.get(token.egress)
-    else:
-        trunk = routing.trunk_codes.get(token.ingress)
-        hop = routing.hops.get(trunk.deliver) if trunk is not None and trunk.deliver is not None else None
-    return hop.order()[0].flow if hop is not None else None
+        return hop.order()[0].flow if hop is not None else None
+    trunk = routing.trunk_codes.get(token.ingress)
+    return routing.way_back(trunk) if trunk is not None else None
 
 
 def recorded(response: SipMessage, routing: Routing, secret: Secret) -> DialogToken | None:

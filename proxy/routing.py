@@ -97,6 +97,7 @@ class Routing:
         self.hops: Final[dict[str, Hop]] = {}
         self.hop_codes: Final[dict[bytes, Hop]] = {}
         self._by_port: dict[tuple[int, int, int], dict[int, Trunk]] = {}
+        self._hosts: dict[str, tuple[str, int]] = {}
         self._levels: list[tuple[int, int, int]] = []
         self._targets: dict[tuple[str, int], tuple[bytes, ...]] = {}
         for trunk in config.trunk:
@@ -108,6 +109,8 @@ class Routing:
                 network, port = parse_source(text)
                 level = (network.version, port or 0, network.prefixlen)
                 self._by_port.setdefault(level, {})[int(network.network_address)] = trunk
+                if len(trunk.sources) == 1 and network.num_addresses == 1:
+                    self._hosts[trunk.id] = (str(network.network_address), port or 5060)
         self._levels = sorted(self._by_port, key=lambda level: (level[1] == 0, -level[2]))
         for hop in config.next_hop:
             code = secret.id_code("next hop " + hop.id)
@@ -128,6 +131,9 @@ class Routing:
         for made in self.hops.values():
             made.sides = self._sides(made)
         self.own: Final = {(listener.host.encode(), listener.port) for listener in listeners}
+        self._own_hosts = {listener.host for listener in listeners}
+        self._on_loopback = any(ipaddress.ip_address(host).is_loopback for host in self._own_hosts)
+        self._admin = config.admin.bound if config.admin is not None else None
         self.places: Final[dict[tuple[bytes, int], Flow]] = {}
         """Destinations that URIs inside dialogs named (see `proxy.dialogs.destination`)."""
         self._own_routes = [(b"Route: <" + listener.uri + b";lr;" + PARAM + b"=") for listener in listeners]
@@ -180,6 +186,25 @@ class Routing:
         if not codes and address in self._target_hosts:  # a next hop may send requests from another port than the one it listens on
             codes = tuple(code for (host, _), several in self._targets.items() if host == address for code in several)
         return Peer(self, address, trunk, codes)
+
+    def way_back(self, trunk: Trunk) -> Flow | None:
+        """Where a trunk's own side can be reached as configured: its `deliver`, or the one address it may send from; None for others."""
+        if trunk.deliver is not None:
+            return self.hops[trunk.deliver].order()[0].flow
+        place = self._hosts.get(trunk.id)
+        if place is None:
+            return None
+        listener = self.listener_for("udp", place[0], None) or self.listener_for("tcp", place[0], None)
+        return Flow(listener, *place) if listener is not None else None
+
+    def may_reach(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> bool:
+        """Whether a request inside a dialog may be sent there: anywhere but to other programs of this host, the admin pages above all."""
+        text = str(address)
+        if (text, port) == self._admin:
+            return False
+        if text in self._own_hosts or (address.is_loopback and not self._on_loopback):
+            return self.resolve(text, port).known
+        return True
 
     def is_own(self, host: bytes, port: int | None) -> bool:
         """Whether a URI's or Via's host and port name one of our listeners."""

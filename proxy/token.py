@@ -58,8 +58,8 @@ class Secret:
         return blake2b(identifier.encode(), key=self._id, digest_size=ID_SIZE // 2).hexdigest().encode()
 
     def identity(self, sender: bytes, pai: tuple[bytes, ...] = ()) -> bytes:
-        """Digest of the identity a request presents: From's URI and the P-Asserted-Identity values."""
-        text = b"\n".join((sender, *pai)) if pai else sender
+        """Digest of the identity a request presents: From's URI and the P-Asserted-Identity values that say something else."""
+        text = b"\n".join((sender, *pai)) if pai and pai != (sender,) else sender
         return blake2b(text, key=self._identity, digest_size=_HASH // 2).hexdigest().encode()
 
     def loop_hash(self, fields: tuple[bytes, ...]) -> bytes:
@@ -75,7 +75,8 @@ class Secret:
         and From tag.
         """
         own = self.identity(sender)
-        body = b"".join((b"1", ingress, egress, own, self.identity(sender, pai) if pai else own, self.identity(callee)))
+        asserted = self.identity(sender, pai) if pai and pai != (sender,) else own
+        body = b"".join((b"1", ingress, egress, own, asserted, self.identity(callee)))
         return body + self._mac(body, call_id, from_tag)
 
     def _mac(self, body: bytes, call_id: bytes, from_tag: bytes) -> bytes:

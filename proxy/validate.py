@@ -24,6 +24,7 @@ _ADDRESSES: Final = (
     b"referred-by",
     b"reply-to",
 )
+_LOOKED_AT: Final = frozenset((*_ADDRESSES, b"date", b"expires"))
 _CSEQ_LIMIT: Final = (1 << 32) - 1
 
 
@@ -171,7 +172,9 @@ def _plain(value: bytes) -> bool:
 def _check_rest(message: SipMessage) -> None:
     """A defect in what we do not use ourselves is not passed on either."""
     present = message.first_line
-    if b"date" in present and not (message.first(b"date") or b"").endswith(b" GMT"):
+    if message.more_lines is None and _LOOKED_AT.isdisjoint(present) and b"," not in message.lines[present[b"via"]]:
+        return
+    if b"date" in present and not (message.first(b"date") or b"").upper().endswith(b" GMT"):
         raise ParseError(400, "Bad Date")  # RFC 3261 §20.17: GMT only
     if b"expires" in present:
         number(message.first(b"expires") or b"", _CSEQ_LIMIT, "Expires")

@@ -60,41 +60,41 @@ LISTS: Final = frozenset(
 """Header fields whose grammar is a comma list (RFC 3261 §7.3.1 and the RFCs of the extensions)."""
 
 SINGLE: Final = frozenset(
-    (
-        b"from to call-id cseq max-forwards content-length content-type date expires subject user-agent timestamp min-expires "
-        b"refer-to replaces event rseq rack session-expires"
-    ).split()
+    b"from to call-id cseq max-forwards content-length content-type date expires refer-to replaces event rseq rack".split()
 )
-"""Header fields that may stand in a message once only."""
+"""Header fields that may stand in a message once only, and that somebody on the way acts on (§16.3: what a proxy need not look at, it
+passes).
+"""
 
 
 def _known_names() -> dict[bytes, bytes]:
     known: dict[bytes, bytes] = {}
     for name in _USUAL:
         for spelling in (name, name.lower(), name.upper()):
-            known[spelling + b":"] = name.lower()
+            known[spelling] = name.lower()
     for letter, name in _COMPACT.items():
-        known[letter + b":"] = name
-        known[letter.upper() + b":"] = name
+        known[letter] = name
+        known[letter.upper()] = name
     return known
 
 
 _KNOWN: Final = _known_names()
 _LEARNED_LIMIT: Final = len(_KNOWN) + 1024
+_LEARNED_SIZE: Final = 40
+_METHODS: Final = frozenset(b"INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REFER NOTIFY SUBSCRIBE MESSAGE REGISTER PUBLISH".split())
 _COPIED: Final = (b"via", b"from", b"to", b"call-id", b"cseq")
 
 
 def canonical_name(line: bytes) -> bytes:
     """The lower-case full name of a header line's field; ParseError 400 when the line has none."""
-    name, colon, _ = line.partition(b":")
-    name = name.rstrip(b" \t")
+    written, colon, _ = line.partition(b":")
+    name = written.rstrip(b" \t")
     if not colon or not is_token(name):
         raise ParseError(400, "Bad header line")
     lower = name.lower()
     key = _COMPACT.get(lower, lower)
-    end = line.find(b":") + 1
-    if len(_KNOWN) < _LEARNED_LIMIT and end <= 40:
-        _KNOWN[line[:end]] = key  # bounded in number and size: names, and blanks behind them, are the sender's choice
+    if len(_KNOWN) < _LEARNED_LIMIT and len(written) < _LEARNED_SIZE:
+        _KNOWN[written] = key  # bounded in number and size: names, and blanks behind them, are the sender's choice
     return key
 
 
@@ -105,11 +105,10 @@ def index_lines(lines: list[bytes]) -> tuple[dict[bytes, int], dict[bytes, list[
     first: dict[bytes, int] = {}
     more: dict[bytes, list[int]] | None = None
     known = _KNOWN
-    for at, line in enumerate(lines):
-        if not at:
-            continue  # the start line
-        key = known.get(line[: line.find(b":") + 1])
-        if key is None:
+    for at, line in enumerate(lines[1:], 1):
+        name, colon, _ = line.partition(b":")
+        key = known.get(name)
+        if key is None or not colon:
             key = canonical_name(line)
         if key in first:
             if more is None:
@@ -178,7 +177,8 @@ class SipMessage:
         breaks = len(lines) - 1
         if breaks > MAX_HEADERS or len(raw) > MAX_MESSAGE or end + 4 > MAX_HEAD:
             raise _unreadable(raw, 513, "Message Too Large")
-        if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
+        unbroken = b"".join(lines)
+        if b"\n" in unbroken or b"\r" in unbroken:
             raise _unreadable(raw, 400, "Bare CR or LF in header section")
         if b"\r\n " in head or b"\r\n\t" in head:
             lines = _unsplit(lines)
@@ -234,11 +234,12 @@ class SipMessage:
             return
         parts = line.split(b" ")
         self.method = parts[0]
-        if len(parts) != 3 or not is_token(parts[0]) or not parts[1]:
+        if len(parts) != 3 or (parts[0] not in _METHODS and not is_token(parts[0])) or not parts[1]:
             raise ParseError(400, "Bad request line")
         self.uri = parts[1]
         if parts[2] != b"SIP/2.0":
             if parts[2].upper() == b"SIP/2.0":
+                self.start = parts[0] + b" " + parts[1] + b" SIP/2.0"  # §7.1: read in any case, sent in upper case
                 return
             raise ParseError(
                 505 if parts[2][:4].upper() == b"SIP/" else 400,
@@ -250,7 +251,8 @@ class SipMessage:
         at = self.first_line.get(name)
         if at is None:
             return None
-        value = self.lines[at].partition(b":")[2].strip()
+        line = self.lines[at]
+        value = line[line.find(b":") + 1 :].strip()
         return unfold(value) if b"\r" in value else value
 
     def count(self, name: bytes) -> int:
@@ -332,17 +334,26 @@ class SipMessage:
         replaced = self.replaced
         if self.top is None and replaced is None and self.start is None:
             return self.raw
-        lines: list[bytes | None] = [*self.lines]
-        if b"content-length" not in self.first_line:  # a stream may be next, where a body without it is read as the next message
-            lines.append(b"Content-Length: %d" % len(self.body))
+        lines = self.lines[:]
+        gone: list[int] = []
         if replaced is not None:
             for at, line in replaced.items():
-                lines[at] = line
+                if line is None:
+                    gone.append(at)
+                else:
+                    lines[at] = line
         if self.start is not None:
             lines[0] = self.start
+        if gone:
+            gone.sort(reverse=True)
+            for at in gone:
+                del lines[at]
+        if b"content-length" not in self.first_line:  # a stream may be next, where a body without it is read as the next message
+            lines.append(b"Content-Length: %d" % len(self.body))
         if self.top is not None:
             lines[1:1] = self.top
-        return b"\r\n".join([line for line in lines if line is not None]) + b"\r\n\r\n" + self.body
+        lines += (b"", self.body)
+        return b"\r\n".join(lines)
 
 
 def _unanswered(raw: bytes) -> bool:

@@ -14,6 +14,8 @@ from typing import Final
 class State(Enum):
     """States of figures 5 to 8, and RFC 6026's ACCEPTED."""
 
+    __hash__ = object.__hash__  # a member is only ever itself; Enum's own hash is a call in Python, twice for each step
+
     CALLING = "calling"
     TRYING = "trying"
     PROCEEDING = "proceeding"
@@ -25,6 +27,8 @@ class State(Enum):
 
 class Event(Enum):
     """What happens to a transaction: a message from the peer, a response of our own, a timer."""
+
+    __hash__ = object.__hash__
 
     REQUEST = "request again"
     ACK = "ACK"

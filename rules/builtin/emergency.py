@@ -48,6 +48,11 @@ class Emergency:
             trunk = call.trunk
             if trunk.kind == "international" or not trunk.id:
                 return None
+            if "TRUNK0" not in called.flags and ("AMBIG_95_GEO" in called.flags or "AMBIG_AREA" in called.flags):
+                # 955120 may be 120 behind Ningxia's 955, and is somebody's 955 code just as well: not "exactly" an emergency number
+                if call.why is not None:
+                    call.why.append(f"{call.to!r} reads as {called.canonical} or as another code")
+                return None
             if not leads_nowhere_else(call.to):
                 if call.why is not None:
                     call.why.append(f"{called.canonical} with a number parameter that could lead elsewhere: {call.to!r}")

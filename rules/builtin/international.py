@@ -92,7 +92,9 @@ class International:
             trunk = call.trunk
             code = number.code
             kind = number.kind
-            if code in NO_NUMBER:
+            if code in NO_NUMBER or (
+                code == "CLI_ALL_ZERO" and number.digits[:2] == "00"
+            ):  # not a national form: 00 is dialled before a country
                 return None
             if number.form in ("national", "cc"):
                 # On a trunk with cli_format "cc" Call has put the + before it already; what still comes here begins with a 0.

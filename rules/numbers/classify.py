@@ -172,8 +172,10 @@ def irregular(plan: Plan, nsn: str, area: Area | None, bare: bool) -> Reading:
     if first == "0":
         return UNASSIGNED  # a second trunk 0: no national number begins so
     if first == "1":
-        if size == 11 and nsn[1] in "12":
-            return UNASSIGNED  # as long as a mobile number: one that does not exist, or a North American one without its +
+        if size == 11 and (nsn[1] in "12" or not plan.has_prefix(nsn, oracle=False)):
+            # As long as a mobile number: one that does not exist (168...: only libphonenumber knows shorter codes there), or a North
+            # American one without its +.
+            return UNASSIGNED
         return LEN if size < 5 or area is not None or plan.has_prefix(nsn) else UNASSIGNED
     if area is not None or size < 3 or plan.has_prefix(nsn) or (bare and (size <= 8 or nsn.startswith("86"))):
         return LEN

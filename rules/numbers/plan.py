@@ -172,9 +172,11 @@ class Plan:
         countries = self.countries
         return countries.get(digits[:1]) or countries.get(digits[:2]) or countries.get(digits[:3])
 
-    def has_prefix(self, nsn: str) -> bool:
-        """Whether the number begins as some class or service code does, whatever its length."""
-        return any(nsn[:end] in self.classes or nsn[:end] in self.services for end in (2, 3, 4, 5))
+    def has_prefix(self, nsn: str, *, oracle: bool = True) -> bool:
+        """Whether the number begins as some class or service code does, whatever its length; `oracle` False leaves libphonenumber's out."""
+        return any(
+            any(oracle or not one.flags for one in self.classes.get(nsn[:end], ())) or nsn[:end] in self.services for end in (2, 3, 4, 5)
+        )
 
     def has_service_prefix(self, nsn: str) -> bool:
         """Whether the number begins as some service code does: no subscriber number can."""

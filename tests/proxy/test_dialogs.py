@@ -117,7 +117,8 @@ def token(from_caller: bool, raw: str = GOOD) -> DialogToken:
         ("sip:b@127.0.0.9:5999;transport=TCP", ("tcp", "127.0.0.9", 5999)),
         ("sip:b@[::9]:7", ("udp", "::9", 7)),
         ("sip:b@[0:0::9]", ("udp", "::9", 5060)),
-        ("sip:b@127.0.0.1:5061", ("udp", "127.0.0.1", 5061)),
+        ("sip:b@127.0.0.1:5061", None),  # another program on our own host
+        ("sip:b@127.0.0.9;maddr=127.0.0.10", ("udp", "127.0.0.10", 5060)),
         ("sip:b@host.example", ("udp", "127.0.0.5", 5080)),  # where the configuration says that side is
         ("sip:b@127.0.0.9.example", ("udp", "127.0.0.5", 5080)),
         ("tel:+862161234567", ("udp", "127.0.0.5", 5080)),
@@ -130,7 +131,7 @@ def token(from_caller: bool, raw: str = GOOD) -> DialogToken:
         ("sip:b@239.1.2.3", None),
         ("sip:b@[ff02::1]", None),
         ("sip:b@127.0.0.9;transport=sctp", None),
-        ("sips:b@127.0.0.9", None),
+        ("sips:b@127.0.0.9", ("udp", "127.0.0.5", 5080)),
     ],
 )
 def test_destinations(wire: Wire, routing: Routing, uri: str, place: tuple[str, str, int] | None) -> None:
@@ -144,7 +145,8 @@ def test_what_a_name_means_is_not_remembered_for_another_call(wire: Wire, routin
     for raw, from_caller, address in [(GOOD, True, "127.0.0.5"), (GOOD, False, "127.0.0.2"), (SPIRAL, True, "127.0.0.2")]:
         flow = destination(name, wire.flow_of("pbx"), routing, token(from_caller, raw))
         assert flow is not None and flow.address == address
-    assert destination(name, wire.flow_of("pbx"), routing, token(False, SPIRAL)) is None  # core has no `deliver`
+    back = destination(name, wire.flow_of("pbx"), routing, token(False, SPIRAL))
+    assert back is not None and back.address == "127.0.0.5"  # core has no `deliver`, but sends from one address
 
 
 def test_destinations_are_remembered_within_a_bound(wire: Wire, routing: Routing) -> None:
