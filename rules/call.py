@@ -257,6 +257,14 @@ class Call:
             self._forwarder = directory.segment(number, trunk.id, self.at) if permitted and number is not None else None
         return self._forwarder
 
+    def begin_again(self) -> None:
+        """Forget what rules have noted: the call is to be judged from the start, perhaps by others. Answers to look-ups stay."""
+        self.marks = []
+        self.labels = None
+        self.instead = None
+        self.proven = False
+        self._forwarder = False
+
     def _read(self, uris: Sequence[str]) -> tuple[Number, ...]:
         return tuple([normalise(uri, self.trunk.home_area) for uri in uris[:HOPS_READ]])
 

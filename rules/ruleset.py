@@ -98,8 +98,7 @@ class RuleSet:
         state: tuple[RuleSet, Verdict, int] | None = call.state
         call.state = None
         if state is None or state[0] is not self:
-            call.marks = []
-            call.labels = None
+            call.begin_again()
             return self.evaluate(call)
         _, verdict, position = state
         return self._run(call, verdict, iter(self._checks[position:]))
@@ -109,8 +108,7 @@ class RuleSet:
 
         Counts no failures, and takes nothing from the emergency allowance.
         """
-        call.marks = []
-        call.labels = None
+        call.begin_again()
         call.answers = None
         verdict = self._undecided(call)
         steps: list[Step] = []

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rules import PolicyFaults
+from rules import Call, Lookup, Outcome, PolicyFaults, RuleSet, Verdict
 from rules.legs import Legs
+from rules.ruleset import BoundRule
 from tests.rules.cases import AT, cases, check_case, evaluated, legs_of, make_call, policy
 
 CALLER = "+8613712345678"
@@ -69,3 +70,18 @@ def test_it_refuses_impossible_callers_itself_where_rule_7_is_moved_behind_it() 
     text = 'order = ["emergency", "trunk", "forwarding", "segments", "regular"]\n'
     verdict = evaluated(policy(text), make_call("acme-sz", "4008123123", diversion=(DESK,)))
     assert (verdict.code, verdict.rule) == ("FWD_BAD_ORIG", "forwarding")
+
+
+def test_what_the_rule_has_said_does_not_outlive_its_policy() -> None:
+    call = make_call("acme-sz", CALLER, diversion=(DESK,), legs=leg(3))
+    lookup = Lookup("asked", "once", 1.0)
+
+    def asks(call: Call) -> Outcome | Lookup | None:
+        return None if call.answers else lookup
+
+    old = policy()
+    waiting = RuleSet((*old.order, BoundRule("asks", asks)), old.directory, "1")
+    assert waiting.evaluate(call) is lookup
+    verdict = policy('[rules.forwarding]\nmode = "off"\n').resume(call, lookup, "yes")
+    assert isinstance(verdict, Verdict)
+    assert (verdict.action, verdict.code) == ("reject", "AUTH_FAIL")
