@@ -41,9 +41,13 @@ class Answers:
     def reply_flow(self, flow: Flow, port: int) -> Flow:
         """Where a response goes (RFC 3261 §18.2.2, RFC 3581).
 
-        Back on a stream; on UDP to the sender's address and the port that its Via asks for, never to an address that it names.
+        Back on a stream (the transport connects to the Via's port where that is gone); on UDP to the sender's address and the port that
+        its Via asks for, never to an address that it names.
         """
-        if flow.connection or port == flow.port:
+        if flow.connection:
+            flow.reply_port = port
+            return flow
+        if port == flow.port:
             return flow
         key = (flow.listener.index, flow.address, port)
         found = self._flows.get(key)

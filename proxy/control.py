@@ -81,6 +81,17 @@ class Hop(msgspec.Struct, frozen=True):
     up: bool
 
 
+class LookupState(msgspec.Struct, frozen=True):
+    """How things stand between a worker and the service of one kind of look-up."""
+
+    kind: str
+    paused: bool
+    """Whether its breaker is open: it failed too often and is not asked."""
+    open: int
+    kept: int
+    """Answers in the cache."""
+
+
 class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Everything a worker has counted since it started, and how things stand."""
 
@@ -94,6 +105,9 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     parked: int = 0
     connections: int = 0
     next_hops: tuple[Hop, ...] = ()
+    lookups: tuple[tuple[str, str, int], ...] = ()
+    """Look-ups by kind and outcome."""
+    lookup_states: tuple[LookupState, ...] = ()
     policy_version: str = ""
     directory_version: str = ""
     cpu_seconds: float = 0.0

@@ -32,10 +32,11 @@ class Flow:
 
     `sockaddr` is what the socket wants for UDP. `connection` is the serial number of an accepted or opened stream connection, 0 for UDP
     and for a stream destination that the transport is to connect to. `peer` is what the routing table knows about the address (cached by
-    the core).
+    the core). `reply_port` is where a response goes whose stream connection is gone: the port of the request's Via (RFC 3261 §18.2.2), 0
+    where that is not known.
     """
 
-    __slots__ = ("address", "connection", "listener", "peer", "port", "sockaddr", "source")
+    __slots__ = ("address", "connection", "listener", "peer", "port", "reply_port", "sockaddr", "source")
 
     def __init__(self, listener: Listener, address: str, port: int, sockaddr: tuple[Any, ...] | None = None, connection: int = 0) -> None:
         self.listener = listener
@@ -45,3 +46,4 @@ class Flow:
         self.connection = connection
         self.source = Source(address, port, listener.transport)
         self.peer: Any = None
+        self.reply_port = 0

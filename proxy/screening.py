@@ -42,7 +42,7 @@ class ParkedTimer(Enum):
 class Parked:
     """A call whose verdict waits for a look-up: 100 was sent, the INVITE's server transaction is open."""
 
-    __slots__ = ("call", "lookup", "pai", "peer", "seconds", "server")
+    __slots__ = ("began", "call", "lookup", "pai", "peer", "seconds", "server")
 
     def __init__(self, call: Call, lookup: Lookup, peer: Peer, pai: tuple[bytes, ...], server: ServerTransaction, seconds: float) -> None:
         self.call = call
@@ -51,6 +51,7 @@ class Parked:
         self.pai = pai
         self.server = server
         self.seconds = seconds
+        self.began: dict[str, float] = {}  # since when the call has waited for look-ups, by their kind
 
 
 class Screening:
@@ -191,7 +192,11 @@ class Screening:
         self._tickets = ticket = self._tickets + 1
         self.parked[ticket] = parked
         parked.server.parked = ticket
-        self._lookups.append((parked.lookup, ticket))
+        lookup = parked.lookup
+        waited = now - parked.began.setdefault(lookup.kind, now)
+        if waited > 0:  # a second question to the same service: one deadline for both
+            lookup = Lookup(lookup.kind, lookup.key, lookup.deadline - waited)
+        self._lookups.append((lookup, ticket))
         self._layer.timers.start(now, _OVERDUE, ParkedTimer.OVERDUE, ticket)
 
     # verdicts

@@ -18,6 +18,7 @@ class Totals:
         self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
         self.decision_sum = 0.0
         self.rule_failures: Counter[str] = Counter()
+        self.lookups: Counter[tuple[str, str]] = Counter()
         self.cpu_seconds = 0.0
 
     def add(self, snapshot: Snapshot) -> None:
@@ -28,6 +29,8 @@ class Totals:
         self.decisions = [mine + its for mine, its in zip(self.decisions, snapshot.decisions, strict=True)]
         self.decision_sum += snapshot.decision_sum
         self.rule_failures.update(snapshot.rule_failures)
+        for kind, outcome, count in snapshot.lookups:
+            self.lookups[kind, outcome] += count
         self.cpu_seconds += snapshot.cpu_seconds
 
     def plus(self, snapshots: Iterable[Snapshot]) -> Totals:
@@ -38,6 +41,7 @@ class Totals:
         total.decisions = list(self.decisions)
         total.decision_sum = self.decision_sum
         total.rule_failures.update(self.rule_failures)
+        total.lookups.update(self.lookups)
         total.cpu_seconds = self.cpu_seconds
         for snapshot in snapshots:
             total.add(snapshot)

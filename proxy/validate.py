@@ -64,7 +64,7 @@ class Request:
         try:
             via_text, rest = top_value(message)
             self.via = via = Via(via_text)
-            self.reply_port = flow.port if via.rport is not None else (via.port or 5060)
+            self.reply_port = flow.port if via.rport is not None and not flow.connection else (via.port or 5060)  # rport is for UDP
             marked = mark_received(via, address, flow.port)
             self.via_line = None if marked is None else b"Via: " + marked + (b", " + rest if rest else b"")
             call_id, cseq = message.first(b"call-id"), message.first(b"cseq")

@@ -93,6 +93,7 @@ class Worker:
         if others:
             proxy.share_legs(self.peers.catch_up)
         self.lookups = Lookups(loop, self._answered, self.counters)
+        self._serve(generation)
         self._failures: Counter[str] = Counter()  # of rule sets that are no longer in force
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -150,12 +151,18 @@ class Worker:
 
     def switch(self, generation: Generation) -> None:
         """Put another generation in force; calls in progress go on."""
+        self._serve(generation)
         self.proxy.apply(generation.config, generation.ruleset, monotonic())
         self._failures.update(self.generation.ruleset.failures)
         self.generation = generation
         node = generation.config.node
         self.streams.limit(node.max_connections, node.max_connections_per_source)
         self.flush()
+
+    def _serve(self, generation: Generation) -> None:
+        """Have the look-ups that a generation asks for; what is known already needs no call to wait."""
+        self.lookups.configure(generation.config.lookup)
+        generation.ruleset.recall = self.lookups.recall
 
     def snapshot(self) -> Snapshot:
         """Counters and gauges as they stand."""
@@ -172,6 +179,8 @@ class Worker:
             transactions_client=gauges["transactions_client"],
             parked=gauges["parked"],
             connections=self.streams.connections,
+            lookups=tuple((kind, outcome, count) for (kind, outcome), count in self.lookups.counts.items()),
+            lookup_states=self.lookups.states(),
             next_hops=tuple(Hop(hop, target, up) for (hop, target), up in gauges["next_hops"].items()),
             policy_version=self.generation.ruleset.policy_version,
             directory_version=self.generation.directory.version,
@@ -257,6 +266,7 @@ class Session:
         await self._over.wait()
         listening.cancel()
         worker.close()
+        await worker.lookups.closed()
         await self._channel.flush()
         self._channel.close()
 

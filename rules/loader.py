@@ -67,7 +67,8 @@ def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Ma
     rules = reading.read(document)
     if reading.faults:
         raise PolicyFaults(sorted(reading.faults, key=lambda fault: fault.line or 0))
-    if not directory.has_roaming and (international := [trunk.id for trunk in trunks.values() if trunk.kind == "international"]):
+    checked = directory.has_roaming or "roaming" in directory.services
+    if not checked and (international := [trunk.id for trunk in trunks.values() if trunk.kind == "international"]):
         reading.warn((), f"no roaming check is configured: +86 mobiles on {', '.join(international)} get what `roaming_failure` says")
     version = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return RuleSet(rules, directory, version, tuple(reading.warnings))

@@ -22,6 +22,7 @@ from rules.verdict import Lookup, Outcome, Step, Verdict, Would
 
 RuleMode = Literal["enforce", "observe", "off"]
 Resolver = Callable[[Lookup], object]
+"""Answers a Lookup; None: no answer."""
 
 FAILED: dict[str, Outcome | None] = {
     "reject": Outcome("reject", "RULE_FAILED"),
@@ -69,16 +70,18 @@ class RuleSet:
     changed.
 
     `evaluate` never raises, whatever the call. `failures` counts, by rule, how often a rule failed; `warnings` are what the loader found
-    odd but not wrong.
+    odd but not wrong. `recall` may be set to what knows answers to Lookups already (None: it does not know): a call that needs no other
+    answer does not wait.
     """
 
-    __slots__ = ("_active", "_checks", "directory", "failures", "order", "policy_version", "warnings")
+    __slots__ = ("_active", "_checks", "directory", "failures", "order", "policy_version", "recall", "warnings")
 
     def __init__(self, rules: tuple[BoundRule, ...], directory: Directory, policy_version: str, warnings: tuple[Any, ...] = ()) -> None:
         self.order = rules
         self.directory = directory
         self.policy_version = policy_version
         self.warnings = warnings
+        self.recall: Resolver | None = None
         self.failures: dict[str, int] = {rule.name: 0 for rule in rules}
         self._active = tuple([rule for rule in rules if rule.mode != "off"])
         self._checks = tuple([rule.check for rule in self._active])
@@ -92,9 +95,7 @@ class RuleSet:
 
         A call that another RuleSet had begun (the policy was reloaded meanwhile) is judged from the start, with the answers it has.
         """
-        if call.answers is None:
-            call.answers = {}
-        call.answers[lookup.kind, lookup.key] = answer
+        _note(call, lookup, answer)
         state: tuple[RuleSet, Verdict, int] | None = call.state
         call.state = None
         if state is None or state[0] is not self:
@@ -152,10 +153,10 @@ class RuleSet:
                 return outcome
             if not waits:
                 return None
-            self._refuse_repeated(call, outcome)
-            if call.answers is None:
-                call.answers = {}
-            call.answers[outcome.kind, outcome.key] = None if resolver is None else resolver(outcome)
+            self._refuse_wrong(call, outcome)
+            _note(call, outcome, None if resolver is None else resolver(outcome))
+            if call.why:
+                call.why.clear()  # the check looks at the whole call again, and says again what it finds
 
     @staticmethod
     def _silence(rule: BoundRule, call: Call) -> str:
@@ -197,7 +198,11 @@ class RuleSet:
                     if isinstance(outcome, Lookup):
                         if verdict.code == "EMG_OVERRIDE":
                             continue  # an emergency call waits for nobody: without its answer the rule has no opinion
-                        self._refuse_repeated(call, outcome)
+                        self._refuse_wrong(call, outcome)
+                        known = None if self.recall is None else self.recall(outcome)
+                        if known is not None:
+                            _note(call, outcome, known)
+                            return self._run(call, verdict, iter(self._checks[position:]))  # as deep as LOOKUPS_AT_MOST
                         call.state = (self, verdict, position)
                         return outcome
                     if self._settle(call, verdict, position, outcome):
@@ -214,7 +219,9 @@ class RuleSet:
                     return verdict
 
     @staticmethod
-    def _refuse_repeated(call: Call, lookup: Lookup) -> None:
+    def _refuse_wrong(call: Call, lookup: Lookup) -> None:
+        if not isinstance(lookup.deadline, int | float):
+            raise BrokenProtocol(f"a look-up's deadline is a number of seconds, not {lookup.deadline!r}")
         if call.answers is not None and (lookup.kind, lookup.key) in call.answers:
             raise BrokenProtocol(f"asked twice for {lookup.kind} {lookup.key!r}")
         if call.answers is not None and len(call.answers) >= LOOKUPS_AT_MOST:
@@ -264,6 +271,12 @@ class RuleSet:
         if outcome.labels:
             for name, value in outcome.labels:
                 call.label(name, value)
+
+
+def _note(call: Call, lookup: Lookup, answer: object) -> None:
+    if call.answers is None:
+        call.answers = {}
+    call.answers[lookup.kind, lookup.key] = answer
 
 
 def _refusal(profile: str, code: str) -> Refusal:

@@ -31,6 +31,7 @@ class Outcome:
 class Lookup:
     """A question whose answer a rule waits for: `kind` names the look-up service, `key` is asked of it, within `deadline` seconds.
 
+    `Directory.services` says which kinds the node has a service for, and their deadlines; a kind without one has no answer, at once.
     The chain stops at the rule that returned it; `RuleSet.resume` puts the answer into `call.answers[(kind, key)]` (None: no answer) and
     asks the same rule again.
     """

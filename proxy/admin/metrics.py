@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Final
@@ -66,6 +67,22 @@ class NodeCollector(Collector):
             ("rule",),
             [((rule,), count) for rule, count in totals.rule_failures.items()],
         )
+        yield _counter(
+            "sipwarden_lookups",
+            "Look-ups: answered, cached, joined (an equal one was open), failed, timeout, refused (too many open), paused (breaker open)",
+            ("kind", "outcome"),
+            totals.lookups.items(),
+        )
+        states = [state for one in latest for state in one.lookup_states]
+        for name, text, values in (
+            ("breaker_open", "Workers that leave the service in peace because it failed too often", [state.paused for state in states]),
+            ("open", "Look-ups that are being asked", [state.open for state in states]),
+            ("kept", "Answers in the caches of all workers", [state.kept for state in states]),
+        ):
+            sums: Counter[str] = Counter()
+            for state, value in zip(states, values, strict=True):
+                sums[state.kind] += value
+            yield _gauge(f"sipwarden_lookup_{name}", text, ("kind",), (((kind,), count) for kind, count in sums.items()))
         sides = (
             (("server",), sum(one.transactions_server for one in latest)),
             (("client",), sum(one.transactions_client for one in latest)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Iterable
 from datetime import datetime
@@ -15,12 +16,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proxy.cli.number import bare_uri
 from proxy.cli.saved import UnusableMessage, read_invite
 from proxy.cli.terminal import ACTION_STYLE, console, explained, facts, in_words, printable
+from proxy.config import LookupConfig
 from proxy.config.addresses import SIP_PORT, parse_address, split_port
 from proxy.generation import Faults, Generation, load
 from proxy.history import read_history
 from proxy.intake import asserted, call_of
+from proxy.lookup import NoAnswer
 from proxy.report import verdict_json, write_json
 from proxy.routing import Routing, RoutingError
 from proxy.sip.error import ParseError
@@ -28,7 +32,7 @@ from proxy.sip.grammar import name_addr, split_list
 from proxy.token import Secret
 from rules.call import NO_TRUNK, Call, Diverted, Source, Trunk
 from rules.directory.fields import CHINA_TIME
-from rules.verdict import Verdict
+from rules.verdict import Lookup, Verdict
 
 OUTCOME_STYLE: Final = {
     "reject": "bold red",
@@ -94,14 +98,42 @@ def main(args: argparse.Namespace) -> int:
     except (WrongUsage, UnusableMessage) as error:
         print(f"sipwarden explain: {error}", file=sys.stderr)
         return 2
+    services = Services(generation.config.lookup)
     started = perf_counter()
-    verdict = generation.ruleset.explain(call)
-    verdict.elapsed_us = (perf_counter() - started) * 1e6
+    verdict = generation.ruleset.explain(call, services.answer)
+    verdict.elapsed_us = (perf_counter() - started - services.seconds) * 1e6
+    if services.seconds and args.at is not None:
+        print("note: look-up services know nothing of another time: what they said holds for now.", file=sys.stderr)
     if args.json:
         write_json(verdict_json(verdict))
     else:
         _show(console(), verdict, call, generation, routing)
     return 0
+
+
+class Services:
+    """Answers the Lookups of an explanation by asking the node's services, for real and within their deadlines. `seconds` went by."""
+
+    def __init__(self, lookups: tuple[LookupConfig, ...]) -> None:
+        self._lookups = {lookup.kind: lookup for lookup in lookups}
+        self.seconds = 0.0
+
+    def answer(self, lookup: Lookup) -> object:
+        """The answer, None without one; why there is none goes to standard error."""
+        config = self._lookups.get(lookup.kind)
+        if config is None:
+            print(f"note: no [[lookup]] of kind {lookup.kind!r} is configured: no answer.", file=sys.stderr)
+            return None
+        started = perf_counter()
+        try:
+            from proxy.lookup.http import ask_once
+
+            return asyncio.run(ask_once(config, lookup.key))
+        except NoAnswer as error:
+            print(f"note: look-up {lookup.kind} of {lookup.key} had no answer: {error}.", file=sys.stderr)
+            return None
+        finally:
+            self.seconds += perf_counter() - started
 
 
 # what is judged
@@ -130,11 +162,11 @@ def _described(args: argparse.Namespace, generation: Generation) -> Call:
     privacy = ";".join(args.privacy or ()).replace(",", ";").lower().split(";")
     return Call(
         trunk,
-        args.sender,
-        args.to,
+        bare_uri(args.sender),
+        bare_uri(args.to),
         at=_when(args),
-        pai=tuple(args.pai or ()),
-        diversion=tuple(args.diversion or ()),
+        pai=tuple(map(bare_uri, args.pai or ())),
+        diversion=tuple(map(bare_uri, args.diversion or ())),
         history_info=_history(args.history_info or ()),
         privacy=tuple(value.strip() for value in privacy if value.strip()),
     )

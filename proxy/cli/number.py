@@ -58,12 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """0 for a regular number, 1 where it has a code."""
-    number = normalise(args.number, args.area)
+    number = normalise(bare_uri(args.number), args.area)
     if args.json:
         write_json(number_json(args.number, number))
     else:
         _show(args.number, number)
     return 0 if number.code is None else 1
+
+
+def bare_uri(text: str) -> str:
+    """The URI of a whole header value (`"Name" <sip:...>;tag=1`), or the text itself."""
+    opening, closing = text.find("<"), text.rfind(">")
+    return text[opening + 1 : closing] if 0 <= opening < closing else text
 
 
 def number_json(given: str, number: Number) -> dict[str, Any]:

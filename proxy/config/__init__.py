@@ -4,11 +4,14 @@
 """
 
 from proxy.config.addresses import SourcePattern, Target, parse_source, parse_target
+from proxy.config.duration import Duration
 from proxy.config.faults import ConfigFault, ConfigFaults, ConfigWarning
 from proxy.config.load import load_config, pack, unpack
-from proxy.config.model import AdminConfig, Config, Duration, JournalConfig, Listen, NextHop, Node, PolicyConfig
+from proxy.config.lookups import LONGEST_DEADLINE, LookupConfig, UrlTemplate, parse_url
+from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
 
 __all__ = [
+    "LONGEST_DEADLINE",
     "AdminConfig",
     "Config",
     "ConfigFault",
@@ -17,14 +20,17 @@ __all__ = [
     "Duration",
     "JournalConfig",
     "Listen",
+    "LookupConfig",
     "NextHop",
     "Node",
     "PolicyConfig",
     "SourcePattern",
     "Target",
+    "UrlTemplate",
     "load_config",
     "pack",
     "parse_source",
     "parse_target",
+    "parse_url",
     "unpack",
 ]

@@ -11,9 +11,11 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 
 import msgspec
 
+from proxy.config.duration import Duration
 from proxy.config.faults import ConfigFault, ConfigFaults
+from proxy.config.lookups import LookupConfig
 from proxy.config.meaning import check
-from proxy.config.model import AdminConfig, Config, Duration, JournalConfig, Listen, NextHop, Node, PolicyConfig
+from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
 from proxy.config.report import Report
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
@@ -27,7 +29,7 @@ _ONE: Final[dict[str, type[msgspec.Struct]]] = {
     "journal": JournalConfig,
     "admin": AdminConfig,
 }
-_MANY: Final[dict[str, type[msgspec.Struct]]] = {"listen": Listen, "trunk": Trunk, "next_hop": NextHop}
+_MANY: Final[dict[str, type[msgspec.Struct]]] = {"listen": Listen, "trunk": Trunk, "next_hop": NextHop, "lookup": LookupConfig}
 _PLACE: Final = re.compile(r" - at `\$(.*)`$")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _FIELD: Final = re.compile(r"field `([^`]*)`")
@@ -37,6 +39,7 @@ _TYPES: Final = {
     "float": ("must be a number", "a number, without quotes"),
     "bool": ("must be true or false", "true or false, without quotes"),
     "array": ("must be a list", '["...", "..."]'),
+    "object": ("must be a table", "{ ... = ... }"),
 }
 """What msgspec calls a type, said to an operator: what is wrong, what would be right."""
 
@@ -51,7 +54,7 @@ def load_config(path: Path | str, *, text: str | None = None, base: Path | None 
     file = str(path)
     if text is None:
         try:
-            text = Path(path).read_bytes().decode("utf-8")
+            text = Path(path).read_bytes().decode("utf-8-sig")
         except OSError as error:
             raise ConfigFaults([ConfigFault(file, None, "", error.strerror or str(error), "", "a readable file")]) from None
         except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse_source, parse_target
+from proxy.config.lookups import check_lookups
 from proxy.config.model import Config, Listen, NextHop
 from proxy.config.report import Report, name_of
 from rules.call import Trunk
@@ -40,6 +41,8 @@ def check(config: Config, report: Report) -> None:
     _check_listen(config.listen, report)
     _check_trunks(config, report)
     _check_next_hops(config, report)
+    maybe = "trunk" in report.incomplete or any(trunk.kind == "international" for trunk in config.trunk)
+    check_lookups(config.lookup, maybe, report)
     if config.admin is not None:
         _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))
     if config.journal is not None:

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from proxy.config.addresses import parse_host_port
+from proxy.config.duration import Duration
 from proxy.config.faults import ConfigWarning
+from proxy.config.lookups import LookupConfig
 from proxy.flow import Listener
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
-
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-class Duration(float):
-    """Seconds, written "500ms", "10s", "2m", "12h" or "184d" in the file."""
-
-    @classmethod
-    def parse(cls, text: object) -> Duration:
-        """Raise ValueError for anything but a number with one unit."""
-        found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
-        if found is None:
-            raise ValueError('not a duration | a number and one of ms, s, m, h, d, in quotes: "500ms", "10s"')
-        return cls(float(found[1]) * _UNITS[found[2]])
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +96,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     listen: tuple[Listen, ...] = ()
     trunk: tuple[Trunk, ...] = ()
     next_hop: tuple[NextHop, ...] = ()
+    lookup: tuple[LookupConfig, ...] = ()
     policy: PolicyConfig = PolicyConfig()
     directory: DirectoryConfig = DirectoryConfig()
     journal: JournalConfig | None = None
@@ -120,6 +107,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def trunks(self) -> dict[str, Trunk]:
         """Trunks by id."""
         return {trunk.id: trunk for trunk in self.trunk}
+
+    @property
+    def services(self) -> dict[str, float]:
+        """Kinds of look-up that there is a service for, each with its deadline in seconds."""
+        return {lookup.kind: float(lookup.deadline) for lookup in self.lookup}
 
     def path(self, name: str) -> Path:
         """Where a file that the configuration names is, one that is only read."""

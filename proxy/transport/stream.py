@@ -129,10 +129,17 @@ class StreamTransport:
             connection.transport.close()
 
     def send(self, flow: Flow, data: bytes) -> None:
-        """Send on the flow's connection; on another one to the same address where that is gone; on a new one where the flow names none."""
+        """Send on the flow's connection; on another one to the same address where that is gone; on a new one where there is none.
+
+        A response whose connection is gone goes to the port of its Via (RFC 3261 §18.2.2).
+        """
         connection = self._by_number.get(flow.connection) if flow.connection else None
         destination = (flow.listener.index, flow.address, flow.port)
         if connection is None:
+            connection = self._by_destination.get(destination)
+        if connection is None and flow.connection and flow.reply_port:
+            flow = Flow(flow.listener, flow.address, flow.reply_port)
+            destination = (flow.listener.index, flow.address, flow.port)
             connection = self._by_destination.get(destination)
         if connection is not None and connection.write(data):
             return

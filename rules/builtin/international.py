@@ -5,7 +5,7 @@ The rows of policy.md's table in their order; the first that matches counts.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
@@ -13,7 +13,7 @@ from rules.call import Call
 from rules.directory import Directory
 from rules.numbers import Number
 from rules.rule import Check, OnError
-from rules.verdict import Outcome
+from rules.verdict import Lookup, Outcome
 
 NO_CLI = Outcome("mark", "INTL_NO_CLI", labels=(("international", True),))
 FOREIGN = Outcome("ok", "INTL_OK")
@@ -42,6 +42,10 @@ MOBILE_KINDS = frozenset({"MOB", "MVNO", "DATA"})
 NO_NUMBER = frozenset({"CLI_EMPTY", "CLI_ANON", "CLI_NON_DIGIT", "CLI_BAD_PLUS"})
 """Not a number in any form: rule 7 has the word."""
 
+STATES = frozenset({"abroad", "home", "unknown"})
+ASKED_AT_MOST: Final = 2
+"""Numbers of one call that the roaming service is asked for: P-Asserted-Identity has two values at the most (RFC 3325 §9.1)."""
+
 
 class InternationalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`routing_numbers`: what visiting roamers are reached by (`+861380000*` or one number). `recent`: seconds for which the domestic leg
@@ -69,6 +73,7 @@ class International:
         """Make the check."""
         overseas = directory.overseas
         roaming = directory.roaming
+        deadline = directory.services.get("roaming")
         recent = config.recent
         exact = frozenset(number for number in config.routing_numbers if not number.endswith("*"))
         prefixes = tuple(number[:-1] for number in config.routing_numbers if number.endswith("*"))
@@ -88,7 +93,32 @@ class International:
                 call.why.append(f"{number.canonical} called {whom} {f'{age:.0f} s ago' if age else 'in a call that rings'}")
             return True
 
-        def judge(call: Call, number: Number) -> Outcome | None:
+        def state_of(call: Call, number: Number) -> object:
+            """Where the number's user is by the file, else by the service; None where neither can say, a Lookup while it is not asked."""
+            state: object = roaming(number)
+            if state is None and deadline is not None and number.canonical is not None:
+                return said_by_service(call, number.canonical, deadline)
+            if call.why is not None:
+                call.why.append("no roaming check is configured" if state is None else f"the roaming file says {state}")
+            return state
+
+        def said_by_service(call: Call, number: str, deadline: float) -> object:
+            answers = [] if call.answers is None else [(key, answer) for (kind, key), answer in call.answers.items() if kind == "roaming"]
+            for key, answer in answers:
+                if key == number:
+                    state = answer if isinstance(answer, str) and answer in STATES else None
+                    said = f"gave no answer (deadline {deadline:g} s)" if state is None else f"says {state}"
+                    break
+            else:
+                # A service that failed this call is not waited for again.
+                if len(answers) < ASKED_AT_MOST and all(answer is not None for _, answer in answers):
+                    return Lookup("roaming", number, deadline)
+                state, said = None, "is not asked again for this call"
+            if call.why is not None:
+                call.why.append(f"the roaming service {said}")
+            return state
+
+        def judge(call: Call, number: Number) -> Outcome | Lookup | None:
             trunk = call.trunk
             code = number.code
             kind = number.kind
@@ -118,13 +148,16 @@ class International:
             if kind in SERVICE_KINDS or code in SERVICE_CODES:
                 return SERVICE
             if kind in MOBILE_KINDS:
-                state = roaming(number)
-                if call.why is not None:
-                    call.why.append(f"roaming check says {state or 'nothing: none configured'}")
+                state = state_of(call, number)
+                if isinstance(state, Lookup):
+                    return state
                 if state == "abroad":
                     return ROAMING
                 if state == "home":
                     return AT_HOME
+                setting = "unverified" if state == "unknown" else "roaming_failure"
+                if call.why is not None:
+                    call.why.append(f"{setting} is {getattr(trunk, setting)!r}")
                 return UNVERIFIED[trunk.unverified if state == "unknown" else trunk.roaming_failure]
             if kind == "SAT":
                 return SATELLITE if trunk.satellite else SATELLITE_UNDECLARED
@@ -132,21 +165,28 @@ class International:
                 return UNASSIGNED
             return None
 
-        def international(call: Call) -> Outcome | None:
+        def international(call: Call) -> Outcome | Lookup | None:
             if call.trunk.kind != "international":
                 return None
             presented = call.presented
             if not presented:
                 return NO_CLI
-            decided = None
+            decided: Outcome | None = None
+            wanted: Lookup | None = None
             for number in presented:
                 outcome = judge(call, number)
                 if outcome is None:
+                    continue
+                if isinstance(outcome, Lookup):
+                    # Asked only when no other number refuses the call; then all are judged again.
+                    wanted = wanted or outcome
                     continue
                 if call.why is not None:
                     call.why.append(f"{outcome.code} for {number.canonical or repr(number.raw)}, {number.kind or number.code}")
                 if outcome.effect == "reject":
                     return outcome
+                if wanted is not None:
+                    continue
                 if decided is None:
                     decided = outcome
                 elif decided is not outcome:
@@ -154,6 +194,6 @@ class International:
                     call.mark(outcome.code)
                     for name, value in outcome.labels:
                         call.label(name, value)
-            return decided
+            return decided if wanted is None else wanted
 
         return international

@@ -45,7 +45,19 @@ class Directory:
     A number without a canonical form is in no segment and in no register; lists know it by its raw digits. Look-ups never raise.
     """
 
-    __slots__ = ("_head", "_intercept", "_registers", "_release", "_sections", "_segments", "counts", "has_roaming", "version", "warnings")
+    __slots__ = (
+        "_head",
+        "_intercept",
+        "_registers",
+        "_release",
+        "_sections",
+        "_segments",
+        "counts",
+        "has_roaming",
+        "services",
+        "version",
+        "warnings",
+    )
 
     def __init__(self, head: Head, sections: Sections) -> None:
         self._head = head
@@ -62,6 +74,9 @@ class Directory:
         self._registers = {name: RegisterIndex(sections, name, words) for name, words in head.words.items()}
         self.has_roaming = "roaming" in self._registers
         """Whether a roaming file is configured."""
+        self.services: Mapping[str, float] = {}
+        """What a rule can ask beyond the lists, with a Lookup: kinds of look-up that the node has a service for, each with its deadline
+        in seconds. Set before rules are bound."""
 
     @classmethod
     def empty(cls) -> Directory:
@@ -149,11 +164,16 @@ class Directory:
         return trunk_id in words or "" in words
 
     def roaming(self, number: Number) -> str | None:
-        """abroad, home or unknown: what the roaming file says, unknown where it does not name the number; None without a file."""
+        """abroad, home or unknown: what the roaming file says; None without a file.
+
+        Where the file does not name the number: unknown, or None where a service ("roaming" in `services`) can be asked.
+        """
         if not self.has_roaming:
             return None
         words = self._registers["roaming"].find(number)
-        return words[0] if words else "unknown"
+        if words:
+            return words[0]
+        return None if "roaming" in self.services else "unknown"
 
 
 def _entry_indexes(sections: Sections, role: str) -> dict[str, EntryIndex]:

@@ -158,7 +158,7 @@ def word(choices: Iterable[str], empty: str | None = None) -> Callable[[str], st
     known = {choice.lower(): choice for choice in choices}
     if empty is not None:
         known[""] = empty
-    listed = ", ".join(choice for choice in known.values() if choice)
+    listed = ", ".join(dict.fromkeys(choice for choice in known.values() if choice))
 
     def parse(text: str) -> str:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -33,6 +34,25 @@ def test_the_callee_hangs_up_on_a_caller_over_tcp(tmp_path: Path, workers: int) 
                 assert caller.recv(65535).startswith(b"BYE ")
         assert node.event("connect_failures") == 0
         assert node.event("connections_opened") == 0
+        node.healthy()
+
+
+def test_a_caller_whose_connection_is_gone_gets_its_answer_on_a_new_one(tmp_path: Path) -> None:
+    """RFC 3261 §18.2.2: to the port of its Via."""
+    with running(tmp_path, 1) as node, closing(Peer(SWITCH, node.switch)) as switch, closing(Peer(TRUNK)) as peer:
+        with socket.create_server((TRUNK, peer.port)) as listening:
+            listening.settimeout(5)
+            with socket.create_connection(("127.0.0.1", node.port), 5, (TRUNK, 0)) as caller:
+                caller.settimeout(5)
+                caller.sendall(peer.request("INVITE", caller=CALLER, transport="TCP"))
+                received = switch.receive()
+                assert caller.recv(65535).startswith(b"SIP/2.0 100 ")
+            time.sleep(0.2)  # for the node to see that it is closed
+            switch.send(switch.answer(received), node.port)
+            again, _ = listening.accept()
+            with again:
+                again.settimeout(5)
+                assert again.recv(65535).startswith(b"SIP/2.0 200 ")
         node.healthy()
 
 

@@ -11,14 +11,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from proxy import lookup
 from proxy.config import load_config
 from proxy.generation import Faults, Generation, load, open_generation, save_generation
-from proxy.lookup import Lookups
 from proxy.sockets import open_inboxes, open_sockets
-from proxy.transport.counters import TransportCounters
 from proxy.worker import Worker
-from rules import Lookup
 from tests.proxy.node import CONFIG, SEGMENTS, Peer, free_port
 
 SECRET = b"a secret for tests only, 32 long"
@@ -183,40 +179,6 @@ def test_faults_of_lists_and_policy_are_found_together(tmp_path: Path) -> None:
     shown = "\n".join(map(str, raised.value.faults))
     assert "segments.csv:2: first" in shown
     assert "policy.toml:1: " in shown
-
-
-class Answers:
-    """What Lookups gave back."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[int, object]] = []
-        self.counters = TransportCounters()
-        self.lookups = Lookups(asyncio.get_running_loop(), lambda ticket, answer: self.got.append((ticket, answer)), self.counters)
-
-
-async def test_lookups_answer_late_never_and_wrong(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    async def service(key: str) -> object:
-        if key == "slow":
-            await asyncio.sleep(5)
-        if key == "broken":
-            raise RuntimeError("no such thing")
-        return key.upper()
-
-    answers = Answers()
-    answers.lookups.register("case", service)
-    questions = [(Lookup("case", key, 0.05), ticket) for ticket, key in enumerate(("good", "slow", "broken"))]
-    answers.lookups.start([*questions, (Lookup("nobody", "x", 1.0), 9)])
-    assert answers.got == []  # never while the core is still busy with the batch
-    await asyncio.sleep(0.15)
-    assert sorted(answers.got, key=lambda one: one[0]) == [(0, "GOOD"), (1, None), (2, None), (9, None)]
-    assert answers.counters.lookups_refused == 1
-    assert "no such thing" in caplog.text
-    monkeypatch.setattr(lookup, "OPEN", 1)
-    answers.got.clear()
-    answers.lookups.start([(Lookup("case", "a", 1.0), 1), (Lookup("case", "b", 1.0), 2)])
-    await asyncio.sleep(0.05)
-    assert sorted(answers.got, key=lambda one: one[0]) == [(1, "A"), (2, None)]
-    answers.lookups.close()
 
 
 async def test_a_forwarded_call_is_proven_by_a_call_that_another_worker_has(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ A line is a step:
     failed outward                              the last message to this stream peer could not be sent
     restart                                     a new worker with the same secret takes over
     reload trunk acme suspended = true          a new configuration is put in force (as many edits as there are, separated by ;)
-    ask roaming 123                             a look-up was asked for
+    ask roaming 123 within=1.5                  a look-up was asked for, with that deadline in seconds
     answer abroad                               and is answered
     count failovers 1                           a counter's value
     config trunk acme methods = ["MESSAGE"]     before all other steps: the configuration that the flow runs with
@@ -107,7 +107,9 @@ class Transcript:
             wire.collect()
         elif word == "ask":
             lookups = wire.proxy.take_lookups()
-            assert [(lookup.kind, lookup.key) for lookup, _ in lookups] == [tuple(rest.split())], lookups
+            kind, key, *within = rest.split()
+            assert [(lookup.kind, lookup.key) for lookup, _ in lookups] == [(kind, key)], lookups
+            assert not within or f"within={lookups[0][0].deadline:g}" == within[0], lookups[0][0].deadline
             self.tickets.append(lookups[0][1])
         elif word == "answer":
             wire.proxy.resume(self.tickets[-1], None if rest == "none" else rest, wire.now)

@@ -28,7 +28,8 @@ def trunks() -> dict[str, Trunk]:
 
 
 @cache
-def directory(*, roaming: bool = True) -> Directory:
+def directory(*, roaming: bool = True, service: bool = False) -> Directory:
+    """The lists of cases/policy/lists, with or without the roaming file; `service`: there is somebody to ask about roaming, too."""
     config = DirectoryConfig(
         segments=("segments.csv",),
         intercept=("intercept.csv",),
@@ -38,11 +39,13 @@ def directory(*, roaming: bool = True) -> Directory:
         overseas=("overseas.csv",),
         roaming=("roaming.csv",) if roaming else (),
     )
-    return load_directory(config, CASES / "lists", trunks())
+    made = load_directory(config, CASES / "lists", trunks())
+    made.services = {"roaming": 1.5} if service else {}
+    return made
 
 
-def policy(text: str | None = None, *, roaming: bool = True) -> RuleSet:
-    return load_policy(text, file="policy.toml", directory=directory(roaming=roaming), trunks=trunks())
+def policy(text: str | None = None, *, roaming: bool = True, service: bool = False) -> RuleSet:
+    return load_policy(text, file="policy.toml", directory=directory(roaming=roaming, service=service), trunks=trunks())
 
 
 def make_call(trunk: str, sender: str, to: str = "sip:075583668888@gw1.example", **fields: Any) -> Call:

@@ -69,6 +69,7 @@ def test_an_international_trunk_without_roaming_check_is_a_warning() -> None:
     (warning,) = policy(roaming=False).warnings
     assert "no roaming check" in str(warning)
     assert "gw-cc" in str(warning)
+    assert policy(roaming=False, service=True).warnings == ()
     assert load_policy(None, file="", directory=directory(roaming=False), trunks={"peer": trunks()["peer"]}).warnings == ()
 
 

@@ -184,6 +184,49 @@ def test_a_lookup_parks_the_call_and_resume_goes_on(answer: object, action: str,
     assert view(ruleset.explain(make_call("acme-sz", "83123456"), lambda asked: answer)) == view(verdict)
 
 
+@pytest.mark.parametrize(("answer", "action", "code"), [("bad", "reject", "BAD"), ("good", "pass", "GOOD")])
+def test_what_is_known_already_parks_no_call(answer: str, action: str, code: str) -> None:
+    ruleset = chain(rule("a", MARK), rule("b", Asks()), rule("c", None), rule("d", Asks("second")), rule("e", MARK))
+    ruleset.recall = lambda lookup: answer if lookup.key == "k" else None
+    call = make_call("acme-sz", "83123456")
+    found = ruleset.evaluate(call)
+    if action == "pass":
+        assert isinstance(found, Lookup)
+        assert found.key == "second"
+        found = ruleset.resume(call, found, None)
+    assert isinstance(found, Verdict)
+    assert (found.action, found.code, found.marks) == (action, code, ["ODD"])
+    assert not any(ruleset.failures.values())
+
+
+def test_a_deadline_is_a_number() -> None:
+    ruleset = chain(rule("a", Lookup("test", "k", "soon"), on_error="reject"))  # type: ignore[arg-type]
+    assert evaluated(ruleset, make_call("acme-sz", "83123456")).code == "RULE_FAILED"
+
+
+def test_a_memory_that_fails_is_a_failure_of_the_rule() -> None:
+    def broken(lookup: Lookup) -> object:
+        raise RuntimeError("no memory")
+
+    ruleset = chain(rule("a", Asks()), rule("b", OK))
+    ruleset.recall = broken
+    verdict = evaluated(ruleset, make_call("acme-sz", "83123456"))
+    assert (verdict.code, verdict.marks, ruleset.failures) == ("GOOD", ["RULE_FAILED"], {"a": 1, "b": 0})
+
+
+def test_known_answers_are_bounded_too() -> None:
+    asks = Asks()
+
+    def endless(call: Call) -> Lookup:
+        asks.asked += 1
+        return Lookup("test", str(len(call.answers or ())), 1.0)
+
+    ruleset = chain(rule("a", endless, on_error="reject"))
+    ruleset.recall = lambda lookup: "known"
+    assert evaluated(ruleset, make_call("acme-sz", "83123456")).code == "RULE_FAILED"
+    assert asks.asked == LOOKUPS_AT_MOST + 1
+
+
 def test_what_was_decided_before_a_lookup_is_kept() -> None:
     ruleset = chain(rule("a", REJECT, "observe"), rule("b", Asks()), rule("c", Asks("second")))
     call = make_call("acme-sz", "83123456")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.admin.metrics import exposition
-from proxy.control import Hop, Snapshot
+from proxy.control import Hop, LookupState, Snapshot
 from proxy.counters import DECISION_BUCKETS, EVENTS, Counters
 from proxy.totals import Totals
 from proxy.transport.counters import TRANSPORT_EVENTS, TransportCounters
@@ -17,6 +17,8 @@ def snapshot(counters: Counters, up: bool = True) -> Snapshot:
         decisions=tuple(counted["decisions"]),
         decision_sum=counted["decision_sum"],
         rule_failures={"segments": 1},
+        lookups=(("roaming", "cached", 3), ("roaming", "timeout", 1)),
+        lookup_states=(LookupState("roaming", not up, 2, 5),),
         transactions_server=2,
         transactions_client=3,
         next_hops=(Hop("switch", "sip:127.0.0.5", up), Hop("switch", "sip:127.0.0.6", True)),
@@ -82,6 +84,11 @@ async def test_sums_over_workers_and_over_those_that_ended() -> None:
     assert value("sipwarden_next_hop_up", next_hop="switch", target="sip:127.0.0.5") == 0
     assert value("sipwarden_next_hop_up", next_hop="switch", target="sip:127.0.0.6") == 1
     assert value("sipwarden_rule_failures_total", rule="segments") == 3
+    assert value("sipwarden_lookups_total", kind="roaming", outcome="cached") == 9
+    assert value("sipwarden_lookups_total", kind="roaming", outcome="timeout") == 3
+    assert value("sipwarden_lookup_breaker_open", kind="roaming") == 1
+    assert value("sipwarden_lookup_open", kind="roaming") == 4
+    assert value("sipwarden_lookup_kept", kind="roaming") == 10
     assert value("sipwarden_policy_info", version="p1") == 1
     assert value("sipwarden_directory_info", version="d1") == 1
     assert value("sipwarden_reloads_total") == 4

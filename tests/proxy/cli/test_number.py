@@ -26,6 +26,7 @@ CASES: list[tuple[str, str | None, dict[str, Any]]] = [
     ("anonymous@anonymous.invalid", "755", {"canonical": None, "kind": None, "code": "CLI_ANON"}),
     ("", "755", {"canonical": None, "code": "CLI_EMPTY"}),
     ("0085221589632", "755", {"canonical": "+85221589632", "kind": "HMT", "code": None}),
+    ('"Zhang San" <sip:+8613802881946@gw.example>;tag=1', None, {"canonical": "+8613802881946", "code": None}),
 ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import Config, ConfigFaults, load_config, pack, unpack
+from proxy.config import Config, ConfigFaults, LookupConfig, load_config, pack, unpack
 
 CASES = Path(__file__).parents[2] / "cases" / "config"
 GOOD = (CASES / "good.toml").read_text()
@@ -41,6 +41,19 @@ def test_sample_has_no_warning() -> None:
     config = load_config(SAMPLE)
     assert config.warnings == ()
     assert {trunk.kind for trunk in config.trunk} == {"enterprise", "interconnect", "international", "core"}
+
+
+def test_the_look_up_in_the_sample_is_good_once_it_is_no_comment() -> None:
+    before, _, rest = SAMPLE.read_text(encoding="utf-8").partition("# [[lookup]]\n")
+    table, _, after = rest.partition("\n\n")
+    text = f"{before}[[lookup]]\n" + table.replace("# ", "", 1).replace("\n# ", "\n") + "\n\n" + after
+    config = load_config(SAMPLE, text=text)
+    assert config.warnings == ()
+    (lookup,) = config.lookup
+    defaults = LookupConfig(kind="roaming", url=lookup.url)
+    assert lookup.lives == defaults.lives
+    for name in ("deadline", "field", "remembered", "concurrent", "failures", "pause"):
+        assert getattr(lookup, name) == getattr(defaults, name), name
 
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case["name"])
@@ -90,6 +103,7 @@ def test_keys_not_in_force_are_accepted_with_a_warning(key: str, value: str) -> 
         ("[[next_hop]]\nid = 'x'\ntargets = ['sip:127.0.0.9']", "41: next_hop[3]: no trunk uses next hop x"),
         ("[[trunk]]\nid = 'x'\nkind = 'core'", "41: trunk[3]: trunk x has no sources"),
         ("[[trunk]]\nid = 'x'\nkind = 'core'\nsources = ['0.0.0.0/0']", "44: trunk[3].sources[1]: 0.0.0.0/0 is every address there is"),
+        ("[[lookup]]\nkind = 'roaming'\nurl = 'http://127.0.0.1/{number}'", "41: lookup[1]: no trunk is international"),
     ],
 )
 def test_what_may_surprise_is_a_warning(add: str, says: str) -> None:
@@ -106,8 +120,31 @@ def test_durations_are_seconds() -> None:
     assert load(GOOD.replace('"10s"', '"2m"')).next_hop[0].options_interval == 120.0
 
 
+LOOKUP = """
+[[lookup]]
+kind = "roaming"
+url = "https://hlr.example:8443/v1?msisdn={number}"
+deadline = "800ms"
+field = "data.roaming"
+answers = { abroad = [true, "ROAM", 1], home = [false] }
+keep = { home = "0s", unknown = "1d" }
+[[lookup]]
+kind = "risk"
+url = "http://[::1]:8080/{key}"
+keep = { green = "1m" }
+"""
+
+
+def test_look_ups() -> None:
+    roaming, risk = load(GOOD.replace('kind = "core"', 'kind = "international"\nnext_hop = "switch"') + LOOKUP).lookup
+    assert roaming.answers == {"abroad": (True, "ROAM", 1), "home": (False,)}
+    assert roaming.lives == {"abroad": 300.0, "home": 0.0, "unknown": 86400.0}
+    assert (risk.deadline, risk.lives, risk.words) == (1.0, {"green": 60.0}, ())
+    assert load(GOOD + LOOKUP).services == {"roaming": 0.8, "risk": 1.0}
+
+
 def test_packed_is_the_same() -> None:
-    config = load(GOOD)
+    config = load(GOOD + LOOKUP)
     assert unpack(pack(config)) == config
 
 

@@ -1,4 +1,4 @@
-"""Rule 6: cases/policy/international.csv, row by row."""
+"""Rule 6: cases/policy/international.csv and, with a roaming service, roaming.csv, row by row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rules import PolicyFaults
+from rules import Lookup, PolicyFaults, RuleSet
 from tests.rules.cases import AT, cases, check_case, evaluated, legs_of, make_call, policy, table, view
 
 
@@ -21,6 +21,55 @@ def test_row(row: dict[str, str]) -> None:
     expected = {"action": row["action"], "code": row["code"], "rule": row["rule"], "marks": row["marks"].split(), "labels": labels}
     assert {name: found[name] for name in expected} == expected
     assert view(ruleset.explain(make_call(row["trunk"], row["presented"]))) == found
+
+
+@pytest.mark.parametrize("row", table("roaming"), ids=lambda row: f"{row['trunk']} {row['presented']}: {row['note']}")
+def test_roaming_service(row: dict[str, str]) -> None:
+    ruleset = policy(roaming=row["file"] == "yes", service=True)
+    said = dict(pair.split("=") for pair in row["service"].split())
+    presented = row["presented"].split()
+    asked: list[str] = []
+
+    def service(lookup: Lookup) -> object:
+        assert (lookup.kind, lookup.deadline) == ("roaming", 1.5)
+        asked.append(lookup.key)
+        return None if said[lookup.key] == "none" else said[lookup.key]
+
+    def judged(ruleset: RuleSet) -> dict[str, Any]:
+        call = make_call(row["trunk"], presented[0], pai=tuple(f"tel:{number}" for number in presented))
+        found = ruleset.evaluate(call)
+        while isinstance(found, Lookup):
+            found = ruleset.resume(call, found, service(found))
+        return view(found)
+
+    labels = {name: True if value == "True" else value for name, value in (pair.split("=") for pair in row["labels"].split())}
+    expected = {"action": row["action"], "code": row["code"], "rule": row["rule"], "marks": row["marks"].split(), "labels": labels}
+    found = judged(ruleset)
+    assert {name: found[name] for name in expected} == expected
+    assert asked == row["asked"].split()
+    explained = ruleset.explain(make_call(row["trunk"], presented[0], pai=tuple(f"tel:{number}" for number in presented)), service)
+    assert view(explained) == found
+    assert not any(ruleset.failures.values())
+    if "none" not in said.values():  # what is known already makes nobody wait, and decides the same
+        ruleset = policy(roaming=row["file"] == "yes", service=True)
+        ruleset.recall = service
+        call = make_call(row["trunk"], presented[0], pai=tuple(f"tel:{number}" for number in presented))
+        assert view(evaluated(ruleset, call)) == found
+
+
+def test_explain_names_who_said_what() -> None:
+    def detail(answer: object, trunk: str = "gw", *, roaming: bool = False, service: bool = True) -> str:
+        steps = policy(roaming=roaming, service=service).explain(make_call(trunk, "+8613802881946"), lambda lookup: answer).steps
+        assert steps is not None
+        (step,) = (step for step in steps if step.rule == "international")
+        return step.detail
+
+    assert detail("home") == "the roaming service says home; INTL_86_NOT_ROAMING for +8613802881946, MOB"
+    failed = "roaming_failure is 'reject'; INTL_86_UNVERIFIED for "
+    assert detail("unknown").startswith("the roaming service says unknown; unverified is 'withhold'; INTL_86_UNVERIFIED for ")
+    assert detail(None).startswith("the roaming service gave no answer (deadline 1.5 s); " + failed)
+    assert detail(None, roaming=True).startswith("the roaming file says abroad; ")
+    assert detail(None, service=False).startswith("no roaming check is configured; " + failed)
 
 
 @pytest.mark.parametrize(
