@@ -1,8 +1,9 @@
 """Look-ups in 100,000 segments and 1,000,000 intercept entries: load, memory of a worker that maps them, hits and misses.
 
-    python benchmarks/directory.py [--segments N] [--entries N]
+    python benchmarks/directory.py [--segments N] [--entries N] [--refusals N]
 
-The lists are random but for the seed: 95 % of the entries exact, 4 % prefixes of 8 to 11 digits, 1 % ranges. Load is wall time of
+The lists are random but for the seed: 95 % of the entries exact, 4 % prefixes of 8 to 11 digits, 1 % ranges. Refusals (none unless asked
+for) each name another number; every other one has an evidence id of its own, half of the rest a category. Load is wall time of
 `load_directory` on the CSV files. A look-up's time is CPU time of a loop over 50,000 different numbers in random order, less the empty
 loop, the best of three; "amid listed numbers" are numbers of the same ranges that no entry names. Memory is what a new process gains by
 `Directory.open`, and by all those look-ups: VmRSS counts pages of the mapped file too, which all workers share; RssAnon is each one's own.
@@ -59,6 +60,20 @@ def write_lists(folder: Path, segments: int, entries: int) -> None:
             file.write(f"L{n % 3},{n},A,{number},{match},{kind},complaint,desk,E{n},2020-01-01,,,2026-01-01T00:00:00Z\n")
 
 
+def refused(n: int) -> str:
+    """The n-th number that refuses marketing calls: all different, in no order."""
+    return f"+861{'3578'[n % 4]}{n * 387_420_489 % 10**9:09d}"
+
+
+def write_refusals(folder: Path, refusals: int) -> None:
+    """refusals.csv."""
+    with open(folder / "refusals.csv", "w", encoding="utf-8") as file:
+        file.write("number,evidence_ref,category,valid_from\n")
+        file.writelines(
+            f"{refused(n)},{f'12321-{n:09d}' if n % 2 else ''},{'property' if n % 4 == 0 else ''},2025-01-01\n" for n in range(refusals)
+        )
+
+
 def microseconds(look_up: Callable[..., object], calls: list[tuple[object, ...]]) -> float:
     """CPU time of one look-up."""
     best = float("inf")
@@ -113,6 +128,12 @@ def ask(folder: Path) -> None:
         ("segment, miss", microseconds(directory.segment, [(number, "t7", AT) for number in missed])),
         ("holder, hit", microseconds(directory.holder, [(number, AT) for number, _ in held])),
     ]
+    if refusals := directory.counts.get("refusals", 0):
+        hit = [(normalise(refused(draw.randrange(refusals)), None), "property", "c7", AT) for _ in range(ASKED)]
+        figures += [
+            ("refusal, hit", microseconds(directory.refusal, hit)),
+            ("refusal, miss", microseconds(directory.refusal, [(number, "property", "c7", AT) for number in missed])),
+        ]
     for name, figure in figures:
         print(f"{name:36} {figure:6.2f} us")
     print(f"memory after all that: VmRSS +{memory('VmRSS') - before:.0f} MiB, of it RssAnon +{memory('RssAnon') - own:.0f} MiB")
@@ -122,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Look-ups with large lists")
     parser.add_argument("--segments", type=int, default=100_000)
     parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--refusals", type=int, default=0)
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ask:
@@ -130,11 +152,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_lists(folder, options.segments, options.entries)
-        for config in (DirectoryConfig(segments=("segments.csv",)), DirectoryConfig(intercept=("intercept.csv",))):
+        files = {"segments": ("segments.csv",), "intercept": ("intercept.csv",)}
+        if options.refusals:
+            write_refusals(folder, options.refusals)
+            files["refusals"] = ("refusals.csv",)
+        for kind, names in files.items():
             start = time.perf_counter()
-            counts = load_directory(config, folder, TRUNKS).counts
-            print(f"load {counts}: {time.perf_counter() - start:.2f} s")
-        directory = load_directory(DirectoryConfig(segments=("segments.csv",), intercept=("intercept.csv",)), folder, TRUNKS)
+            counts = load_directory(DirectoryConfig(**{kind: names}), folder, TRUNKS).counts
+            print(f"load {counts}: {time.perf_counter() - start:.2f} s, VmHWM {memory('VmHWM'):.0f} MiB")
+        directory = load_directory(DirectoryConfig(**files), folder, TRUNKS)
         start = time.perf_counter()
         directory.save(folder / "directory.image")
         size = (folder / "directory.image").stat().st_size / 2**20

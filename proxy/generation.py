@@ -64,9 +64,15 @@ def load(path: Path | str) -> tuple[Generation, tuple[ConfigWarning, ...]]:
     except ConfigFaults as error:
         raise Faults(error.faults) from None
     faults: list[Fault] = []
-    directory = _attempt(lambda: load_directory(config.directory, config.base, config.trunks), config, faults)
+    directory = _attempt(
+        lambda: load_directory(config.directory, config.base, config.trunks, time_zone=config.node.time_zone), config, faults
+    )
     # a policy can be checked without the lists, so that one run shows the faults of both
-    against = directory if directory is not None else load_directory(DirectoryConfig(), config.base, config.trunks)
+    against = (
+        directory
+        if directory is not None
+        else load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
+    )
     against.services = config.services
     judged = _attempt(lambda: _policy(config, against), config, faults)
     if faults or directory is None or judged is None:

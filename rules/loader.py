@@ -17,8 +17,10 @@ from rules.builtin.forwarding import Forwarding
 from rules.builtin.identity import Identity
 from rules.builtin.intercept import Intercept
 from rules.builtin.international import International
+from rules.builtin.marketing import Marketing
 from rules.builtin.own_number import OwnNumber
 from rules.builtin.privacy import Privacy
+from rules.builtin.purpose import Purpose
 from rules.builtin.regular import Regular
 from rules.builtin.segments import Segments
 from rules.builtin.trunk import TrunkRule
@@ -33,7 +35,20 @@ from rules.toml_lines import error_line, key_lines, line_of
 
 BUILTIN: dict[str, type[Rule]] = {
     rule.name: cast("type[Rule]", rule)
-    for rule in (Emergency, TrunkRule, Intercept, Privacy, Identity, International, Regular, OwnNumber, Forwarding, Segments)
+    for rule in (
+        Emergency,
+        TrunkRule,
+        Intercept,
+        Privacy,
+        Identity,
+        International,
+        Regular,
+        OwnNumber,
+        Forwarding,
+        Segments,
+        Purpose,
+        Marketing,
+    )
 }
 """The rules of this package by name, in the order of policy.md."""
 
@@ -70,6 +85,8 @@ def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Ma
     checked = directory.has_roaming or "roaming" in directory.services
     if not checked and (international := [trunk.id for trunk in trunks.values() if trunk.kind == "international"]):
         reading.warn((), f"no roaming check is configured: +86 mobiles on {', '.join(international)} get what `roaming_failure` says")
+    if directory.marketing and not directory.has_consent:
+        reading.warn((), f"no consent is configured: every marketing call of {', '.join(sorted(directory.marketing))} is MKT_NO_CONSENT")
     version = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return RuleSet(rules, directory, version, tuple(reading.warnings))
 
@@ -210,19 +227,41 @@ class _Reading:
         if unknown:
             return None
         try:
-            return msgspec.convert(settings, type_)
+            return msgspec.convert(settings, type_, dec_hook=_parsed)
         except msgspec.ValidationError as error:
             message = str(error)
             found = _PLACE.search(message)
             inner = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", found[1])) if found else ()
+            if found and found[1].endswith("[...]") and len(inner) == 1:
+                inner = (*inner, _refused_key(settings, str(inner[0]), type_))
             value: Any = settings
             for part in inner:
                 try:
                     value = value[part]
                 except (LookupError, TypeError):
                     break
-            self.fault((*path, *inner), _PLACE.sub("", message), "see the rule's settings", value)
+            what, _, remedy = _PLACE.sub("", message).partition(" | ")
+            self.fault((*path, *inner), what, remedy or "see the rule's settings", value)
             return None
+
+
+def _parsed(kind: type, value: object) -> object:
+    """A setting of a type with a class method `parse`, which raises ValueError ("what is wrong | what would be right")."""
+    parse = getattr(kind, "parse", None)
+    if parse is None:
+        raise NotImplementedError(kind)
+    return parse(value)
+
+
+def _refused_key(settings: dict[str, Any], name: str, type_: type[msgspec.Struct]) -> str:
+    """Which key of a table within the settings was refused: msgspec does not say."""
+    for key, value in settings[name].items():
+        try:
+            msgspec.convert({**settings, name: {key: value}}, type_, dec_hook=_parsed)
+        except msgspec.ValidationError as error:
+            if f"$.{name}[...]" in str(error):
+                return str(key)
+    raise AssertionError(f"{name} was refused, and none of its keys is")
 
 
 def key_text(path: KeyPath) -> str:

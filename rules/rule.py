@@ -34,7 +34,8 @@ class Rule(Protocol):
     """A rule before it is bound.
 
     `Config` is the msgspec Struct its table in policy.toml is read into (`mode` and `on_error` are not part of it; unknown keys are refused
-    whether or not the Struct says so). `bind` is called once when a policy is loaded; what it raises is a fault of the policy.
+    whether or not the Struct says so; a field's type may have a class method `parse`, which raises ValueError "what is wrong | what would
+    be right"). `bind` is called once when a policy is loaded; what it raises is a fault of the policy.
 
     A rule may also have the attributes `on_error` (its default, else "mark"), `kinds` (the trunk kinds it judges) and `quiet` (what "no
     opinion" means, for `explain`).

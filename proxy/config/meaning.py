@@ -12,6 +12,8 @@ from proxy.config.lookups import check_lookups
 from proxy.config.model import Config, Listen, NextHop
 from proxy.config.report import Report, name_of
 from rules.call import Trunk
+from rules.directory import time_zone
+from rules.directory.fields import is_category
 from rules.numbers import normalise
 from rules.profile import known_profiles
 from rules.toml_lines import Path as KeyPath
@@ -24,13 +26,6 @@ NOT_IN_FORCE: Final = {
     "max_calls": "concurrent calls are not limited in this version",
 }
 """Keys of a trunk that are accepted without effect."""
-
-LISTS_NOT_IN_FORCE: Final = {
-    "consent": "consent is not checked in this version",
-    "refusals": "refusals (谢绝来电) are not checked in this version",
-    "holidays": "hours are not checked in this version",
-}
-"""Keys of [directory] that are read without effect."""
 
 
 def check(config: Config, report: Report) -> None:
@@ -47,9 +42,9 @@ def check(config: Config, report: Report) -> None:
         _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))
     if config.journal is not None:
         report.warn(("journal",), "no journal is written in this version")
-    for key, message in LISTS_NOT_IN_FORCE.items():
-        if getattr(config.directory, key, ()):
-            report.warn(("directory", key), message)
+    for place, name in enumerate(config.directory.categories):
+        if not is_category(name):
+            report.fault(("directory", "categories", place), "not a category", name, "one word, such as finance")
 
 
 def _check_node(config: Config, report: Report) -> None:
@@ -60,6 +55,7 @@ def _check_node(config: Config, report: Report) -> None:
         value = getattr(node, key)
         if value < 1:
             report.fault(("node", key), "must be at least 1", value, "leave it out for the default")
+    _try(report, ("node", "time_zone"), node.time_zone, time_zone)
     if not node.name:
         report.fault(("node", "name"), "is empty", '""', "the host's name, for example")
 

@@ -23,6 +23,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     name: str = "sipwarden"
     workers: int = 0
     """Worker processes; 0 is one per core."""
+    time_zone: str = "Asia/Shanghai"
+    """What the hours of segments and of marketing are meant in."""
     secret_file: str = "var/node.secret"
     """Key of dialog tokens and To tags, shared by all nodes that take over for each other; made where it is absent."""
     max_transactions: int = 200_000

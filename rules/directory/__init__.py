@@ -1,4 +1,5 @@
-"""Who may use which number, and which numbers are stopped: segments, intercept and release lists, and registers, from CSV files.
+"""Who may use which number, and which numbers are stopped: segments, intercept and release lists, registers, consent and refusals of
+marketing calls, and holidays, from CSV files.
 
     directory = load_directory(config.directory, folder, trunks)     # every fault of every file, or a Directory
     directory.save(path); Directory.open(path)                       # one file that all workers map
@@ -6,9 +7,22 @@
 Rules ask a Directory and nothing else; `fields` says what may stand in a cell, `sheet` what a CSV file may look like.
 """
 
+from rules.directory.calendar import Hours, time_zone
 from rules.directory.directory import Directory, DirectoryConfig, load_directory
 from rules.directory.entries import Entry
 from rules.directory.fault import DirectoryFault, DirectoryFaults
 from rules.directory.segments import Segment
+from rules.directory.statements import Statement
 
-__all__ = ["Directory", "DirectoryConfig", "DirectoryFault", "DirectoryFaults", "Entry", "Segment", "load_directory"]
+__all__ = [
+    "Directory",
+    "DirectoryConfig",
+    "DirectoryFault",
+    "DirectoryFaults",
+    "Entry",
+    "Hours",
+    "Segment",
+    "Statement",
+    "load_directory",
+    "time_zone",
+]

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rules.directory.calendar import SHANGHAI, Calendar, read_holidays
 from rules.directory.entries import Entry, EntryIndex, EntryType
 from rules.directory.fault import DirectoryFault, DirectoryFaults, FaultLog
 from rules.directory.image import Head, open_image, save_image
 from rules.directory.index import Sections
 from rules.directory.lists import ROLES, TYPES, ListReader
-from rules.directory.registers import COLUMNS, RegisterIndex, RegisterReader, check_file
+from rules.directory.registers import COLUMNS, RegisterIndex, RegisterReader
 from rules.directory.rows import RowReader
 from rules.directory.segments import Segment, SegmentIndex, SegmentReader
 from rules.directory.sheet import read_sheet
+from rules.directory.statements import STATEMENTS, Statement, StatementIndex, StatementReader
 from rules.numbers import Number, normalise
 
 if TYPE_CHECKING:
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class DirectoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `[directory]` table of sipwarden.toml: CSV files, relative to its folder. Several files of one kind count as one."""
+    """The `[directory]` table of sipwarden.toml: CSV files, relative to its folder. Several files of one kind count as one.
+
+    `categories` are what marketing calls may sell; a row or a policy that names another is refused. Without them any word is one.
+    """
 
     segments: tuple[str, ...] = ()
     intercept: tuple[str, ...] = ()
@@ -37,6 +42,11 @@ class DirectoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     consent: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
     holidays: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+
+
+FILES = tuple([name for name in DirectoryConfig.__struct_fields__ if name != "categories"])
+"""Kinds of file, in the order in which they are read."""
 
 
 class Directory:
@@ -52,11 +62,18 @@ class Directory:
         "_release",
         "_sections",
         "_segments",
+        "_statements",
+        "categories",
         "counts",
+        "has_consent",
         "has_roaming",
+        "limited",
+        "marketing",
         "services",
+        "spoken",
         "version",
         "warnings",
+        "within",
     )
 
     def __init__(self, head: Head, sections: Sections) -> None:
@@ -71,12 +88,26 @@ class Directory:
         self._segments = SegmentIndex(sections) if "segments.blob" in sections else None
         self._intercept = _entry_indexes(sections, "intercept")
         self._release = _entry_indexes(sections, "release")
-        self._registers = {name: RegisterIndex(sections, name, words) for name, words in head.words.items()}
+        self._registers = {name: RegisterIndex(sections, name, words.__getitem__) for name, words in head.words.items()}
+        self._statements = {name: StatementIndex(sections, name) for name in STATEMENTS if f"{name}.blob" in sections}
         self.has_roaming = "roaming" in self._registers
         """Whether a roaming file is configured."""
         self.services: Mapping[str, float] = {}
         """What a rule can ask beyond the lists, with a Lookup: kinds of look-up that the node has a service for, each with its deadline
         in seconds. Set before rules are bound."""
+        self.has_consent = "consent" in head.counts
+        """Whether a consent file is configured."""
+        self.limited = frozenset(head.limited)
+        """Ids of trunks with a segment that has hours, or is for marketing or for incoming calls only: no other has to be asked for."""
+        self.marketing = frozenset(head.marketing)
+        """Ids of trunks with a segment for marketing."""
+        self.categories = head.categories
+        """What marketing calls may sell, "" apart; empty: anything."""
+        calendar = Calendar(head.time_zone, head.holidays)
+        self.within = calendar.within
+        """Whether an instant (second argument) is within hours (their text; empty: always), by the node's clock and holidays."""
+        self.spoken = calendar.spoken
+        """An instant as the node's clock shows it."""
 
     @classmethod
     def empty(cls) -> Directory:
@@ -96,15 +127,20 @@ class Directory:
         save_image(path, self._head, self._sections)
 
     def segment(self, number: Number, trunk: str, at: float) -> Segment | None:
-        """The segment that authorises calls of this trunk from the number: direction out or both, in its dates, the most specific first.
+        """The segment of this trunk that a call from the number uses: in its dates, the most specific first.
 
-        The number's other readings count too (a 95 code that is also a fixed number). Purpose and hours are not judged.
+        The number's other readings count too (a 95 code that is also a fixed number). Of two segments of the same numbers, one for incoming
+        calls only gives way. Purpose, hours and direction are not judged.
         """
         if self._segments is None:
             return None
-        found = self._segments.find(number, trunk, "in", at)
+        found = self._segments.find(number, trunk, None, at)
         if found is None and number.alternatives:
-            return self._segments.find_alternative(number, trunk, "in", at)
+            found = self._segments.find_alternative(number, trunk, None, at)
+        if found is not None and found.direction == "in":
+            other = self._segments.find(number, trunk, "in", at) or self._segments.find_alternative(number, trunk, "in", at)
+            if other is not None and (other.first, other.last) == (found.first, found.last):
+                return other
         return found
 
     def holder(self, number: Number, at: float) -> Segment | None:
@@ -175,6 +211,14 @@ class Directory:
             return words[0]
         return None if "roaming" in self.services else "unknown"
 
+    def refusal(self, number: Number, category: str, customer: str, at: float) -> Statement | None:
+        """The refusal (谢绝来电) by the called number of the customer's marketing calls of this category (""; it does not say which)."""
+        return self._statements["refusals"].refusal(number, category, customer, at) if "refusals" in self._statements else None
+
+    def consent(self, number: Number, category: str, customer: str, at: float) -> Statement | None:
+        """The called number's consent to the customer's marketing calls of this category."""
+        return self._statements["consent"].consent(number, category, customer, at) if "consent" in self._statements else None
+
 
 def _entry_indexes(sections: Sections, role: str) -> dict[str, EntryIndex]:
     """An index for each type of which there is an entry."""
@@ -185,27 +229,32 @@ def _entry_indexes(sections: Sections, role: str) -> dict[str, EntryIndex]:
     return {type_: index for type_, index in indexes.items() if index}
 
 
-def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Trunk]) -> Directory:
-    """Read and check every file of `config`. `base` is the folder that their names are relative to.
+def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Trunk], *, time_zone: str = SHANGHAI) -> Directory:
+    """Read and check every file of `config`. `base` is the folder that their names are relative to; hours are those of `time_zone`.
 
-    Raises DirectoryFaults with all faults found (at most FAULTS_PER_FILE of each file).
+    Raises DirectoryFaults with all faults found (at most FAULTS_PER_FILE of each file), ValueError where there is no such time zone.
     """
     log = FaultLog()
     version = hashlib.sha256()
     sections: Sections = {}
     counts: dict[str, int] = {}
     words: dict[str, tuple[str, ...]] = {}
-    for kind in config.__struct_fields__:
+    holidays: dict[str, int] = {}
+    categories = tuple([name.lower() for name in config.categories])
+    segments = SegmentReader(trunks, log, _canonical_form, categories)
+    for kind in FILES:
         files: tuple[str, ...] = getattr(config, kind)
         if not files:
             continue
-        reader: SegmentReader | ListReader | RegisterReader | None = None
+        reader: SegmentReader | ListReader | RegisterReader | StatementReader | None = None
         if kind == "segments":
-            reader = SegmentReader(trunks, log, _canonical_form)
+            reader = segments
         elif kind in ROLES:
             reader = ListReader(kind, trunks, log, _canonical_form)
         elif kind in COLUMNS:
             reader = RegisterReader(kind, trunks, log)
+        elif kind in STATEMENTS:
+            reader = StatementReader(kind, trunks, log, categories, segments.sold)
         counts[kind] = 0
         for file in files:
             data = read_sheet(base / file, file, log)
@@ -213,16 +262,28 @@ def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Tru
                 continue
             version.update(kind.encode() + b"\0" + hashlib.sha256(data).digest())
             if reader is None:
-                counts[kind] += check_file(kind, data, file, log)
+                counts[kind] += read_holidays(data, file, holidays, log)
             else:
                 reader.read(data, file)
         if isinstance(reader, RegisterReader):
             counts[kind] = reader.build(sections, words, files[0])
+        elif isinstance(reader, StatementReader):
+            counts[kind] = reader.build(sections, files[0])
         elif reader is not None:
             counts[kind] = reader.build(sections)
     if log.faults:
         raise DirectoryFaults(tuple(log.faults))
-    head = Head(version=version.hexdigest()[:12], warnings=tuple(log.warnings), counts=counts, words=words)
+    head = Head(
+        version=version.hexdigest()[:12],
+        warnings=tuple(log.warnings),
+        counts=counts,
+        words=words,
+        time_zone=time_zone,
+        holidays=holidays,
+        limited=tuple(sorted(segments.limited)),
+        marketing=tuple(sorted(segments.marketing)),
+        categories=categories,
+    )
     return Directory(head, sections)
 
 

@@ -24,6 +24,9 @@ _LOOSE_DATE = re.compile(r"([0-9]{4})[/.]([0-9]{1,2})[/.]([0-9]{1,2})")
 _WINDOW = re.compile(r"(?:([A-Za-z,\- ]*[A-Za-z])\s+)?([0-9]{2}):([0-9]{2})\s*-\s*([0-9]{2}):([0-9]{2})")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
+Windows = tuple[tuple[frozenset[int], int, int], ...]
+"""Weekdays (Monday 0), first minute of the day, minute after the last."""
+
 T = TypeVar("T")
 
 
@@ -64,6 +67,11 @@ def exact(text: str) -> str:
     if CANONICAL.fullmatch(text) or _DIGITS.fullmatch(text):
         return text
     raise _not_canonical(text)
+
+
+def number_or_prefix(text: str) -> str:
+    """A number in canonical form, or a prefix with its star: what stands in a column `number`."""
+    return f"{prefix(text)}*" if text.endswith("*") else canonical(text)
 
 
 def number_range(text: str) -> tuple[str, str]:
@@ -179,8 +187,37 @@ def scope(text: str) -> str:
     raise CellFault("not a scope", "write global, customer:ID or trunk:ID")
 
 
-def hours(text: str) -> tuple[tuple[frozenset[int], int, int], ...]:
-    """Hours as windows of (weekdays, Monday 0; first minute of the day; minute after the last); empty text: no window, which means always.
+def category(known: tuple[str, ...]) -> Callable[[str], str]:
+    """A parser of what is sold: one of `known`, or any word where none are known; in any case, empty stays empty."""
+    listed = ", ".join(known)
+
+    def parse(text: str) -> str:
+        name = text.lower()
+        if name and known and name not in known:
+            raise CellFault("unknown category", f"one of {listed}, or more of them in [directory] categories")
+        if name and not is_category(name):
+            raise CellFault("not a category", "one word, such as finance")
+        return name
+
+    return parse
+
+
+def is_category(text: str) -> bool:
+    """Whether a text can name what is sold."""
+    return 0 < len(text) <= 32 and not any(character.isspace() or character in ",;*" for character in text)
+
+
+def weekday(text: str) -> int:
+    """A day of the week, Monday 0; empty: Sunday."""
+    if not text:
+        return 6
+    if text.lower() not in _DAYS:
+        raise CellFault("not a day of the week", "one of Mon Tue Wed Thu Fri Sat Sun; empty: Sun")
+    return _DAYS.index(text.lower())
+
+
+def hours(text: str) -> Windows:
+    """Hours as windows; empty text: no window, which means always.
 
     `Mon-Fri 09:00-18:00`; days may be left out (every day), listed (`Sat,Sun`) or a range; several windows are separated by `;`.
     A window does not pass midnight: `22:00-24:00; 00:00-06:00` are two.

@@ -26,12 +26,20 @@ _REMEDY = "build it again from the lists"
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """What is not an array: version, warnings, how many rows of what, the word lists of registers, and where the sections lie."""
+    """What is not an array: version, warnings, how many rows of what, the word lists of registers, the calendar, what segments are limited
+    or for marketing, and where the sections lie.
+    """
 
     version: str
     warnings: tuple[str, ...] = ()
     counts: dict[str, int] = {}
     words: dict[str, tuple[str, ...]] = {}
+    time_zone: str = "Asia/Shanghai"
+    holidays: dict[str, int] = {}
+    """Day of the week that a date counts as."""
+    limited: tuple[str, ...] = ()
+    marketing: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
     byteorder: str = sys.byteorder
     sections: dict[str, tuple[int, int, str]] = {}
     """Offset from the end of the head (rounded up to 8), octets, format."""

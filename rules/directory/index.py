@@ -92,15 +92,24 @@ class ExactIndex:
         """Add the arrays of an index that finds `rows[i]` by `keys[i]`, equal keys in that order; nothing where there are none."""
         if not keys:
             return
+        # Counted, then placed: for ten million keys a list of Python integers would take more memory than all the arrays.
         modulus = _prime(len(keys))
-        buckets = [key % modulus for key in keys]
-        counts = array("I", bytes(4 * (modulus + 1)))
-        for bucket in buckets:
-            counts[bucket + 1] += 1
-        order = sorted(range(len(keys)), key=buckets.__getitem__)
-        sections[f"{name}.heads"] = memoryview(array("I", accumulate(counts)))
-        sections[f"{name}.keys"] = memoryview(array("Q", [keys[i] for i in order]))
-        sections[f"{name}.rows"] = memoryview(array("I", [rows[i] for i in order]))
+        heads = array("I", bytes(4 * (modulus + 1)))
+        for key in keys:
+            heads[key % modulus + 1] += 1
+        heads = array("I", accumulate(heads))
+        free = heads[:]
+        placed_keys = array("Q", bytes(8 * len(keys)))
+        placed_rows = array("I", bytes(4 * len(keys)))
+        for key, row in zip(keys, rows, strict=True):
+            bucket = key % modulus
+            at = free[bucket]
+            free[bucket] = at + 1
+            placed_keys[at] = key
+            placed_rows[at] = row
+        sections[f"{name}.heads"] = memoryview(heads)
+        sections[f"{name}.keys"] = memoryview(placed_keys)
+        sections[f"{name}.rows"] = memoryview(placed_rows)
 
     @classmethod
     def find_in(cls, sections: Sections, name: str) -> ExactIndex | None:

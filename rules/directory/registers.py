@@ -1,15 +1,14 @@
 """Registers: files with one column `number` (exact, or a prefix ending in `*`), some with a word to each number.
 
 own: numbers that belong to us; ported: numbers of ours that another operator serves now; overseas: `number,trunk`, enterprise numbers
-hosted abroad (trunk empty: on any); roaming: `number,state`, abroad, home or unknown. consent and refusals (`number`, and more columns)
-and holidays (`date`, and more) are read and checked, and not yet asked.
+hosted abroad (trunk empty: on any); roaming: `number,state`, abroad, home or unknown.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rules.directory import fields
 from rules.directory.fault import CellFault, FaultLog
@@ -21,13 +20,39 @@ if TYPE_CHECKING:
     from rules.numbers import Number
 
 COLUMNS = {"own": ("number",), "ported": ("number",), "overseas": ("number", "trunk"), "roaming": ("number", "state")}
-"""Registers that look-ups ask."""
+"""The files of this form."""
 
-CHECKED = {"consent": ("number", fields.canonical), "refusals": ("number", fields.canonical), "holidays": ("date", fields.valid_from)}
-"""Files that are only read and checked: the column that each must have, and what stands in it."""
+_ROW_BITS = 28  # a prefix in its index: how many digits it has (at most 15), above its row
+_ROW_MASK = (1 << _ROW_BITS) - 1
 
-_WORD_BITS = 26  # a prefix's row: how many digits it has, above the number of its word
-_WORD_MASK = (1 << _WORD_BITS) - 1
+T = TypeVar("T")
+
+
+class Places:
+    """Where the numbers of one kind of file lie, while it is read."""
+
+    __slots__ = ("_keys", "_prefixes", "_rows")
+
+    def __init__(self) -> None:
+        self._keys = array("Q")
+        self._rows = array("I")
+        self._prefixes: list[tuple[tuple[int, int], int]] = []
+
+    def add(self, number: str, row: int) -> None:
+        """A number, or a prefix with its star, and its row. Raises CellFault."""
+        if fields.CANONICAL.fullmatch(number):
+            self._keys.append(canonical_key(number))
+            self._rows.append(row)
+        else:
+            stem = fields.number_or_prefix(number)[:-1]
+            self._prefixes.append((prefix_interval(stem), (len(stem) - 1) << _ROW_BITS | row))
+
+    def build(self, sections: Sections, name: str) -> int:
+        """Add the arrays of RegisterIndex; the number of rows. Raises CellFault where prefixes overlap too deeply."""
+        ExactIndex.build(sections, f"{name}.exact", self._keys, self._rows)
+        self._prefixes.sort(key=lambda pair: pair[0][1] - pair[0][0])
+        SpanIndex.build(sections, f"{name}.wide", [interval for interval, _ in self._prefixes], [row for _, row in self._prefixes])
+        return len(self._keys) + len(self._prefixes)
 
 
 class RegisterReader:
@@ -38,9 +63,7 @@ class RegisterReader:
         self._log = log
         self._trunks = trunks
         self._words: dict[str, int] = {}
-        self._keys = array("Q")
-        self._key_words = array("I")
-        self._prefixes: list[tuple[tuple[int, int], int]] = []
+        self._places = Places()
         self._states: dict[str, str] = {}
         self._word: Callable[[str], str] = {"overseas": self._trunk, "roaming": fields.word(("abroad", "home", "unknown"))}.get(name, str)
 
@@ -57,7 +80,7 @@ class RegisterReader:
             number, second = cells[0], cells[1] if len(columns) == 2 else ""
             good = True
             try:
-                stem = fields.prefix(number) if number.endswith("*") else fields.canonical(number)
+                fields.number_or_prefix(number)
             except CellFault as fault:
                 self._log.refuse(file, line, "number", number, fault)
                 good = False
@@ -69,37 +92,30 @@ class RegisterReader:
                 self._log.refuse(file, line, columns[-1], second, fault)
                 good = False
             if good:
-                word = self._words.setdefault(text, len(self._words))
-                if number.endswith("*"):
-                    self._prefixes.append((prefix_interval(stem), (len(stem) - 1) << _WORD_BITS | word))
-                else:
-                    self._keys.append(canonical_key(stem))
-                    self._key_words.append(word)
+                self._places.add(number, self._words.setdefault(text, len(self._words)))
 
     def build(self, sections: Sections, words: dict[str, tuple[str, ...]], file: str) -> int:
         """Add the arrays of RegisterIndex and its words; the number of rows. `file` is named where they cannot be built."""
         words[self.name] = tuple(self._words)
-        ExactIndex.build(sections, f"{self.name}.exact", self._keys, self._key_words)
-        self._prefixes.sort(key=lambda pair: pair[0][1] - pair[0][0])
         try:
-            SpanIndex.build(sections, f"{self.name}.wide", [interval for interval, _ in self._prefixes], [row for _, row in self._prefixes])
+            return self._places.build(sections, self.name)
         except CellFault as fault:
             self._log.refuse(file, 0, "number", "", fault)
-        return len(self._keys) + len(self._prefixes)
+            return 0
 
 
-class RegisterIndex:
-    """Finds the words that a register has for a number."""
+class RegisterIndex(Generic[T]):
+    """Finds what a register has for a number; `row` gives it by its row."""
 
-    __slots__ = ("_exact", "_spans", "_words")
+    __slots__ = ("_exact", "_row", "_spans")
 
-    def __init__(self, sections: Sections, name: str, words: tuple[str, ...]) -> None:
-        self._words = words
+    def __init__(self, sections: Sections, name: str, row: Callable[[int], T]) -> None:
+        self._row = row
         self._exact = ExactIndex.find_in(sections, f"{name}.exact")
         self._spans = SpanIndex.find_in(sections, f"{name}.wide")
 
-    def find(self, number: Number) -> list[str]:
-        """Its words: of the number itself first, then of the longest prefix on."""
+    def find(self, number: Number) -> list[T]:
+        """What stands in its rows: of the number itself first, then of the longest prefix on."""
         text = number.canonical
         if text is None:
             return []
@@ -107,19 +123,6 @@ class RegisterIndex:
         found = [] if self._exact is None else list(self._exact.find(key))
         if self._spans is not None:
             for row in self._spans.find((key & VALUE) * SCALE[key >> 56] if number.key else point(text)):
-                if row >> _WORD_BITS < len(text):  # the prefix is not longer than the number
-                    found.append(row & _WORD_MASK)
-        return [self._words[word] for word in found]
-
-
-def check_file(name: str, data: bytes, file: str, log: FaultLog) -> int:
-    """Check a file of CHECKED; the number of its rows."""
-    column, parse = CHECKED[name]
-    rows = 0
-    for line, cells in sheet_rows(data, file, (column,), 1, log, more=True):
-        rows += 1
-        try:
-            fields.prefix(cells[0]) if cells[0].endswith("*") and column == "number" else parse(cells[0] or "-")
-        except CellFault as fault:
-            log.refuse(file, line, column, cells[0], fault)
-    return rows
+                if row >> _ROW_BITS < len(text):  # the prefix is not longer than the number
+                    found.append(row & _ROW_MASK)
+        return [self._row(row) for row in found]

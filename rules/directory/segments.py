@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rules.call import Trunk
     from rules.numbers import Number
 
-COLUMNS = ("customer", "trunk", "first", "last", "purpose", "valid_from", "valid_to", "hours", "direction")
+COLUMNS = ("customer", "trunk", "first", "last", "purpose", "valid_from", "valid_to", "hours", "direction", "category")
 
 Purpose = Literal["general", "marketing", "service"]
 Direction = Literal["out", "in", "both"]
@@ -36,7 +36,8 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One row of segments.csv.
 
     A prefix has `first` "+86138*" and `last` "", a single number `first` == `last`. It counts while valid_from <= t < valid_to, Unix
-    seconds, None where open. `hours` is the cell's text ("" always; `fields.hours` takes it apart). `file` and `line`: where it stands.
+    seconds, None where open. `hours` is the cell's text ("" always; `fields.hours` takes it apart). `category` is what a marketing segment
+    sells, "" where it does not say. `file` and `line`: where it stands.
     """
 
     customer: str
@@ -48,6 +49,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     valid_to: float | None
     hours: str
     direction: Direction
+    category: str
     file: str
     line: int
     least: int
@@ -77,13 +79,22 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class SegmentReader:
     """Reads the rows of every segments file and builds the index."""
 
-    def __init__(self, trunks: Mapping[str, Trunk], log: FaultLog, canonical_form: Callable[[str], str | None]) -> None:
+    def __init__(
+        self, trunks: Mapping[str, Trunk], log: FaultLog, canonical_form: Callable[[str], str | None], categories: tuple[str, ...]
+    ) -> None:
         self._trunks = trunks
         self._log = log
         self._canonical_form = canonical_form
         self._segments: list[Segment] = []
         self._purpose = fields.word(("general", "marketing", "service"), empty="general")
         self._direction = fields.word(("out", "in", "both"), empty="both")
+        self._category = fields.category(categories)
+        self.limited: set[str] = set()
+        """Trunks with a segment for marketing or for incoming calls only, or with hours."""
+        self.marketing: set[str] = set()
+        """Trunks with a segment for marketing."""
+        self.sold: set[str] = set()
+        """Categories of their segments."""
 
     def read(self, data: bytes, file: str) -> None:
         """Take in one file."""
@@ -102,6 +113,11 @@ class SegmentReader:
             hours[row["hours"]]
             return row["hours"]
 
+        def category(row: dict[str, str]) -> str:
+            if row["category"] and row["purpose"].lower() != "marketing":
+                raise CellFault("only a marketing segment has a category", "leave it empty, or write purpose marketing")
+            return self._category(row["category"])
+
         parsers: dict[str, Callable[[dict[str, str]], object]] = {
             "customer": self._customer,
             "trunk": self._trunk,
@@ -112,6 +128,7 @@ class SegmentReader:
             "valid_to": end,
             "hours": hours_text,
             "direction": lambda row: self._direction(row["direction"]),
+            "category": category,
         }
         for line, cells in sheet_rows(data, file, COLUMNS, 3, self._log):
             value = dict(zip(COLUMNS, cells, strict=False))
@@ -129,6 +146,11 @@ class SegmentReader:
             segment = Segment(**parsed, file=file, line=line, least=digits, most=digits if parsed["last"] else _LONGER)
             self._warn_irregular(segment)
             self._segments.append(segment)
+            if segment.purpose == "marketing":
+                self.marketing.add(segment.trunk)
+                self.sold.add(segment.category)
+            if segment.purpose == "marketing" or segment.hours or segment.direction == "in":
+                self.limited.add(segment.trunk)
 
     def _customer(self, row: dict[str, str]) -> str:
         known = self._trunks.get(row["trunk"])
@@ -230,7 +252,7 @@ class SegmentIndex:
         text = number.canonical
         return None if text is None else self._find_text(text, trunk, unwanted, at)
 
-    def find_alternative(self, number: Number, trunk: str | None, unwanted: Direction, at: float) -> Segment | None:
+    def find_alternative(self, number: Number, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
         """The same for the number's other readings, in their order."""
         for text in number.alternatives:
             found = self._find_text(text, trunk, unwanted, at)

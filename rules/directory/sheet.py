@@ -43,15 +43,17 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
         line = data.count(b"\n", 0, error.start) + 1
         log.fault(file, line, "", "", "not UTF-8 text", "save the sheet as 'CSV UTF-8'")
         return
-    lines: Iterator[str] = iter(io.StringIO(text, newline="\n"))
-    if "#" in text:
+    trim = _padded(text)
+    comments = "#" in text
+    del text  # of ten million rows it is some hundreds of MiB, and they are read from `data` piece by piece
+    lines: Iterator[str] = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="\n")
+    if comments:
         lines = ("\n" if line.startswith("#") else line for line in lines)
     reader = csv.reader(lines, strict=True)
     header: list[str] | None = None
     width = 0
     pick: Callable[[list[str]], Any] = tuple
     previous = 0
-    trim = _padded(text)
     while True:
         try:
             row = next(reader, None)

@@ -38,6 +38,10 @@ def directory(*, roaming: bool = True, service: bool = False) -> Directory:
         ported=("ported.csv",),
         overseas=("overseas.csv",),
         roaming=("roaming.csv",) if roaming else (),
+        consent=("consent.csv",),
+        refusals=("refusals.csv",),
+        holidays=("holidays.csv",),
+        categories=("finance", "property"),
     )
     made = load_directory(config, CASES / "lists", trunks())
     made.services = {"roaming": 1.5} if service else {}

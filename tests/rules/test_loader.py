@@ -14,7 +14,20 @@ from rules.loader import BUILTIN
 from tests.rules.cases import CASES, directory, evaluated, make_call, policy, trunks
 
 FAULTS = sorted((CASES / "faults").glob("*.toml"))
-ALL = ["emergency", "trunk", "intercept", "privacy", "identity", "international", "regular", "own_number", "forwarding", "segments"]
+ALL = [
+    "emergency",
+    "trunk",
+    "intercept",
+    "privacy",
+    "identity",
+    "international",
+    "regular",
+    "own_number",
+    "forwarding",
+    "segments",
+    "purpose",
+    "marketing",
+]
 
 
 def test_the_packaged_policy() -> None:
@@ -33,6 +46,8 @@ def test_the_packaged_policy() -> None:
         "own_number": "mark",
         "forwarding": "reject",
         "segments": "reject",
+        "purpose": "mark",
+        "marketing": "mark",
     }
 
 
@@ -58,7 +73,7 @@ def test_a_built_in_rule_left_out_is_a_warning() -> None:
     ruleset = policy('# a comment\norder = ["emergency", "trunk", "segments"]\n[rules.regular]\nmode = "off"\n')
     assert [str(warning) for warning in ruleset.warnings if "built-in" in str(warning)] == [
         f"policy.toml:2: order: the built-in rule {name} is not in it and judges no call"
-        for name in ("intercept", "privacy", "identity", "international", "regular", "own_number", "forwarding")
+        for name in ("intercept", "privacy", "identity", "international", "regular", "own_number", "forwarding", "purpose", "marketing")
     ]
     assert [str(warning) for warning in ruleset.warnings if "effect" in str(warning)] == [
         "policy.toml:3: rules.regular: has no effect: the rule is not in `order`"

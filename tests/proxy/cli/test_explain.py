@@ -18,7 +18,20 @@ CASES = tomllib.loads((ROOT / "tests" / "cases" / "explain.toml").read_text(enco
 FIELDS = (
     "action code rule status phrase caller called trunk customer marks labels mode would policy_version directory_version elapsed_us steps"
 )
-RULES = ["emergency", "trunk", "intercept", "privacy", "identity", "international", "regular", "own_number", "forwarding", "segments"]
+RULES = [
+    "emergency",
+    "trunk",
+    "intercept",
+    "privacy",
+    "identity",
+    "international",
+    "regular",
+    "own_number",
+    "forwarding",
+    "segments",
+    "purpose",
+    "marketing",
+]
 
 INVITE = """\
 INVITE sip:13800138000@127.0.0.1 SIP/2.0
@@ -124,7 +137,7 @@ def test_history_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_rules_that_were_not_asked_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "-c", CONFIG, "--trunk", "beta-sz", "--from", "1", "--to", "2"]) == 0
-    assert capsys.readouterr().out.count("not asked") == 8
+    assert capsys.readouterr().out.count("not asked") == 10
 
 
 # a message from a file

@@ -70,6 +70,32 @@ def test_all_files_are_read_before_anything_is_refused(tmp_path: Path) -> None:
     assert "cannot be read: No such file or directory" in str(faults[0])
 
 
+def test_categories_that_are_configured_are_the_only_ones(tmp_path: Path) -> None:
+    (tmp_path / "segments.csv").write_text(
+        "customer,trunk,first,last,purpose,valid_from,valid_to,hours,direction,category\n"
+        "acme,acme-sz,+8675583120000,,marketing,,,,,finence\n"
+        "acme,acme-sz,+8675583120001,,marketing,,,,,FINANCE\n"
+    )
+    (tmp_path / "refusals.csv").write_text("number,category\n+8613802881946,loans\n+8613802881946,Finance\n")
+    files = {"segments": ("segments.csv",), "refusals": ("refusals.csv",)}
+    faults = faults_of(tmp_path, **files, categories=("Finance", "property"))
+    remedy = "unknown category; one of finance, property, or more of them in [directory] categories"
+    assert [str(fault) for fault in faults] == [
+        f"segments.csv:2: category: 'finence': {remedy}",
+        f"refusals.csv:2: category: 'loans': {remedy}",
+    ]
+
+
+def test_what_a_row_of_consent_can_never_count_for_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "segments.csv").write_text("customer,trunk,first,last,purpose\nacme,acme-sz,+8675583120000,,marketing\n")
+    (tmp_path / "consent.csv").write_text("number,evidence_ref,category,customer\n" + "+8613802881946,E1,finence,acne\n" * 3)
+    directory = load_directory(DirectoryConfig(segments=("segments.csv",), consent=("consent.csv",)), tmp_path, TRUNKS)
+    assert directory.warnings == [
+        "consent.csv:2: customer acne is not in the configuration: the row never counts here",
+        "consent.csv:2: no marketing segment has category finence: the row counts for uncategorised calls at most",
+    ]
+
+
 def test_faults_of_one_file_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("number\n" + "x\n" * 10_000)
     (tmp_path / "ported.csv").write_text("number\ny\n")

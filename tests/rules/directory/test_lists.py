@@ -202,9 +202,7 @@ def test_registers() -> None:
         (folder / "ported.csv").write_text("number\n+8613802881946\n")
         (folder / "overseas.csv").write_text("number,trunk\n+8675583120000,acme-sz\n+8620*,\n+8675583120000,bank\n")
         (folder / "roaming.csv").write_text("number,state\n+86138*,home\n+8613802881946,abroad\n+861390*,unknown\n")
-        (folder / "consent.csv").write_text("campaign,number\nspring,+8613802881946\n")
-        (folder / "holidays.csv").write_text("date,name\n2026-10-01,国庆节\n", "utf-8")
-        files = {kind: (f"{kind}.csv",) for kind in ("own", "ported", "overseas", "roaming", "consent", "holidays")}
+        files = {kind: (f"{kind}.csv",) for kind in ("own", "ported", "overseas", "roaming")}
         load_directory(DirectoryConfig(**files), folder, TRUNKS).save(folder / "image")
         directory = Directory.open(folder / "image")
     assert [directory.own(number(text)) for text in ("83120000", "13802881946", "95588", "13802881947", "02083120000", "zhangsan")] == [
@@ -216,7 +214,7 @@ def test_registers() -> None:
     assert directory.has_roaming
     states = [directory.roaming(number(text)) for text in ("13802881946", "13802881947", "13902881946", "13702881946", "zhangsan")]
     assert states == ["abroad", "home", "unknown", "unknown", "unknown"]
-    assert directory.counts == {"own": 4, "ported": 1, "overseas": 3, "roaming": 3, "consent": 1, "holidays": 1}
+    assert directory.counts == {"own": 4, "ported": 1, "overseas": 3, "roaming": 3}
 
 
 def test_a_directory_of_no_lists() -> None:

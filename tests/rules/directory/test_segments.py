@@ -91,13 +91,21 @@ def test_the_last_day_of_the_calendar_is_a_day() -> None:
     assert load("acme,a,+86138*,,,0001-01-01,9999-12-31,,\n").segment(number("13800000000"), "a", NOW)
 
 
-@pytest.mark.parametrize(("direction", "out", "into"), [("out", True, False), ("in", False, True), ("both", True, True), ("", True, True)])
-def test_direction(direction: str, out: bool, into: bool) -> None:
+@pytest.mark.parametrize(("direction", "into"), [("out", False), ("in", True), ("both", True), ("", True)])
+def test_direction(direction: str, into: bool) -> None:
     directory = load(f"acme,a,+8675583120000,,,,,,{direction}\n")
     asked = number("+8675583120000")
-    assert (directory.segment(asked, "a", NOW) is not None) is out
+    assert directory.segment(asked, "a", NOW) is not None  # whether it may call out is judged of the segment
     assert (directory.inbound(asked, NOW) is not None) is into
     assert directory.holder(asked, NOW) is not None
+
+
+def test_trunks_that_are_limited_are_known() -> None:
+    assert load("acme,a,+86138*\n").limited == frozenset()
+    for row in ("acme,a,+86138*,,,,,09:00-18:00", "acme,a,+86138*,,,,,,in", "acme,a,+86138*,,marketing"):
+        directory = load(f"{row}\nacme,b,+86139*,,service,2026-01-01,,,out\n")
+        assert directory.limited == {"a"}
+        assert directory.marketing == ({"a"} if "marketing" in row else frozenset())
 
 
 def test_the_narrowest_wins_then_the_later_then_the_first_and_it_is_said() -> None:
@@ -225,9 +233,22 @@ def test_look_ups_find_what_reading_every_row_finds(
                 at = when(f"2026-01-{day:02d}T12:00:00+08:00")
                 one = stand_in("+" + text)
                 for trunk in ("a", "b"):
-                    assert same(directory.segment(one, trunk, at), oracle(listed, one, trunk, "in", day))
+                    assert same(directory.segment(one, trunk, at), outward(listed, one, trunk, day))
                 assert same(directory.holder(one, at), oracle(listed, one, None, "any", day))
                 assert same(directory.inbound(one, at), oracle(listed, one, None, "out", day))
+
+
+def outward(listed: list[tuple[str, str, str, int | None, int | None, str]], asked: Number, trunk: str, day: int) -> int | None:
+    """The row that a call from the number uses: of two for the same numbers, the one that is not for incoming calls only."""
+    row = oracle(listed, asked, trunk, "any", day)
+    if row is not None and listed[row][5] == "in":
+        other = oracle(listed, asked, trunk, "in", day)
+        if (
+            other is not None
+            and len({(first, "" if first.endswith("*") else last or first) for _, first, last, *_ in (listed[row], listed[other])}) == 1
+        ):
+            return other
+    return row
 
 
 def same(found: Segment | None, row: int | None) -> bool:
