@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from proxy.answers import Answers
 from proxy.config import Config
+from proxy.correlation import Notice
 from proxy.counters import Counters
 from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, recorded, route_onward
 from proxy.enforce import Refusal, distrust, hide_caller, keep_trust
@@ -156,6 +157,21 @@ class Proxy:
         """Messages that belong to another worker's transactions: worker id, flow, bytes."""
         handovers, self._handovers = self._handovers, []
         return handovers
+
+    def share_legs(self, catch_up: Callable[[], None]) -> None:
+        """Have other workers hear of the calls that go toward trunks, by `take_legs`; `catch_up` is called where their answers matter at
+        once: it hears of what they have told so far.
+        """
+        self._screening.correlation.shared = True
+        self._screening.catch_up = catch_up
+
+    def take_legs(self) -> list[Notice]:
+        """What the other workers are to hear of calls toward trunks."""
+        return self._screening.correlation.take()
+
+    def hear_of_leg(self, notice: Notice) -> None:
+        """What another worker tells of a call."""
+        self._screening.correlation.hear(notice)
 
     def apply(self, config: Config, ruleset: RuleSet, now: float) -> None:
         """Put a new configuration and policy in force; calls in progress go on. RoutingError leaves the old one."""

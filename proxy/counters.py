@@ -32,6 +32,7 @@ EVENTS: Final = {
     "internal_errors": "messages that made this program fail (each is a defect)",
     "lookups_started": "look-ups that a verdict waited for",
     "lookups_late": "look-up answers that came after their call had ended",
+    "legs_forgotten": "what was remembered of calls toward trunks and had to make room before its time",
 }
 
 
@@ -67,6 +68,7 @@ class Counters:
     internal_errors: int
     lookups_started: int
     lookups_late: int
+    legs_forgotten: int
 
     def __init__(self) -> None:
         self.invites: dict[tuple[str, str, str], int] = {}

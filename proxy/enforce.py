@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from proxy.history import anonymised, diversion_shown
 from proxy.sip.caller import anonymous, with_prefix, with_verstat, without_verstat
 from proxy.sip.grammar import split_list
 from proxy.sip.message import SipMessage, unfold
@@ -29,6 +30,7 @@ class Refusal:
 
 _REFUSALS: Final[dict[tuple[int, str, str, str], Refusal]] = {}
 _HIDES_FROM_CALLEE: Final = frozenset(("id", "header", "user"))
+_HIDES_HISTORY: Final = frozenset(("history", "header", "session"))
 _CALLER: Final = (b"from", b"p-asserted-identity", b"remote-party-id")
 _TOLD_BY_NETWORKS: Final = frozenset((b"call-info", b"attestation-info", b"origination-id"))
 """Header fields besides verstat in which a network says what it found of a caller (RFC 9796; 3GPP TS 24.229 §7.2.18, §7.2.19)."""
@@ -72,11 +74,28 @@ def apply_labels(
         if verdict.code != "EMG_OVERRIDE":
             show(message, labels, verdict.caller)
     keep_trust(message, privacy, egress)
+    if egress is not None and egress.kind == "enterprise":
+        hide_history(message, privacy)
     if verstat:
         found = _VERSTAT[verdict.authenticated]
         asserted = [at for at in message.positions(b"p-asserted-identity") if current(message, at) is not None]
         for at in asserted or message.positions(b"from"):
             edit(message, at, with_verstat, found)
+
+
+def hide_history(message: SipMessage, privacy: tuple[str, ...]) -> None:
+    """Who forwarded a call and wants it withheld is not told to a customer (RFC 7044 §10.1.2, RFC 5806 §4)."""
+    if b"history-info" in message.first_line:
+        left = anonymised(message.all(b"history-info"), every=not _HIDES_HISTORY.isdisjoint(privacy))
+        if left is not None:
+            message.remove(b"history-info")
+            message.insert_top(b"History-Info: " + b", ".join(left))
+    if b"diversion" in message.first_line:
+        left = diversion_shown(message.all(b"diversion"))
+        if left is not None:
+            message.remove(b"diversion")
+            if left:
+                message.insert_top(b"Diversion: " + b", ".join(left))
 
 
 def says_nothing(message: SipMessage) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from proxy.history import read_diversion, read_history
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import name_addr
 from proxy.sip.message import SipMessage
 from proxy.validate import Request
 from rules.call import Call, Source, Trunk
+from rules.legs import Legs
 
 
 def text(value: bytes) -> str:
@@ -36,10 +38,11 @@ def privacy_values(message: SipMessage) -> tuple[str, ...]:
     return tuple(part.strip() for part in joined.split(";") if part.strip())
 
 
-def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ...], at: float) -> Call:
+def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ...], at: float, legs: Legs | None = None) -> Call:
     """The Call that policy judges. `pai` are the P-Asserted-Identity URIs (see `asserted`), `at` Unix time of receipt."""
     message = request.message
     present = message.first_line
+    diversion, hops = read_diversion(message.all(b"diversion")) if b"diversion" in present else ((), 0)
     return Call(
         trunk,
         text(request.sender),
@@ -47,11 +50,13 @@ def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ..
         at=at,
         source=source,
         pai=tuple([text(uri) for uri in pai]) if pai else (),
-        diversion=tuple(text(uri) for uri in addresses(message, b"diversion")) if b"diversion" in present else (),
-        history_info=tuple(text(uri) for uri in addresses(message, b"history-info")) if b"history-info" in present else (),
+        diversion=diversion,
+        hops=hops,
+        history_info=read_history(message.all(b"history-info")) if b"history-info" in present else (),
         privacy=privacy_values(message) if b"privacy" in present else (),
         identity=tuple(text(value) for value in message.all(b"identity")) if b"identity" in present else (),
         call_id=text(request.call_id),
+        legs=legs,
     )
 
 

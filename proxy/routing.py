@@ -11,7 +11,7 @@ from typing import Final
 from proxy.config import Config, parse_source, parse_target
 from proxy.flow import Flow, Listener
 from proxy.token import BRANCH, PARAM, TOKEN_SIZE, Secret
-from rules.call import Trunk
+from rules.call import Trunk, side_of
 from rules.directory import Directory
 from rules.numbers import Number
 
@@ -33,9 +33,11 @@ class Target:
 
 
 class Hop:
-    """A next hop: targets that share its calls in turn, then failover targets in order. Durations in seconds."""
+    """A next hop: targets that share its calls in turn, then failover targets in order. Durations in seconds. `sides`: whose it is, as
+    `rules.call.side_of` names trunks; none for our own network.
+    """
 
-    __slots__ = ("_turn", "code", "failover", "id", "no_response", "options_interval", "targets", "verstat")
+    __slots__ = ("_turn", "code", "failover", "id", "no_response", "options_interval", "sides", "targets", "verstat")
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class Hop:
         self.failover = failover
         self.no_response = no_response
         self.options_interval = options_interval
+        self.sides: tuple[str, ...] = ()
         self.verstat = verstat
         self._turn = 0
 
@@ -134,6 +137,8 @@ class Routing:
         for trunk in config.trunk:
             if trunk.deliver is not None:
                 self._customers.setdefault(trunk.deliver, trunk)
+        for made in self.hops.values():
+            made.sides = self._sides(made)
         self.own: Final = {(listener.host.encode(), listener.port) for listener in listeners}
         self._own_hosts = {listener.host for listener in listeners}
         self._on_loopback = any(ipaddress.ip_address(host).is_loopback for host in self._own_hosts)
@@ -142,6 +147,13 @@ class Routing:
         """Destinations that URIs inside dialogs named (see `proxy.dialogs.destination`)."""
         self._own_routes = [(b"Route: <" + listener.uri + b";lr;" + PARAM + b"=") for listener in listeners]
         self._own_vias = tuple(listener.via[5:] + b";branch=" + BRANCH for listener in listeners)
+
+    def _sides(self, hop: Hop) -> tuple[str, ...]:
+        """Who gets the calls of a next hop: the trunks that name it as their `deliver`, and those that its targets' addresses send on."""
+        trunks = [trunk for trunk in self.trunks.values() if trunk.deliver == hop.id]
+        flows = [target.flow for target in (*hop.targets, *hop.failover)]
+        trunks += [trunk for flow in flows if (trunk := self.resolve(flow.address, flow.port).trunk) is not None]
+        return tuple(dict.fromkeys(side for trunk in trunks if (side := side_of(trunk)) is not None))
 
     def _flow_to(self, uri: str) -> Flow:
         target = parse_target(uri)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from proxy.answers import Answers
+from proxy.correlation import Correlation
 from proxy.enforce import Refusal, apply_labels, distrust, refusal
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
@@ -55,7 +56,8 @@ class Parked:
 
 class Screening:
     """Judges calls and carries the verdict out. `ruleset` and `routing` are swapped by assignment; `limit` bounds the server
-    transactions; `on_verdict` is told of every verdict on an initial INVITE before it is carried out.
+    transactions; `on_verdict` is told of every verdict on an initial INVITE before it is carried out; `catch_up` has what other workers
+    have told of their calls taken in, which a forwarded call waits for.
     """
 
     __slots__ = (
@@ -67,6 +69,8 @@ class Screening:
         "_relay",
         "_secret",
         "_tickets",
+        "catch_up",
+        "correlation",
         "draining",
         "limit",
         "on_verdict",
@@ -95,6 +99,8 @@ class Screening:
         self._clock = clock
         self._lookups: list[tuple[Lookup, int]] = []
         self._tickets = 0
+        self.correlation = Correlation(layer.counters)
+        self.catch_up: Callable[[], None] | None = None
         self.on_verdict: Callable[[Verdict, Call], None] | None = None
         self.parked: dict[int, Parked] = {}
         self.ruleset = ruleset
@@ -121,7 +127,9 @@ class Screening:
         """Judge an initial INVITE."""
         started = self._clock() if self._clock is not None else 0.0
         pai = asserted(request.message, trunk)
-        call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset)
+        call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset, self.correlation.legs)
+        if (call.diversion or call.history_info) and self.catch_up is not None:
+            self.catch_up()
         found = self.ruleset.evaluate(call)
         seconds = self._clock() - started if self._clock is not None else 0.0
         if isinstance(found, Lookup):
@@ -138,7 +146,7 @@ class Screening:
         inside a dialog names nobody who is called, let a caller through whom another rule would reject. An identity that would have to be
         withheld is refused too: the dialog began with another, which was shown.
         """
-        call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset)
+        call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset, self.correlation.legs)
         found = self.ruleset.evaluate(call)
         while isinstance(found, Lookup):
             found = self.ruleset.resume(call, found, None)
@@ -234,6 +242,8 @@ class Screening:
             server = self.open(request, now, emergency=emergency)
             if server is None:
                 return
+        if hop.sides:
+            server.leg = self.correlation.begin(call, hop.sides, self.wall_offset)
         withheld = verdict.labels is not None and "withhold" in verdict.labels
         token = self._secret.dialog_token(
             request.call_id, request.from_tag, ingress, hop.code, request.sender, pai, request.to_uri, withheld=withheld

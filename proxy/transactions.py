@@ -15,6 +15,7 @@ from proxy.sip.timers import T1, T2, T4, TRANSACTION, Timers
 from proxy.sip.transaction import CLIENT_INVITE, CLIENT_OTHER, SERVER_INVITE, SERVER_OTHER, Action, Event, State, Transaction
 
 if TYPE_CHECKING:
+    from proxy.correlation import Leg
     from proxy.routing import Hop, Target
     from proxy.validate import Request
 
@@ -34,8 +35,8 @@ class ServerTransaction(Transaction):
     """A request that we answer or have answered (its response context, RFC 3261 §16.7, for what is forwarded).
 
     `request` and `last` are dropped when they can no longer be needed. `targets` are those still to be tried; `client` the one being tried;
-    `clients` those tried before it; `rang` says that a 101-199 went upstream; `own_from` is the sender's From line where the request went
-    on with another.
+    `clients` those tried before it; `rang` says that a 101-199 went upstream; `leg` is told of the final response; `own_from` is the
+    sender's From line where the request went on with another.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class ServerTransaction(Transaction):
         "interval",
         "invite",
         "last",
+        "leg",
         "own_from",
         "parked",
         "rang",
@@ -75,6 +77,7 @@ class ServerTransaction(Transaction):
         self.timed_out = False
         self.reasons: list[bytes] | None = None
         self.parked = 0
+        self.leg: Leg | None = None
 
 
 class ClientTransaction(Transaction):
@@ -140,6 +143,9 @@ class TransactionLayer:
             server.last = data
             return True
         server.request = server.render = None
+        if server.leg is not None:
+            server.leg.over(now)
+            server.leg = None
         if server.state is State.ACCEPTED:
             server.last = b""  # 2xx to INVITE are sent again by the callee, end to end
             if Action.LINGER in actions:

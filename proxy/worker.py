@@ -89,7 +89,9 @@ class Worker:
             announce=self._announce,
         )
         self.streams.limit(config.node.max_connections, config.node.max_connections_per_source)
-        self.peers = Peers(loop, inbox, others or {}, self._deliver, self._noted, self.flush, self.counters)
+        self.peers = Peers(loop, inbox, others or {}, self._deliver, self._noted, proxy.hear_of_leg, self.flush, self.counters)
+        if others:
+            proxy.share_legs(self.peers.catch_up)
         self.lookups = Lookups(loop, self._answered, self.counters)
         self._serve(generation)
         self._failures: Counter[str] = Counter()  # of rule sets that are no longer in force
@@ -118,6 +120,9 @@ class Worker:
     def flush(self) -> None:
         """Send, hand over and look up what the core asks for, and see when it wants to be woken."""
         proxy = self.proxy
+        legs = proxy.take_legs()
+        if legs:
+            self.peers.tell_legs(legs)  # before the calls themselves leave: they may come back to another worker
         sends = proxy.take_sends()
         if sends:
             for flow, data in self.udp.send(sends):

@@ -6,11 +6,16 @@ over.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from rules.legs import Legs
 from rules.numbers import Number, normalise
+
+if TYPE_CHECKING:
+    from rules.directory import Directory, Segment
 
 TrunkKind = Literal["enterprise", "interconnect", "international", "core"]
 Mode = Literal["enforce", "observe"]
@@ -55,6 +60,34 @@ NO_TRUNK: Final = Trunk(id="", kind="interconnect")
 """Stands for the ingress of a call whose source matches no trunk (TRK_UNKNOWN)."""
 
 
+ABROAD: Final = "abroad"
+"""The side of every international trunk: a call that went out by one gateway may come back by another."""
+
+HOPS_READ: Final = 6
+"""Diverting numbers of one call that are looked at: more than 5 are refused unread."""
+
+SERVICE_TRANSLATION: Final = 380
+"""A cause (RFC 8119) that forwards nothing: the number of a service was translated to the line that answers it."""
+
+
+def side_of(trunk: Trunk) -> str | None:
+    """Who gets the calls that are delivered toward a trunk, as `Legs` knows it: one name for all trunks of a customer; None for our own
+    network.
+    """
+    if trunk.kind == "core" or not trunk.id:
+        return None
+    if trunk.kind == "international":
+        return ABROAD
+    return f"customer {trunk.customer}" if trunk.customer else f"trunk {trunk.id}"
+
+
+class Diverted(msgspec.Struct, frozen=True):
+    """One step of a call's way that History-Info (RFC 7044) tells: `uri` sent it on, for `cause` (RFC 4458; None: not said)."""
+
+    uri: str
+    cause: int | None = None
+
+
 class Source:
     """Where a message came from: address (text, IPv6 without brackets), port, transport in lower case, identity of a TLS peer."""
 
@@ -74,8 +107,11 @@ class Call:
     """One initial INVITE (or one `/v1/decide` request), numbers normalised.
 
     `sender` is From's URI, `to` the Request-URI, `pai` each P-Asserted-Identity URI in order (Remote-Party-ID already added where the trunk
-    counts it), `diversion` each Diversion URI in header order, so that the first is the most recent (RFC 5806); URIs may also be bare
-    numbers. `privacy` holds Privacy's values in lower case. `at` is Unix time in seconds. `anonymous` is worked out from From's URI.
+    counts it), `diversion` each Diversion URI in header order, so that the first is the most recent (RFC 5806), `hops` how many diversions
+    they stand for where that is more (their `counter`), `history_info` what History-Info tells, the most recent first; URIs may also be
+    bare numbers. `privacy` holds Privacy's values in lower case. `at` is Unix time in seconds. `legs` remembers other calls, None where
+    nobody does. `anonymous` is worked out from From's URI.
+
     What numbers.md calls "which header carries the calling number" is decided here:
 
     `presented`  every number that must be authenticated, PAI before From;
@@ -86,7 +122,8 @@ class Call:
     """
 
     __slots__ = (
-        "_diverting",
+        "_forwarder",
+        "_forwarders",
         "anonymous",
         "answers",
         "at",
@@ -96,12 +133,16 @@ class Call:
         "diversion",
         "from_number",
         "history_info",
+        "hops",
         "identity",
+        "instead",
         "labels",
+        "legs",
         "marks",
         "pai_numbers",
         "presented",
         "privacy",
+        "proven",
         "sender",
         "source",
         "state",
@@ -120,10 +161,12 @@ class Call:
         source: Source | None = None,
         pai: tuple[str, ...] = (),
         diversion: tuple[str, ...] = (),
-        history_info: tuple[str, ...] = (),
+        hops: int = 0,
+        history_info: tuple[Diverted, ...] = (),
         privacy: tuple[str, ...] = (),
         identity: tuple[str, ...] = (),
         call_id: str = "",
+        legs: Legs | None = None,
     ) -> None:
         self.trunk = trunk
         self.sender = sender
@@ -131,10 +174,12 @@ class Call:
         self.at = at
         self.source = source
         self.diversion = diversion
+        self.hops = hops
         self.history_info = history_info
         self.privacy = privacy
         self.identity = identity
         self.call_id = call_id
+        self.legs = legs
         area = trunk.home_area
         read = _read_country_code if trunk.kind == "international" and trunk.cli_format == "cc" else normalise
         self.called = normalise(to, area)
@@ -167,14 +212,62 @@ class Call:
         self.answers: dict[tuple[str, str], object] | None = None
         self.state: Any = None  # a RuleSet's own note of where the chain stands while a Lookup is out
         self.why: list[str] | None = None  # `explain` puts a list here, and rules then say which value decided
-        self._diverting: Number | None = None
+        self.instead: Number | None = None  # rule `forwarding`: the number that is authenticated in place of those presented
+        self.proven = False  # and whether the call that it forwards was seen
+        self._forwarders: tuple[Number, ...] | None = None
+        self._forwarder: Segment | Literal[False] | None = False
+
+    @property
+    def forwarders(self) -> tuple[Number, ...]:
+        """The numbers that forwarded the call, the last first and at most HOPS_READ of them. History-Info counts where it tells of any
+        (service translation is none), else Diversion.
+        """
+        if not self.history_info and not self.diversion:
+            return ()
+        if self._forwarders is None:
+            self._forwarders = self._read([step.uri for step in self.forwards]) or self.diverted
+        return self._forwarders
+
+    @property
+    def forwards(self) -> list[Diverted]:
+        """The steps in History-Info that forwarded the call."""
+        return [step for step in self.history_info if step.cause != SERVICE_TRANSLATION]
+
+    @property
+    def diverted(self) -> tuple[Number, ...]:
+        """The numbers in Diversion, as `forwarders`."""
+        return self._read(self.diversion)
 
     @property
     def diverting(self) -> Number | None:
-        """The last diverting number: the first Diversion entry (RFC 5806 has each forwarder put its own on top), None without one."""
-        if self._diverting is None and self.diversion:
-            self._diverting = normalise(self.diversion[0], self.trunk.home_area)
-        return self._diverting
+        """The last diverting number, None where nobody forwarded the call."""
+        forwarders = self.forwarders
+        return forwarders[0] if forwarders else None
+
+    def forwarder(self, directory: Directory) -> Segment | None:
+        """The segment that authorises the last diverting number on an enterprise trunk that permits forwarding, else None.
+
+        With one the caller is somebody else's, and rules 4, 5 and 7 judge it by the interconnect column.
+        """
+        if not self.history_info and not self.diversion:
+            return None
+        if self._forwarder is False:
+            trunk = self.trunk
+            number = self.diverting
+            permitted = number is not None and trunk.kind == "enterprise" and trunk.forwarding != "deny"
+            self._forwarder = directory.segment(number, trunk.id, self.at) if permitted and number is not None else None
+        return self._forwarder
+
+    def begin_again(self) -> None:
+        """Forget what rules have noted: the call is to be judged from the start, perhaps by others. Answers to look-ups stay."""
+        self.marks = []
+        self.labels = None
+        self.instead = None
+        self.proven = False
+        self._forwarder = False
+
+    def _read(self, uris: Sequence[str]) -> tuple[Number, ...]:
+        return tuple([normalise(uri, self.trunk.home_area) for uri in uris[:HOPS_READ]])
 
     def mark(self, code: str) -> None:
         """Note a reason code once."""

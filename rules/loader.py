@@ -13,6 +13,7 @@ from typing import Any, cast, get_args
 import msgspec
 
 from rules.builtin.emergency import Emergency
+from rules.builtin.forwarding import Forwarding
 from rules.builtin.identity import Identity
 from rules.builtin.intercept import Intercept
 from rules.builtin.international import International
@@ -35,7 +36,21 @@ from rules.toml_lines import error_line, key_lines, line_of
 
 BUILTIN: dict[str, type[Rule]] = {
     rule.name: cast("type[Rule]", rule)
-    for rule in (Emergency, TrunkRule, Intercept, Privacy, Identity, International, Regular, OwnNumber, Segments, Purpose, Marketing, Label)
+    for rule in (
+        Emergency,
+        TrunkRule,
+        Intercept,
+        Privacy,
+        Identity,
+        International,
+        Regular,
+        OwnNumber,
+        Forwarding,
+        Segments,
+        Purpose,
+        Marketing,
+        Label,
+    )
 }
 """The rules of this package by name, in the order of policy.md."""
 

@@ -100,8 +100,7 @@ class RuleSet:
         state: tuple[RuleSet, Verdict, int] | None = call.state
         call.state = None
         if state is None or state[0] is not self:
-            call.marks = []
-            call.labels = None
+            call.begin_again()
             return self.evaluate(call)
         _, verdict, position = state
         return self._run(call, verdict, iter(self._checks[position:]))
@@ -111,8 +110,7 @@ class RuleSet:
 
         Counts no failures, and takes nothing from the emergency allowance.
         """
-        call.marks = []
-        call.labels = None
+        call.begin_again()
         call.answers = None
         verdict = self._undecided(call)
         steps: list[Step] = []
@@ -226,6 +224,8 @@ class RuleSet:
         """The chain is over: an emergency caller whose number no rule found to be its customer's is labelled."""
         if verdict.code == "EMG_OVERRIDE" and not verdict.authenticated:
             call.label("authenticated", False)
+        if call.instead is not None and verdict.authenticated:
+            verdict.authenticated = None  # the number that forwarded the call was found to be its customer's, not the caller's
         verdict.labels = call.labels
 
     @staticmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -21,12 +22,15 @@ from proxy.cli.terminal import ACTION_STYLE, console, explained, facts, in_words
 from proxy.config import LookupConfig
 from proxy.config.addresses import SIP_PORT, parse_address, split_port
 from proxy.generation import Faults, Generation, load
+from proxy.history import read_history
 from proxy.intake import asserted, call_of
 from proxy.lookup import NoAnswer
 from proxy.report import verdict_json, write_json
 from proxy.routing import Routing, RoutingError
+from proxy.sip.error import ParseError
+from proxy.sip.grammar import name_addr, split_list
 from proxy.token import Secret
-from rules.call import NO_TRUNK, Call, Source, Trunk
+from rules.call import NO_TRUNK, Call, Diverted, Source, Trunk
 from rules.directory.fields import CHINA_TIME
 from rules.verdict import Lookup, Verdict
 
@@ -51,7 +55,8 @@ class WrongUsage(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.usage = (
-        "%(prog)s -c FILE --trunk ID --from N --to N [--pai N ...] [--diversion N ...] [--privacy id] [--at ISO8601] [--json]\n"
+        "%(prog)s -c FILE --trunk ID --from N --to N [--pai N ...] [--diversion N ...] [--history-info V ...]\n"
+        "       [--privacy id] [--at ISO8601] [--json]\n"
         "       %(prog)s -c FILE --source IP[:PORT] --sip MESSAGE.sip [--at ISO8601] [--json]"
     )
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="sipwarden.toml")
@@ -61,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     call.add_argument("--to", metavar="N", help="the called number or URI")
     call.add_argument("--pai", nargs="+", action="extend", metavar="N", help="P-Asserted-Identity")
     call.add_argument("--diversion", nargs="+", action="extend", metavar="N", help="Diversion, the latest first")
+    call.add_argument(
+        "--history-info",
+        nargs="+",
+        action="extend",
+        metavar="V",
+        help="History-Info as it stands in a message: '<sip:N@h;cause=302>;index=1.1'",
+    )
     call.add_argument("--privacy", nargs="+", action="extend", metavar="VALUE", help="Privacy: id, header, user")
     message = parser.add_argument_group("a call described by its INVITE")
     message.add_argument("--source", type=_source, metavar="IP[:PORT]", help=f"where it arrives from; without a port {SIP_PORT}")
@@ -129,7 +141,7 @@ class Services:
 
 def _check_form(args: argparse.Namespace) -> None:
     described = {"--trunk": args.trunk, "--from": args.sender, "--to": args.to}
-    extras = {"--pai": args.pai, "--diversion": args.diversion, "--privacy": args.privacy}
+    extras = {"--pai": args.pai, "--diversion": args.diversion, "--history-info": args.history_info, "--privacy": args.privacy}
     saved = {"--source": args.source, "--sip": args.sip}
     if any(value is not None for value in saved.values()):
         wrong = [name for name, value in (described | extras).items() if value is not None]
@@ -155,8 +167,19 @@ def _described(args: argparse.Namespace, generation: Generation) -> Call:
         at=_when(args),
         pai=tuple(map(bare_uri, args.pai or ())),
         diversion=tuple(map(bare_uri, args.diversion or ())),
+        history_info=_history(args.history_info or ()),
         privacy=tuple(value.strip() for value in privacy if value.strip()),
     )
+
+
+def _history(texts: Iterable[str]) -> tuple[Diverted, ...]:
+    try:
+        values = [value for text in texts for value in split_list(text.encode("utf-8", "surrogateescape"))]
+        for value in values:
+            name_addr(value, "History-Info")
+    except ParseError as error:
+        raise WrongUsage(f"--history-info: {error.phrase}") from None
+    return read_history(values)
 
 
 def _saved(args: argparse.Namespace, routing: Routing) -> Call:
@@ -207,6 +230,8 @@ def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routin
     grid.add_row("called", _written(call.to, call.called.canonical))
     for uri in call.diversion:
         grid.add_row("diversion", printable(uri))
+    for step in call.history_info:
+        grid.add_row("history", Text.assemble(printable(step.uri), f"  cause {step.cause}" if step.cause is not None else ""))
     if call.privacy:
         grid.add_row("privacy", printable("; ".join(call.privacy)))
     grid.add_row("at", datetime.fromtimestamp(call.at, CHINA_TIME).isoformat(" ", "seconds"))

@@ -22,7 +22,6 @@ T = TypeVar("T")
 
 NOT_IN_FORCE: Final = {
     "tls_identity": "TLS is not in this version: no peer is recognised by its certificate",
-    "forwarding": "forwarded calls are not correlated in this version: their callers are authenticated like any other",
     "max_cps": "call rates are not limited in this version",
     "max_calls": "concurrent calls are not limited in this version",
 }

@@ -52,7 +52,12 @@ class Intercept:
             shown = call.from_number
             if shown is not call.caller and not shown.absent and shown not in numbers:
                 numbers = (*numbers, shown)
-            if call.diversion and (diverting := call.diverting) is not None and not diverting.absent and diverting not in numbers:
+            if (
+                (call.diversion or call.history_info)
+                and (diverting := call.diverting) is not None
+                and not diverting.absent
+                and diverting not in numbers
+            ):
                 numbers = (*numbers, diverting)
             for number in numbers:
                 entry = listed("caller", number, None, trunk, at)

@@ -1,23 +1,25 @@
 """Rule 6: calls that arrive from abroad (工信部联信管〔2018〕138号 二(2): false "+86" calls are intercepted).
 
-The rows of policy.md's table in their order; the first that matches counts. INTL_TROMBONE has no row here yet: it needs records of the
-domestic leg, and a Diversion header proves nothing.
+The rows of policy.md's table in their order; the first that matches counts.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
+
+import msgspec
 
 from rules.call import Call
 from rules.directory import Directory
 from rules.numbers import Number
-from rules.rule import Check, NoSettings, OnError
+from rules.rule import Check, OnError
 from rules.verdict import Lookup, Outcome
 
 NO_CLI = Outcome("mark", "INTL_NO_CLI", labels=(("international", True),))
 FOREIGN = Outcome("ok", "INTL_OK")
 BAD_FOREIGN = Outcome("reject", "CLI_INTL_BAD")
 NO_PREFIX = Outcome("reject", "INTL_NO_PREFIX")
+TROMBONE = Outcome("ok", "INTL_TROMBONE")
 REGISTERED = Outcome("ok", "INTL_REG_OVERSEAS")
 FAKE_SERVICE = Outcome("reject", "INTL_FAKE_SVC")
 FIXED = Outcome("reject", "INTL_86_FIXED")
@@ -45,20 +47,51 @@ ASKED_AT_MOST: Final = 2
 """Numbers of one call that the roaming service is asked for: P-Asserted-Identity has two values at the most (RFC 3325 §9.1)."""
 
 
+class InternationalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`routing_numbers`: what visiting roamers are reached by (`+861380000*` or one number). `recent`: seconds for which the domestic leg
+    of a call that comes back counts after it was answered or refused (it counts while it rings).
+    """
+
+    routing_numbers: tuple[Annotated[str, msgspec.Meta(pattern=r"^\+86[0-9]+\*?$")], ...] = ()
+    recent: Annotated[float, msgspec.Meta(ge=1, le=600)] = 120.0
+
+
 class International:
-    """Judge the calling number of an international ingress; what it leaves undecided (irregular +86 numbers) goes on to rule 7."""
+    """Judge the calling number of an international ingress; what it leaves undecided (irregular +86 numbers) goes on to rule 7.
+
+    A +86 number may come back from abroad (INTL_TROMBONE) where we sent its call out: to whoever a diversion header says has forwarded it,
+    or, when the called number is a visiting roamer's routing number, to anyone.
+    """
 
     name: ClassVar = "international"
-    Config: ClassVar = NoSettings
+    Config: ClassVar = InternationalSettings
     on_error: ClassVar[OnError] = "reject"
     kinds: ClassVar = frozenset({"international"})
     quiet: ClassVar = "an irregular number that no row names: left to rule regular"
 
-    def bind(self, config: NoSettings, directory: Directory) -> Check:
+    def bind(self, config: InternationalSettings, directory: Directory) -> Check:
         """Make the check."""
         overseas = directory.overseas
         roaming = directory.roaming
         deadline = directory.services.get("roaming")
+        recent = config.recent
+        exact = frozenset(number for number in config.routing_numbers if not number.endswith("*"))
+        prefixes = tuple(number[:-1] for number in config.routing_numbers if number.endswith("*"))
+
+        def came_back(call: Call, number: Number) -> bool:
+            """Whether a domestic leg of the call is remembered."""
+            called = call.called.canonical or ""
+            forwarders = call.forwarders
+            if call.legs is None or (not forwarders and called not in exact and not called.startswith(prefixes or ("-",))):
+                return False
+            ages = [call.legs.age(None, forwarder, number, call.at) for forwarder in forwarders or (None,)]
+            age = min([age for age in ages if age is not None], default=None)
+            if age is None or age > recent:
+                return False
+            if call.why is not None:
+                whom = "who forwarded it" if forwarders else f"a visitor, reached by {called}"
+                call.why.append(f"{number.canonical} called {whom} {f'{age:.0f} s ago' if age else 'in a call that rings'}")
+            return True
 
         def state_of(call: Call, number: Number) -> object:
             """Where the number's user is by the file, else by the service; None where neither can say, a Lookup while it is not asked."""
@@ -104,6 +137,8 @@ class International:
                 return FOREIGN
             if code == "CLI_INTL_BAD":
                 return BAD_FOREIGN
+            if number.canonical is not None and came_back(call, number):
+                return TROMBONE
             if number.canonical is not None and overseas(number, trunk.id):
                 return REGISTERED
             if "PROTECTED" in number.flags:

@@ -27,6 +27,8 @@ WEIGHTS = {
     "CLI_SVC_UNAUTH": 2.0,
     "CLI_EQ_CALLED": 2.0,
     "IC_OWN_NUMBER": 2.0,
+    "FWD_NO_CORR": 2.0,
+    "FWD_CONFLICT": 1.0,
 }
 """What a mark weighs unless the settings say otherwise; one that is not named weighs nothing."""
 

@@ -20,7 +20,7 @@ class Privacy:
     """Reject a call of an enterprise trunk that hides its caller, or take the wish to hide away where the trunk's `hidden` is "strip".
 
     Stripped, the verdict has the label `strip_privacy`, and the numbers presented are judged as ever: a caller anonymous in From with no
-    PAI still has none.
+    PAI still has none. The caller of a forwarded call (rule 9) is not the customer and may hide.
     """
 
     name: ClassVar = "privacy"
@@ -34,6 +34,10 @@ class Privacy:
 
         def privacy(call: Call) -> Outcome | None:
             if call.trunk.kind != "enterprise" or not (call.anonymous or (call.privacy and not HIDING.isdisjoint(call.privacy))):
+                return None
+            if (forwarder := call.forwarder(directory)) is not None:
+                if call.why is not None:
+                    call.why.append(f"hidden by the caller whose call {forwarder.trunk} forwards")
                 return None
             if call.why is not None:
                 values = ", ".join(sorted(HIDING.intersection(call.privacy)))

@@ -47,6 +47,8 @@ OUTCOMES: dict[str, dict[str, Outcome | None]] = {
     for column, kind in enumerate(KINDS)
 }
 REJECT_TRUNK0 = Outcome("reject", "CLI_TRUNK0")
+REFUSED_EVERYWHERE = frozenset(code for code, row in TABLE.items() if row == ("reject", "reject", "reject"))
+BAD_ORIGINAL = Outcome("reject", "FWD_BAD_ORIG")
 MARK_UNASSIGNED = Outcome("mark", "CLI_UNASSIGNED")
 
 PLAIN = frozenset({"GEO", "MOB", "MVNO"})
@@ -58,7 +60,11 @@ NOTABLE = frozenset({*FLAGS, "UNASSIGNED"})
 
 
 class Regular:
-    """Judge the form and the class of every number presented, or the caller's where no number is."""
+    """Judge the form and the class of every number presented, or the caller's where no number is.
+
+    The original caller of a forwarded call (rule 9) is judged by the column of other operators where the trunk's customer may forward it;
+    one that they too would be refused has the code FWD_BAD_ORIG, and its irregularity as a mark.
+    """
 
     name: ClassVar = "regular"
     Config: ClassVar = NoSettings
@@ -95,24 +101,28 @@ class Regular:
 
         def judge(call: Call, number: Number) -> Outcome | None:
             trunk = call.trunk
-            table = OUTCOMES[trunk.kind]
+            kind = "interconnect" if trunk.kind == "enterprise" and call.forwarder(directory) is not None else trunk.kind
+            table = OUTCOMES[kind]
             marked = MARK_UNASSIGNED if "UNASSIGNED" in number.flags else None
             if marked is not None and call.why is not None:
                 call.why.append(f"{number.canonical} is in one of two tables of assigned ranges only")
             for code in findings(call, number):
                 outcome = table[code]
-                if code == "CLI_TRUNK0" and trunk.kind == "enterprise" and trunk.trunk0 == "reject":
+                if code == "CLI_TRUNK0" and kind == "enterprise" and trunk.trunk0 == "reject":
                     outcome = REJECT_TRUNK0
-                elif (code == "CLI_IOT" and trunk.kind == "interconnect" and lists(trunk, trunk.iot_voice, call.called)) or (
-                    code == "CLI_EQ_CALLED" and trunk.kind == "enterprise" and lists(trunk, trunk.voicemail, number)
+                elif (code == "CLI_IOT" and kind == "interconnect" and lists(trunk, trunk.iot_voice, call.called)) or (
+                    code == "CLI_EQ_CALLED" and kind == "enterprise" and lists(trunk, trunk.voicemail, number)
                 ):
                     outcome = None
                 if call.why is not None:
                     effect = "no opinion" if outcome is None else outcome.effect
-                    call.why.append(f"{code} for {number.canonical or repr(number.raw)} on {trunk.kind}: {effect}")
+                    call.why.append(f"{code} for {number.canonical or repr(number.raw)} on {kind}: {effect}")
                 if outcome is None:
                     continue
                 if outcome.effect == "reject":
+                    if call.forwarders and code in REFUSED_EVERYWHERE:
+                        call.mark(code)
+                        return BAD_ORIGINAL
                     return outcome
                 if marked is not None:
                     call.mark(marked.code)

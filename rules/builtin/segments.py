@@ -16,6 +16,8 @@ UNAUTHORISED = Outcome("reject", "AUTH_FAIL")
 class Segments:
     """Every number an enterprise trunk presents (PAI and From) is inside a segment of that trunk, in its dates; a call with none fails too.
 
+    Where rule 9 has found who forwarded the call, that number is authenticated in place of those presented.
+
     A number with two readings (flag AMBIG_95_GEO) passes if either is authorised.
     """
 
@@ -34,6 +36,10 @@ class Segments:
             if trunk.kind != "enterprise":
                 return None
             presented = call.presented
+            if call.instead is not None:
+                if call.why is not None:
+                    call.why.append(f"{call.instead.canonical}, which forwarded the call, is authenticated in place of its caller")
+                return None if call.proven else AUTHORISED
             if not presented:
                 if call.why is not None:
                     call.why.append("no number to authenticate")

@@ -17,6 +17,7 @@ from rules.verdict import Verdict
 
 ENTERPRISE = Trunk(id="a", kind="enterprise")
 PEER = Trunk(id="b", kind="interconnect")
+HISTORY = "History-Info: <sip:1@a>;index=1, <sip:2@a;cause=302?Privacy=history>;index=1.1"
 PAI = "P-Asserted-Identity: <tel:+8613802881946>"
 
 
@@ -80,6 +81,28 @@ def test_refusals_are_made_once() -> None:
         (["Privacy: id", PAI], {"strip_privacy": True}, ("id",), ENTERPRISE, [PAI]),
         (["Privacy: none", FROM, "Privacy: session", PAI], {"withhold": True}, ("none",), None, ["Privacy: id", NOBODY, PAI]),
         ([PAI, FROM], {"withhold": True}, (), ENTERPRISE, ["Privacy: id", NOBODY]),
+        ([HISTORY], None, (), ENTERPRISE, ["History-Info: <sip:1@a>;index=1, <sip:anonymous@anonymous.invalid>;index=1.1"]),
+        ([HISTORY], None, (), None, [HISTORY]),
+        (
+            ["Privacy: history", "History-Info: <sip:1@a>;index=1", "History-Info: <sip:2@a>;index=1.1"],
+            None,
+            ("history",),
+            ENTERPRISE,
+            [
+                "History-Info: <sip:anonymous@anonymous.invalid>;index=1, <sip:anonymous@anonymous.invalid>;index=1.1",
+                "Privacy: history",
+            ],
+        ),
+        (["History-Info: <sip:1@a?Privacy=none>;index=1"], None, ("id",), ENTERPRISE, ["History-Info: <sip:1@a?Privacy=none>;index=1"]),
+        (
+            ["Diversion: <tel:1>;privacy=full, <tel:2>;privacy=off, <tel:3>"],
+            None,
+            (),
+            ENTERPRISE,
+            ["Diversion: <tel:2>;privacy=off, <tel:3>"],
+        ),
+        (["Diversion: <tel:1>;privacy=uri"], None, (), ENTERPRISE, []),
+        (["Diversion: <tel:1>;privacy=uri"], None, (), PEER, ["Diversion: <tel:1>;privacy=uri"]),
         ([PAI], {"country": "1"}, (), None, [PAI]),
     ],
 )

@@ -8,7 +8,7 @@ from proxy.flow import Flow, Listener
 from proxy.intake import asserted, call_of, privacy_values
 from proxy.sip.message import SipMessage
 from proxy.validate import Request
-from rules.call import Call, Trunk
+from rules.call import Call, Diverted, Trunk
 
 TRUNK = Trunk(id="acme", kind="enterprise", home_area="755")
 FLOW = Flow(Listener(0, "udp", "127.0.0.1", 5060), "127.0.0.2", 5060)
@@ -73,9 +73,11 @@ def test_privacy(headers: list[str], values: tuple[str, ...]) -> None:
 
 
 def test_forwarding_headers_and_identity() -> None:
-    made = call("Diversion: <tel:1>;reason=busy, <tel:2>", "History-Info: <sip:3@a>;index=1", "Identity: abc;info=<http://x>", "y: d")
+    history = "History-Info: <sip:3@a>;index=1, <sip:4@a;cause=302>;index=1.1"
+    made = call("Diversion: <tel:1>;reason=busy;counter=2, <tel:2>", history, "Identity: abc;info=<http://x>", "y: d")
     assert made.diversion == ("tel:1", "tel:2")
-    assert made.history_info == ("sip:3@a",)
+    assert made.history_info == (Diverted("sip:3@a", 302),)
+    assert made.hops == 3
     assert made.identity == ("abc;info=<http://x>", "d")
 
 

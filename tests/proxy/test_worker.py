@@ -179,3 +179,33 @@ def test_faults_of_lists_and_policy_are_found_together(tmp_path: Path) -> None:
     shown = "\n".join(map(str, raised.value.faults))
     assert "segments.csv:2: first" in shown
     assert "policy.toml:1: " in shown
+
+
+async def test_a_forwarded_call_is_proven_by_a_call_that_another_worker_has(tmp_path: Path) -> None:
+    made = Pair(tmp_path)
+    with closing(Peer("127.0.0.2")) as pbx, closing(Peer("127.0.0.5")) as inside, closing(Peer("127.0.0.5", made.switch)) as switch:
+        for peer in (pbx, inside, switch):
+            peer.socket.setblocking(False)
+        target = f'\n[[next_hop]]\nid = "pbx"\ntargets = ["sip:127.0.0.2:{pbx.port}"]\n'
+        config = made.text.replace('next_hop = "switch"', 'next_hop = "switch"\ndeliver = "pbx"') + target
+        folder = tmp_path / "delivering"
+        folder.mkdir()
+        delivering = generation(folder, config)
+        for worker in made.workers:
+            worker.switch(delivering)
+            await worker.start()
+        inside.send(inside.request("INVITE", to="+8675583123456", caller="+8613712345678"), made.port)
+        assert (await received(inside)).startswith(b"SIP/2.0 100 ")
+        assert (await received(pbx)).startswith(b"INVITE ")
+        for _ in range(8):
+            with closing(Peer("127.0.0.2")) as line:
+                line.socket.setblocking(False)
+                invite = line.request("INVITE", caller="+8613712345678")
+                line.send(invite.replace(b"\r\nMax-", b"\r\nDiversion: <tel:+8675583123456>\r\nMax-"), made.port)
+                assert (await received(line)).startswith(b"SIP/2.0 100 ")
+                answer = switch.answer(await received(switch), "486 Busy Here")
+                switch.send(answer, made.port)
+                assert (await received(switch)).startswith(b"ACK ")
+        decided = [worker.proxy.counters.invites.get(("acme", "pass", "FWD_OK"), 0) for worker in made.workers]
+        assert sum(decided) == 8
+    await made.close()

@@ -13,7 +13,9 @@ import msgspec
 import pytest
 
 from rules import NO_TRUNK, Call, RuleSet, Source, Trunk, Verdict, load_policy
+from rules.call import Diverted, side_of
 from rules.directory import Directory, DirectoryConfig, load_directory
+from rules.legs import Legs
 
 CASES = Path(__file__).resolve().parent.parent / "cases" / "policy"
 AT = datetime.fromisoformat("2026-03-02T10:00:00+08:00").timestamp()
@@ -57,14 +59,30 @@ def make_call(trunk: str, sender: str, to: str = "sip:075583668888@gw1.example",
 
 def call_of(case: dict[str, Any]) -> Call:
     """The call that a case of a .toml file describes: `trunk`, `from`, and what else it names."""
-    fields: dict[str, Any] = {
-        name: tuple(case[name]) for name in ("pai", "diversion", "history_info", "privacy", "identity") if name in case
-    }
+    fields: dict[str, Any] = {name: tuple(case[name]) for name in ("pai", "diversion", "privacy", "identity") if name in case}
+    fields |= {name: case[name] for name in ("hops",) if name in case}
+    if "history_info" in case:
+        fields["history_info"] = msgspec.convert(case["history_info"], tuple[Diverted, ...])
     if "at" in case:
         fields["at"] = datetime.fromisoformat(case["at"]).timestamp()
     if "source" in case:
         fields["source"] = Source(case["source"], 5060, case.get("transport", "udp"), case.get("tls_identity"))
+    if "legs" in case:
+        fields["legs"] = legs_of(case["legs"], fields.get("at", AT))
     return make_call(case["trunk"], case["from"], case.get("to", "sip:075583668888@gw1.example"), **fields)
+
+
+def legs_of(legs: list[dict[str, Any]], at: float) -> Legs:
+    """Calls that were delivered before: `toward` a trunk, `called`, `callers`; `ago` seconds before `at`, and still `ringing` or not."""
+    memory = Legs()
+    for leg in legs:
+        side = side_of(trunks()[leg["toward"]])
+        assert side is not None
+        told = ((side,), leg["called"], tuple(leg["callers"]), at - leg["ago"])
+        memory.begin(*told)
+        if not leg.get("ringing"):
+            memory.end(*told)
+    return memory
 
 
 def load_cases(name: str) -> list[dict[str, Any]]:

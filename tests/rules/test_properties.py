@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules import reason_codes
+from rules import Call, reason_codes
+from rules.call import Diverted
 from tests.rules.cases import evaluated, make_call, policy, trunks, view
 
 PIECES = st.sampled_from(
@@ -41,20 +42,32 @@ URIS = st.one_of(USERS, USERS.map("sip:{}@host;user=phone".format), USERS.map("t
     to=URIS,
     pai=st.lists(URIS, max_size=3).map(tuple),
     diversion=st.lists(URIS, max_size=2).map(tuple),
+    history=st.lists(st.builds(Diverted, URIS, st.sampled_from([None, 302, 380])), max_size=8).map(tuple),
     privacy=st.lists(st.sampled_from(["id", "none", "user", "x"]), max_size=2).map(tuple),
 )
-def test_any_call(trunk: str, sender: str, to: str, pai: tuple[str, ...], diversion: tuple[str, ...], privacy: tuple[str, ...]) -> None:
+def test_any_call(
+    trunk: str,
+    sender: str,
+    to: str,
+    pai: tuple[str, ...],
+    diversion: tuple[str, ...],
+    history: tuple[Diverted, ...],
+    privacy: tuple[str, ...],
+) -> None:
     ruleset = policy()
 
-    def judge() -> dict[str, object]:
-        return view(evaluated(ruleset, make_call(trunk, sender, to, pai=pai, diversion=diversion, privacy=privacy)))
+    def call() -> Call:
+        return make_call(trunk, sender, to, pai=pai, diversion=diversion, history_info=history, privacy=privacy)
 
-    explained = view(ruleset.explain(make_call(trunk, sender, to, pai=pai, diversion=diversion, privacy=privacy)))
+    def judge() -> dict[str, object]:
+        return view(evaluated(ruleset, call()))
+
+    explained = view(ruleset.explain(call()))
     found = judge()
     assert explained == found
     assert {found["code"], *explained["marks"]} <= set(reason_codes())
     # An enterprise call passes with authorised numbers, in observe, or as an emergency, and in no other way.
     if found["action"] == "pass" and trunk and trunks()[trunk].kind == "enterprise":
-        assert found["code"] in ("AUTH_OK", "EMG_OVERRIDE") or found["mode"] == "observe"
+        assert found["code"] in ("AUTH_OK", "FWD_OK", "EMG_OVERRIDE") or found["mode"] == "observe"
     assert trunk or found["code"] == "TRK_UNKNOWN"
     assert not any(ruleset.failures.values())

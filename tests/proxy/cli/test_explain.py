@@ -27,6 +27,7 @@ RULES = [
     "international",
     "regular",
     "own_number",
+    "forwarding",
     "segments",
     "purpose",
     "marketing",
@@ -122,7 +123,7 @@ def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert lines[1].startswith("AUTH_FAIL  The calling number is in no authorised segment")
     assert "鉴权失败" in lines[2]
     assert any(line.startswith("→ Call with a number of your segments") for line in lines)
-    assert any("│  9 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
+    assert any("│ 10 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,13 @@ def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
 def test_where_a_call_goes(arguments: str, where: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "-c", CONFIG, *shlex.split(arguments)]) == 0
     assert where in capsys.readouterr().out
+
+
+def test_history_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    history = "<sip:83123456@pbx>;index=1,<sip:1@gw;cause=302>;index=1.1"
+    words = ["explain", "-c", CONFIG, "--trunk", "acme-sz", "--from", "13712345678", "--to", "13800138000", "--history-info", history]
+    assert main(words) == 0
+    assert "sip:83123456@pbx  cause 302" in capsys.readouterr().out
 
 
 def test_rules_that_were_not_asked_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,9 +88,7 @@ def test_file_that_is_not_utf8(tmp_path: Path) -> None:
         load_config(tmp_path / "gw.toml")
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("max_cps", "5"), ("max_calls", "5"), ("tls_identity", "'x'"), ("forwarding", "'correlated'")], ids=lambda part: part
-)
+@pytest.mark.parametrize(("key", "value"), [("max_cps", "5"), ("max_calls", "5"), ("tls_identity", "'x'")], ids=lambda part: part)
 def test_keys_not_in_force_are_accepted_with_a_warning(key: str, value: str) -> None:
     (warning,) = load(GOOD.replace('home_area = "755"', f"{key} = {value}")).warnings
     assert str(warning).startswith(f"gw.toml:14: trunk[1].{key}: ")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rules import Lookup, RuleSet
-from tests.rules.cases import evaluated, make_call, policy, table, view
+from rules import Lookup, PolicyFaults, RuleSet
+from tests.rules.cases import AT, cases, check_case, evaluated, legs_of, make_call, policy, table, view
 
 
 @pytest.mark.parametrize("row", table("international"), ids=lambda row: f"{row['trunk']} {row['presented']}")
@@ -101,6 +101,27 @@ def test_a_roamer_who_calls_himself() -> None:
     assert (verdict.code, verdict.rule) == ("CLI_EQ_CALLED", "regular")
 
 
-def test_diversion_proves_no_domestic_leg() -> None:
-    verdict = evaluated(policy(), make_call("gw", "+8675583123456", diversion=("tel:+8613802881946",)))
-    assert verdict.code == "INTL_86_FIXED"
+@cases("trombone")
+def test_calls_that_come_back(case: dict[str, Any]) -> None:
+    check_case(case)
+
+
+@pytest.mark.parametrize(
+    ("to", "caller", "code"),
+    [
+        ("+8613800000042", "+8675583123456", "INTL_TROMBONE"),
+        ("+8613900000099", "+8675583123456", "INTL_TROMBONE"),
+        ("+8613900000098", "+8675583123456", "INTL_86_FIXED"),
+        ("+8613800010042", "+8675583123456", "INTL_86_FIXED"),
+        ("+8613800000042", "+8675583123457", "INTL_86_FIXED"),
+    ],
+)
+def test_a_visitor_is_called_through_his_own_country(to: str, caller: str, code: str) -> None:
+    text = '[rules.international]\nrouting_numbers = ["+86138000000*", "+8613900000099"]\n'
+    legs = legs_of([{"toward": "gw", "called": "+12125550100", "callers": ["+8675583123456"], "ago": 3}], AT)
+    assert evaluated(policy(text), make_call("gw", caller, to, legs=legs)).code == code
+
+
+def test_a_routing_number_is_canonical() -> None:
+    with pytest.raises(PolicyFaults, match="routing_numbers"):
+        policy('[rules.international]\nrouting_numbers = ["138000000*"]\n')

@@ -1,0 +1,170 @@
+"""Rule 9: forwarded calls. Diversion (RFC 5806) and History-Info (RFC 7044) are written by the sender and prove nothing alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final
+
+import msgspec
+
+from rules.call import Call, side_of
+from rules.directory import Directory
+from rules.numbers import Number
+from rules.rule import Check, OnError
+from rules.verdict import Outcome
+
+FORWARDED = Outcome("ok", "FWD_OK")
+UNCORRELATED = Outcome("reject", "FWD_NO_CORR")
+UNCORRELATED_NOTED = Outcome("mark", "FWD_NO_CORR")
+UNAUTHORISED = Outcome("reject", "FWD_AUTH_FAIL")
+NOT_ALLOWED = Outcome("reject", "FWD_NOT_ALLOWED")
+BAD_ORIGINAL = Outcome("reject", "FWD_BAD_ORIG")
+CONFLICT = Outcome("mark", "FWD_CONFLICT")
+LOOP = Outcome("reject", "FWD_LOOP")
+
+HOPS_AT_MOST: Final = 5
+
+BAD = frozenset(
+    {
+        "CLI_NON_DIGIT",
+        "CLI_BAD_PLUS",
+        "CLI_LEN",
+        "CLI_AC_UNASSIGNED",
+        "CLI_UNASSIGNED",
+        "CLI_INTL_BAD",
+        "CLI_ALL_ZERO",
+        "CLI_REPEAT",
+        "CLI_400",
+        "CLI_800",
+        "CLI_SMS_CODE",
+        "CLI_IP_PREFIX",
+        "CLI_IOT",
+    }
+)
+"""Irregularities that no original caller may have. Rule 7 refuses them first, with the same code, unless a policy has moved it."""
+
+
+class ForwardingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`recent`: seconds for which a call to the forwarding number counts after it was answered or refused (it counts while it rings)."""
+
+    recent: Annotated[float, msgspec.Meta(ge=1, le=600)] = 120.0
+
+
+class Forwarding:
+    """Authenticate the number that forwarded a call last, and have the call it forwarded proven.
+
+    On an enterprise trunk the forwarding number must be in a segment of the trunk, and each number presented must be one of the trunk's own
+    or that of a caller whose call to the forwarding number was delivered to this customer and is being set up or `recent`. Where a switch
+    has handed it on among its own numbers first, a call to any of them counts. A call without a number is proven by any such call. What is
+    proven (FWD_OK) or let through without (FWD_NO_CORR as a mark) is authenticated by its forwarding number in rule 10. Elsewhere only
+    loops and impossible callers are refused.
+    """
+
+    name: ClassVar = "forwarding"
+    Config: ClassVar = ForwardingSettings
+    on_error: ClassVar[OnError] = "reject"
+    kinds: ClassVar = frozenset({"enterprise", "interconnect", "international"})
+    quiet: ClassVar = "nobody forwarded the call"
+
+    def bind(self, config: ForwardingSettings, directory: Directory) -> Check:
+        """Make the check."""
+        find = directory.segment
+        recent = config.recent
+
+        def proven(call: Call) -> bool:
+            """Whether each number presented that is not the trunk's own has called one of the trunk's that the call was handed on from."""
+            trunk = call.trunk
+            side = side_of(trunk)
+            asked: list[Number] = []
+            for number in call.forwarders:
+                if find(number, trunk.id, call.at) is None:
+                    break
+                asked.append(number)
+            proven_all = True
+            callers: list[Number | None] = [number for number in call.presented if find(number, trunk.id, call.at) is None]
+            for caller in callers or [None]:
+                ages = [call.legs.age(side, number, caller, call.at) for number in asked] if call.legs is not None and side else []
+                age = min([age for age in ages if age is not None], default=None)
+                if call.why is not None:
+                    whom = " or ".join(named(number) for number in asked)
+                    found = "only a running node remembers calls" if call.legs is None else when(age, recent)
+                    call.why.append(f"call of {'anyone' if caller is None else named(caller)} to {whom}: {found}")
+                proven_all = proven_all and age is not None and age <= recent
+            return proven_all
+
+        def forwarding(call: Call) -> Outcome | None:
+            if not call.diversion and not call.history_info:
+                return None
+            trunk = call.trunk
+            last = call.diverting
+            if last is None or trunk.kind == "core":
+                return None
+            if trunk.kind == "enterprise" and trunk.forwarding == "deny":
+                if call.why is not None:
+                    call.why.append(f"forwarded by {named(last)}, and forwarding of {trunk.id} is 'deny'")
+                return NOT_ALLOWED
+            loop = looped(call)
+            if loop:
+                if call.why is not None:
+                    call.why.append(loop)
+                return LOOP
+            conflict = disagree(call)
+            if conflict:
+                call.mark(CONFLICT.code)
+            for number in call.presented:
+                bad = number.code in BAD
+                if bad or ("PROTECTED" in number.flags and find(number, trunk.id, call.at) is None):
+                    if call.why is not None:
+                        call.why.append(f"original caller {named(number)} is {number.code if bad else 'a protected number'}")
+                    return BAD_ORIGINAL
+            if trunk.kind != "enterprise":
+                return CONFLICT if conflict else None
+            segment = call.forwarder(directory)
+            if segment is None:
+                if call.why is not None:
+                    call.why.append(f"forwarding number {named(last)} in no segment of {trunk.id}")
+                return UNAUTHORISED
+            call.instead = last
+            if call.why is not None:
+                call.why.append(f"forwarded by {last.canonical} of {trunk.id} ({segment.file}:{segment.line})")
+            if proven(call):
+                call.proven = True
+                return FORWARDED
+            return UNCORRELATED if trunk.forwarding == "correlated" else UNCORRELATED_NOTED
+
+        return forwarding
+
+
+def looped(call: Call) -> str:
+    """Why the call goes in a circle or has been on its way too long; "" where it has not."""
+    hops = max(call.hops, len(call.diversion), len(call.forwards))
+    if hops > HOPS_AT_MOST:
+        return f"forwarded {hops} times, {HOPS_AT_MOST} is the most"
+    seen: set[Number] = {call.called}
+    for number in call.forwarders:
+        if number.canonical is not None and number in seen:
+            return f"{number.canonical} forwarded the call and {'is called' if number == call.called else 'got it'} again"
+        seen.add(number)
+    return ""
+
+
+def disagree(call: Call) -> bool:
+    """Whether Diversion and History-Info name different forwarding numbers, as far as both go."""
+    if not call.diversion or not call.forwards:
+        return False
+    differing = [(one, other) for one, other in zip(call.forwarders, call.diverted, strict=False) if one != other]
+    if differing and call.why is not None:
+        one, other = differing[0]
+        call.why.append(f"History-Info says {named(one)}, Diversion {named(other)}")
+    return bool(differing)
+
+
+def when(age: float | None, recent: float) -> str:
+    """How `explain` tells of a leg."""
+    if age is None or age > recent:
+        return f"none in {recent:g} s"
+    return f"set up {age:.0f} s ago" if age else "being set up"
+
+
+def named(number: Number) -> str:
+    """How `explain` names a number."""
+    return number.canonical or repr(number.raw)

@@ -1,0 +1,129 @@
+"""Which calls were lately delivered toward a trunk: the other leg by which a forwarded call proves itself.
+
+A call that its callee forwards comes back with the caller it came in with. Whoever knows that the call went there a moment ago need not
+believe a Diversion header.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from rules.numbers import Number
+
+KEPT: Final = 600.0
+"""Seconds that a leg is remembered after it was last heard of; no rule can look back further."""
+
+LEGS_AT_MOST: Final = 131_072
+"""Keys remembered for all sides together (a leg has at least two): about 30 MB."""
+
+FORGOTTEN_A_TURN: Final = 4
+"""Overdue keys dropped for each key that is added: more than come in, and never a pause."""
+
+
+class Seen:
+    """The legs of one key: how many are still being set up, and when the last of them began or was set up (Unix time)."""
+
+    __slots__ = ("last", "setup")
+
+    def __init__(self) -> None:
+        self.setup = 0
+        self.last = 0.0
+
+
+class Legs:
+    """A bounded memory of legs, without timers: each touch moves a key to the young end, and what is overdue is dropped at the old end.
+
+    A leg is kept by called and calling number together, by called number, and by calling number, for the side that it was delivered to (see
+    `side_of`): a customer, a peer, or abroad. Only calls that policy has passed and that were sent toward a side are told to it, so filling
+    it takes as many accepted calls between different numbers; repeated calls between two numbers take no room. A memory that is full takes
+    the oldest key of the side that has most: who floods one side pushes out that side's legs and nobody else's. `overflow` counts that.
+
+    A leg that is being set up is active. When an answered call ends is not seen here; it counts from its answer, as a refused one from its
+    refusal.
+    """
+
+    __slots__ = ("_count", "_limit", "_sides", "overflow")
+
+    def __init__(self, limit: int = LEGS_AT_MOST) -> None:
+        self._sides: OrderedDict[str, OrderedDict[str, Seen]] = OrderedDict()
+        self._limit = limit
+        self._count = 0
+        self.overflow = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def begin(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> None:
+        """A call to `called` was sent toward these sides. Numbers are canonical; `callers` are all that it shows."""
+        for side in sides:
+            for key in _keys(called, callers):
+                seen = self._touch(side, key, at)
+                seen.setup += 1
+
+    def end(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> None:
+        """It is set up no longer: answered, refused or given up. What is not remembered stays forgotten."""
+        for side in sides:
+            known = self._sides.get(side)
+            for key in _keys(called, callers) if known is not None else ():
+                if known is not None and key in known:
+                    seen = self._touch(side, key, at)
+                    seen.setup = max(0, seen.setup - 1)
+
+    def age(self, side: str | None, called: Number | None, caller: Number | None, at: float) -> float | None:
+        """Seconds since the last leg toward `side` that matches, 0 while one is being set up, None where none is remembered.
+
+        `side`, `called` or `caller` None: any. Any side is asked of each of them: not for every call.
+        """
+        first = "" if called is None else called.canonical
+        second = "" if caller is None else caller.canonical
+        if first is None or second is None:
+            return None
+        key = f"{first}>{second}"
+        where = [known for one in ([side] if side is not None else self._sides) if (known := self._sides.get(one)) is not None]
+        ages = [0.0 if seen.setup else max(0.0, at - seen.last) for known in where if (seen := known.get(key)) and at - seen.last <= KEPT]
+        return min(ages, default=None)
+
+    def _touch(self, side: str, key: str, at: float) -> Seen:
+        known = self._sides.get(side)
+        if known is None:
+            known = self._sides[side] = OrderedDict()
+        seen = known.get(key)
+        if seen is None:
+            self._make_room(known, at)
+            seen = known[key] = Seen()
+            self._count += 1
+        else:
+            known.move_to_end(key)
+        seen.last = max(seen.last, at)
+        return seen
+
+    def _make_room(self, known: OrderedDict[str, Seen], at: float) -> None:
+        """Drop what is overdue on this side and on another, each in its turn, and where that is not enough, of the largest."""
+        self._drop_overdue(known, at)
+        side, other = next(iter(self._sides.items()))
+        self._sides.move_to_end(side)
+        if other is not known:
+            self._drop_overdue(other, at)
+            if not other:
+                del self._sides[side]
+        if self._count >= self._limit:
+            largest = max(self._sides.values(), key=len)
+            for _ in range(min(len(largest), 1 + self._limit // 4096)):  # several: finding the largest takes its time
+                largest.popitem(last=False)
+                self._count -= 1
+                self.overflow += 1
+
+    def _drop_overdue(self, known: OrderedDict[str, Seen], at: float) -> None:
+        for _ in range(FORGOTTEN_A_TURN):
+            if not known or at - next(iter(known.values())).last <= KEPT:
+                break
+            known.popitem(last=False)
+            self._count -= 1
+
+
+def _keys(called: str, callers: tuple[str, ...]) -> list[str]:
+    keys = [f"{called}>"]
+    for caller in callers:
+        keys += (f"{called}>{caller}", f">{caller}")
+    return keys
