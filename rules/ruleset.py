@@ -33,6 +33,9 @@ FAILED: dict[str, Outcome | None] = {
 """What becomes of a call on which a rule failed, by `on_error`."""
 
 
+AUTHENTICATED = frozenset({"AUTH_OK", "FWD_OK"})
+"""Codes of rules that found the caller, or who forwarded the call, to be the trunk's customer."""
+
 LOOKUPS_AT_MOST = 8
 """Look-ups that one call may wait for, one after the other."""
 
@@ -245,7 +248,7 @@ class RuleSet:
             if effect == "pass" and rule.name != "emergency":
                 raise BrokenProtocol("only the rule emergency may answer pass")
             self._label(call, outcome)
-            if outcome.code == "AUTH_OK":
+            if outcome.code in AUTHENTICATED:
                 verdict.authenticated = True
             if verdict.code != "EMG_OVERRIDE":
                 verdict.code = outcome.code

@@ -85,3 +85,13 @@ def test_what_the_rule_has_said_does_not_outlive_its_policy() -> None:
     verdict = policy('[rules.forwarding]\nmode = "off"\n').resume(call, lookup, "yes")
     assert isinstance(verdict, Verdict)
     assert (verdict.action, verdict.code) == ("reject", "AUTH_FAIL")
+
+
+def test_who_forwarded_is_authenticated_and_not_who_called() -> None:
+    """What goes on must not say that the number it shows was found to be its customer's (verstat)."""
+    forwarded = evaluated(policy(), make_call("acme-sz", CALLER, diversion=(DESK,), legs=leg(3)))
+    assert (forwarded.action, forwarded.authenticated) == ("pass", None)
+    emergency = evaluated(policy(), make_call("acme-sz", CALLER, "sip:110@gw1", diversion=(DESK,), legs=leg(3)))
+    assert (emergency.code, emergency.labels, emergency.authenticated) == ("EMG_OVERRIDE", None, None)
+    own = evaluated(policy(), make_call("acme-sz", "83123456"))
+    assert (own.code, own.authenticated) == ("AUTH_OK", True)
