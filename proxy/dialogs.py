@@ -129,6 +129,8 @@ def _place(uri: Uri, near: Flow, routing: Routing, token: DialogToken) -> Flow |
         parsed = ipaddress.ip_address(host)
     except ValueError:
         return _configured(routing, token)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped  # or ::ffff:127.0.0.1 would lead into our own host by another name
     address = str(parsed)  # one way to write it, or an address of ours written another way would pass for a stranger's
     port = uri.port or 5060
     if parsed.is_unspecified or parsed.is_multicast or routing.is_own(address.encode(), port) or not routing.may_reach(parsed, port):

@@ -143,6 +143,7 @@ class Routing:
         self._own_hosts = {listener.host for listener in listeners}
         self._on_loopback = any(ipaddress.ip_address(host).is_loopback for host in self._own_hosts)
         self._admin = config.admin.bound if config.admin is not None else None
+        self._admin_anywhere = self._admin is not None and ipaddress.ip_address(self._admin[0]).is_unspecified
         self.places: Final[dict[tuple[bytes, int], Flow]] = {}
         """Destinations that URIs inside dialogs named (see `proxy.dialogs.destination`)."""
         self._own_routes = [(b"Route: <" + listener.uri + b";lr;" + PARAM + b"=") for listener in listeners]
@@ -209,7 +210,7 @@ class Routing:
     def may_reach(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> bool:
         """Whether a request inside a dialog may be sent there: anywhere but to other programs of this host, the admin pages above all."""
         text = str(address)
-        if (text, port) == self._admin:
+        if self._admin is not None and port == self._admin[1] and (text == self._admin[0] or self._admin_anywhere):
             return False
         if text in self._own_hosts or (address.is_loopback and not self._on_loopback):
             return self.resolve(text, port).known

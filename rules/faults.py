@@ -36,7 +36,7 @@ class PolicyWarning(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.key + ': ' if self.key else ''}{self.message}"
+        return ": ".join(part for part in (place, self.key, self.message) if part)
 
 
 class PolicyFaults(ValueError):

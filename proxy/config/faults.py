@@ -1,42 +1,18 @@
-"""What is wrong with a configuration, said so that the one who reads it knows where to look and what to write."""
+"""What is wrong with a configuration, said as faults of a policy are: file, line, key, what, value, remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
+from rules.faults import PolicyFault, PolicyWarning
 
 
-class ConfigFault(msgspec.Struct, frozen=True):
-    """One thing that keeps a configuration from being used.
-
-    `line` is None where no single line is to blame; `value` is "" where there is none.
-    """
-
-    file: str
-    line: int | None
-    key: str
-    message: str
-    value: str
-    remedy: str
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        said = "; ".join(part for part in (self.value, self.remedy) if part)
-        return f"{place}: {self.key + ': ' if self.key else ''}{self.message}{f' ({said})' if said else ''}"
+class ConfigFault(PolicyFault, frozen=True):
+    """One thing that keeps a configuration from being used."""
 
 
-class ConfigWarning(msgspec.Struct, frozen=True):
+class ConfigWarning(PolicyWarning, frozen=True):
     """Something accepted that will not do what its writer may expect; `check` prints it."""
-
-    file: str
-    line: int | None
-    key: str
-    message: str
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return ": ".join(part for part in (place, self.key, self.message) if part)
 
 
 class ConfigFaults(ValueError):

@@ -125,6 +125,7 @@ def token(from_caller: bool, raw: str = GOOD) -> DialogToken:
         ("sip:b@127.0.0.1", None),
         ("sip:127.0.0.1:5060;transport=tcp", None),
         ("sip:b@[::1]", None),
+        ("sip:b@[::ffff:127.0.0.1]:9090;transport=tcp", None),  # our own host, written as an IPv6 address
         ("sip:b@[0000:0::0:1]:5060", None),
         ("sip:b@0.0.0.0", None),
         ("sip:b@[::]", None),
@@ -138,6 +139,14 @@ def test_destinations(wire: Wire, routing: Routing, uri: str, place: tuple[str, 
     for _ in range(2):  # the second time remembered
         flow = destination(uri.encode(), wire.flow_of("pbx"), routing, token(True))
         assert (None if flow is None else (flow.listener.transport, flow.address, flow.port)) == place
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.9:9090", "0.0.0.0:9090", "[::]:9090"])
+def test_the_admin_pages_are_no_destination(tmp_path: Path, listen: str) -> None:
+    wire = Wire(make_proxy(tmp_path, CONFIG + f'\n[admin]\nlisten = "{listen}"\n'))
+    for port, reached in ((9090, False), (9091, True)):
+        flow = destination(b"sip:b@127.0.0.9:%d;transport=tcp" % port, wire.flow_of("pbx"), wire.proxy.routing, token(True))
+        assert (flow is not None) is reached
 
 
 def test_what_a_name_means_is_not_remembered_for_another_call(wire: Wire, routing: Routing) -> None:
