@@ -9,18 +9,24 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, load_config, pack, unpack
 from rules import PolicyFault, PolicyFaults, RuleSet, load_policy
 from rules.directory import Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
+from rules.document import read_document, reader
+from rules.passport import CertificateFile
+from rules.toml_lines import key_lines, line_of
 
 CONFIG: Final = "config.msgpack"
 POLICY: Final = "policy.toml"
+FILES: Final = "files.msgpack"
 DIRECTORY: Final = "directory.bin"
 
 _PLACE: Final = re.compile(r"(.+?):([0-9]+): (.*)")
@@ -48,6 +54,10 @@ class Generation(msgspec.Struct, frozen=True):
     ruleset: RuleSet
     policy: str | None = None
     """The text that `ruleset` was made from; None: the packaged policy."""
+    files: dict[str, bytes] = {}
+    """What the policy's settings name, by the name that they give it."""
+    ca: bytes | None = None
+    """The content of `ca_file` of [certificates]."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -73,12 +83,15 @@ def load(path: Path | str) -> tuple[Generation, tuple[ConfigWarning, ...]]:
         if directory is not None
         else load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
     )
-    against.services = config.services
-    judged = _attempt(lambda: _policy(config, against), config, faults)
+    _offer(config, against)
+    files: dict[str, bytes] = {}
+    judged = _attempt(lambda: _policy(config, against, files), config, faults)
+    ca = _attempt(lambda: _ca(config), config, faults)
     if faults or directory is None or judged is None:
         raise Faults(tuple(faults), config.warnings)
     policy, ruleset = judged
-    return Generation(config, directory, ruleset, policy), (*config.warnings, *_warnings(config, directory, ruleset))
+    generation = Generation(config, directory, ruleset, policy, files, ca)
+    return generation, (*config.warnings, *_warnings(config, directory, ruleset), *_expiries(generation))
 
 
 def save_generation(generation: Generation, folder: Path) -> None:
@@ -87,6 +100,7 @@ def save_generation(generation: Generation, folder: Path) -> None:
     if generation.policy is not None:
         (folder / POLICY).write_text(generation.policy, "utf-8")
     generation.directory.save(folder / DIRECTORY)
+    (folder / FILES).write_bytes(msgspec.msgpack.encode((generation.files, generation.ca)))
     (folder / CONFIG).write_bytes(pack(config))
 
 
@@ -94,15 +108,26 @@ def open_generation(folder: Path) -> Generation:
     """What `save_generation` left."""
     config = unpack((folder / CONFIG).read_bytes())
     directory = Directory.open(folder / DIRECTORY)
-    directory.services = config.services
+    _offer(config, directory)
+    # here, where no call waits: it takes a quarter of a second, and 13 MB where it is needed
     if config.lookup:
-        import_module("proxy.lookup.http")  # here, where no call waits: it takes a quarter of a second, and 13 MB where it is needed
+        import_module("proxy.lookup.http")
+    if config.certificates.hosts:
+        import_module("proxy.lookup.certificates")
     text = (folder / POLICY).read_text("utf-8") if config.policy.file is not None else None
-    ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks)
-    return Generation(config, directory, ruleset, text)
+    files, ca = msgspec.msgpack.decode((folder / FILES).read_bytes(), type=tuple[dict[str, bytes], bytes | None])
+    ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks, read=files.__getitem__)
+    return Generation(config, directory, ruleset, text, files, ca)
 
 
-def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:
+def _offer(config: Config, directory: Directory) -> None:
+    """Tell a directory what rules can ask beyond its lists."""
+    directory.services = config.services
+    directory.certificate_hosts = config.certificates.authorities
+
+
+def _policy(config: Config, directory: Directory, files: dict[str, bytes]) -> tuple[str | None, RuleSet]:
+    """The policy's text and what it says; `files` takes what it names."""
     name = config.policy.file
     if name is None:
         return None, load_policy(None, file="", directory=directory, trunks=config.trunks)
@@ -114,7 +139,45 @@ def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise PolicyFaults([PolicyFault(file, line, "", "not UTF-8", "", "save the file as UTF-8")]) from None
-    return text, load_policy(text, file=file, directory=directory, trunks=config.trunks)
+    read = reader(config.path(name).parent)
+
+    def keep(named: str) -> bytes:
+        files[named] = read(named)
+        return files[named]
+
+    return text, load_policy(text, file=file, directory=directory, trunks=config.trunks, read=keep)
+
+
+def _ca(config: Config) -> bytes | None:
+    """What the hosts of [certificates] are trusted by; None: by the system's certificates."""
+    name = config.certificates.ca_file
+    if name is None:
+        return None
+    try:
+        file = read_document(CertificateFile, name, reader(config.base))
+    except ValueError as error:
+        what, _, remedy = str(error).partition(" | ")
+        line = line_of(key_lines(config.text), ("certificates", "ca_file"))
+        raise ConfigFaults([Fault(config.file, line, "certificates.ca_file", what, f'"{name}"', remedy)]) from None
+    return b"".join([certificate.public_bytes(Encoding.PEM) for certificate in file.certificates])  # without what stands around them
+
+
+def _expiries(generation: Generation) -> Iterator[ConfigWarning]:
+    """Certificates that are not valid now."""
+    config = generation.config
+    shown = {str(Path(config.policy.file or "").parent / name): content for name, content in generation.files.items()}
+    if generation.ca is not None and config.certificates.ca_file is not None:
+        shown[config.certificates.ca_file] = generation.ca
+    now = datetime.now(UTC)
+    for name, content in shown.items():
+        for certificate in CertificateFile(name, content).certificates if b"-----BEGIN CERTIFICATE" in content else ():
+            subject = certificate.subject.rfc4514_string() or "a certificate"
+            if certificate.not_valid_after_utc < now:
+                yield ConfigWarning(config.shown_path(name), None, "", f"{subject} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+            elif certificate.not_valid_before_utc > now:
+                yield ConfigWarning(
+                    config.shown_path(name), None, "", f"{subject} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+                )
 
 
 def _attempt(step: Callable[[], T], config: Config, faults: list[Fault]) -> T | None:
@@ -122,6 +185,8 @@ def _attempt(step: Callable[[], T], config: Config, faults: list[Fault]) -> T | 
         return step()
     except PolicyFaults as error:
         faults += [Fault(fault.file, fault.line, fault.key, fault.message, fault.value, fault.remedy) for fault in error.faults]
+    except ConfigFaults as error:
+        faults += error.faults
     except DirectoryFaults as error:
         faults += [_list_fault(config, fault) for fault in error.faults]
     return None

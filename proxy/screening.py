@@ -7,7 +7,7 @@ from enum import Enum
 
 from proxy.answers import Answers
 from proxy.correlation import Correlation
-from proxy.enforce import Refusal, apply_labels, distrust, refusal
+from proxy.enforce import Refusal, apply_labels, distrust, refusal, stir_reasons
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
 from proxy.relay import Relay
@@ -242,6 +242,8 @@ class Screening:
             server = self.open(request, now, emergency=emergency)
             if server is None:
                 return
+        if verdict.labels is not None and "stir_reasons" in verdict.labels and "responses" in call.trunk.stir_reason:
+            server.told = stir_reasons(verdict.labels)
         if hop.sides:
             server.leg = self.correlation.begin(call, hop.sides, self.wall_offset)
         withheld = verdict.labels is not None and "withhold" in verdict.labels

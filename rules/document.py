@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 LARGEST = 1 << 20
 """Octets of such a file at the most."""
@@ -27,6 +28,9 @@ class Document:
         return f"{type(self).__name__}({self.name!r}, {len(self.content)} octets)"
 
 
+D = TypeVar("D", bound=Document)
+
+
 def reader(base: Path) -> Read:
     """Reads files whose names count from a folder. What it gives is at most one octet longer than LARGEST."""
 
@@ -37,7 +41,7 @@ def reader(base: Path) -> Read:
     return read
 
 
-def read_document(kind: type[Document], name: object, read: Read) -> Document:
+def read_document(kind: type[D], name: object, read: Read) -> D:
     """The file that a setting names. Raises ValueError, worded as in `Document`."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise ValueError("not a file name | the file's path in quotes, counted from the policy file's folder")

@@ -72,9 +72,7 @@ def default_policy() -> str:
     return files("rules").joinpath("default.toml").read_text(encoding="utf-8")
 
 
-def load_policy(
-    text: str | None, *, file: str, directory: Directory, trunks: Mapping[str, Trunk], read: Read | None = None
-) -> RuleSet:
+def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Mapping[str, Trunk], read: Read | None = None) -> RuleSet:
     """Bind the rules that a policy.toml orders to a directory; `text` None: the packaged policy.
 
     `file` is the name that faults carry. `trunks` are looked at for warnings only (a policy judges calls of trunks it has not seen, too).
@@ -277,7 +275,6 @@ class _Reading:
                 if f"$.{name}[...]" in str(error):
                     return str(key)
         raise AssertionError(f"{name} was refused, and none of its keys is")
-
 
 
 def key_text(path: KeyPath) -> str:

@@ -4,6 +4,7 @@
 """
 
 from proxy.config.addresses import SourcePattern, Target, parse_source, parse_target
+from proxy.config.certificates import CERTIFICATE, CertificatesConfig
 from proxy.config.duration import Duration
 from proxy.config.faults import ConfigFault, ConfigFaults, ConfigWarning
 from proxy.config.load import load_config, pack, unpack
@@ -11,8 +12,10 @@ from proxy.config.lookups import LONGEST_DEADLINE, LookupConfig, UrlTemplate, pa
 from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
 
 __all__ = [
+    "CERTIFICATE",
     "LONGEST_DEADLINE",
     "AdminConfig",
+    "CertificatesConfig",
     "Config",
     "ConfigFault",
     "ConfigFaults",

@@ -8,7 +8,18 @@ import msgspec
 
 from rules.call import Call
 from rules.directory import Directory
-from rules.passport import CertificateFile, Findings, Location, SignerFile, Trust, Unverified, Wanted, parse_location, stir_reason, verify
+from rules.passport import (
+    CertificateFile,
+    Findings,
+    Location,
+    SignerFile,
+    Trust,
+    Unverified,
+    Wanted,
+    parse_location,
+    stir_reason,
+    verify_identity,
+)
 from rules.rule import Check, OnError
 from rules.verdict import Lookup, Outcome
 
@@ -87,7 +98,7 @@ class PassportRule:
                     call.why.append("no roots are configured: no Identity is verified")
                 return None
             try:
-                findings = verify(call, trust, skew, lambda location: certificate(call, location), heed_date=heed_date)
+                findings = verify_identity(call, trust, skew, lambda location: certificate(call, location), heed_date=heed_date)
             except Wanted as wanted:
                 assert deadline is not None
                 return Lookup(KIND, wanted.location.url, deadline)
@@ -174,7 +185,9 @@ def _explain(why: list[str], findings: Findings) -> None:
     vouching = findings.vouching
     if vouching is not None:
         kind = f"{vouching.ppt or 'PASSporT'} {vouching.attest}".rstrip()
-        over = f", over {findings.diversions} diversions" if findings.diversions > 1 else ", over a diversion" if findings.diversions else ""
+        over = (
+            f", over {findings.diversions} diversions" if findings.diversions > 1 else ", over a diversion" if findings.diversions else ""
+        )
         why.append(f"{kind} for {vouching.orig[1]} holds, signed {findings.proof}, iat {vouching.iat}{over}")
     for reading in findings.failed:
         if reading.fault is not None:

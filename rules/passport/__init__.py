@@ -7,7 +7,7 @@ for the numbers they speak for; `verify` joins them for one call; `location` rea
 from rules.passport.credential import LARGEST_PEM, CertificateFile, Credential, SignerFile, Trust
 from rules.passport.error import Unverified
 from rules.passport.location import Location, parse_authority, parse_location
-from rules.passport.verify import Findings, Wanted, verify
+from rules.passport.verify import Findings, Wanted, verify_identity
 from rules.profile import stir_reason
 
 __all__ = [
@@ -23,5 +23,5 @@ __all__ = [
     "parse_authority",
     "parse_location",
     "stir_reason",
-    "verify",
+    "verify_identity",
 ]

@@ -38,7 +38,14 @@ _TN_AUTH_LIST: Final = x509.ObjectIdentifier(OID)
 _CONSTRAINTS: Final = frozenset({"1.3.6.1.5.5.7.1.27", "1.3.6.1.5.5.7.1.33"})
 """JWTClaimConstraints and EnhancedJWTClaimConstraints (RFC 8226 §8, RFC 9118): what the certificate may sign at all."""
 
-_UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 """What `cryptography` raises on certificates that are none."""
 
 
@@ -82,7 +89,8 @@ class SignerFile(CertificateFile):
         """Raises ValueError where it is none that could have been."""
         super().__init__(name, content)
         if len(content) > LARGEST_PEM or len(self.certificates) > CERTIFICATES:
-            raise ValueError(f"more than {LARGEST_PEM >> 10} KiB or {CERTIFICATES} certificates | the one that signs first, then its issuers")
+            what = f"more than {LARGEST_PEM >> 10} KiB, or than {CERTIFICATES} certificates"
+            raise ValueError(f"{what} | the one that signs first, then its issuers")
         self.pem = content.decode("latin-1")
         why = Credential(self.pem).why
         if why:
@@ -132,8 +140,9 @@ class Credential:
                 self.why = "the certificate's key is not for signatures"
             elif extension.oid.dotted_string in _CONSTRAINTS:
                 self.why = "the certificate limits what it may sign (JWTClaimConstraints), which is not read"
-            elif extension.critical and isinstance(value, x509.UnrecognizedExtension) and extension.oid != _TN_AUTH_LIST:
-                self.why = f"the certificate has an extension that must be understood: {extension.oid.dotted_string}"
+            elif extension.critical and isinstance(value, x509.UnrecognizedExtension):
+                # TNAuthList, too, were it critical: the check of the path cannot be told that it is read here
+                self.why = f"the certificate has an extension that is critical and not known: {extension.oid.dotted_string}"
 
     def signed(self, data: bytes, signature: bytes) -> bool:
         """Whether its key made this signature of ES256, 64 octets."""
@@ -152,7 +161,8 @@ class Trust:
     """
 
     def __init__(self, roots: Iterable[x509.Certificate], spcs: Iterable[str] = (), *, listed: bool = True) -> None:
-        self._store = Store(list(roots))
+        anchors = list(roots)
+        self._store = Store(anchors) if anchors else None
         self._spcs = frozenset(spcs)
         self._listed = listed
         self._kept: dict[str, Credential] = {}
@@ -192,6 +202,8 @@ class Trust:
         raise Unverified("STIR_CREDENTIAL", f"its TNAuthList does not have {name}: {authority}")
 
     def _find_path(self, credential: Credential, at: float) -> None:
+        if self._store is None:
+            raise Unverified("STIR_CREDENTIAL", "no roots are configured")
         leaf, *issuers = credential.certificates
         try:
             moment = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)

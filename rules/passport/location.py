@@ -10,7 +10,9 @@ HTTPS: Final = 443
 
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 """Labels of letters, digits and hyphens; the last begins with a letter, so that no spelling of an IP address passes."""
-_URL: Final = re.compile(r"(?i:https)://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?(/[A-Za-z0-9._~:/@!$&'()*+,;=%-]*)?(\?[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*)?")
+_URL: Final = re.compile(
+    r"(?i:https)://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?(/[A-Za-z0-9._~:/@!$&'()*+,;=%-]*)?(\?[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*)?"
+)
 
 
 class Location(NamedTuple):

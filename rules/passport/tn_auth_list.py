@@ -86,7 +86,8 @@ def _range(der: bytes, at: int, end: int) -> tuple[int, int, int]:
     first = _number(der[start:at].decode("ascii"), _DIGITS)
     start, stop = _expect(der, at, end, _INTEGER)
     octets = der[start:stop]
-    if stop != end or not octets or len(octets) > _LONGEST_COUNT or octets[0] & 0x80 or (len(octets) > 1 and octets[0] == 0 < octets[1] < 0x80):
+    shortest = octets[:1] != b"\0" or len(octets) == 1 or octets[1] >= 0x80
+    if stop != end or not octets or len(octets) > _LONGEST_COUNT or octets[0] >= 0x80 or not shortest:
         raise ValueError("a range has no proper count")
     last = int(first) + int.from_bytes(octets, "big") - 1
     if last < int(first) or last >= 10 ** len(first):

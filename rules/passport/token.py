@@ -98,7 +98,8 @@ def rebuild(token: str, x5u: str, orig: str, dest: str, iat: int) -> Passport:
         malformed(f"the token is longer than {LONGEST_TOKEN} characters")
     header = {"alg": "ES256", "typ": "passport", "x5u": x5u}
     claims = {"dest": {"tn": [dest]}, "iat": iat, "orig": {"tn": orig}}
-    signed = b".".join([base64.urlsafe_b64encode(json.dumps(part, separators=(",", ":")).encode()).rstrip(b"=") for part in (header, claims)])
+    texts = [json.dumps(part, separators=(",", ":")) for part in (header, claims)]
+    signed = b".".join([base64.urlsafe_b64encode(text.encode()).rstrip(b"=") for text in texts])
     passport = Passport(signed, _signature(token[2:]), BASE, x5u)
     passport.orig, passport.dest, passport.iat = ("tn", orig), (("tn", dest),), iat
     return passport

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Final
 
 from rules.call import Call
@@ -80,7 +81,7 @@ class Findings:
         self.more = False
 
 
-def verify(call: Call, trust: Trust, skew: float, certificates: Certificates, *, heed_date: bool = True) -> Findings:
+def verify_identity(call: Call, trust: Trust, skew: float, certificates: Certificates, *, heed_date: bool = True) -> Findings:
     """Verify what a call carries, at `call.at`. `skew`: seconds that iat and Date may differ from it. Raises Wanted, and nothing else."""
     findings = Findings()
     values, findings.more = identity_values(call.identity, VALUES)
@@ -238,10 +239,11 @@ def _way(caller: Read, diversions: Sequence[Read], call: Call) -> list[Read] | U
             return way
         for diversion in diversions:
             passport = diversion.passport
-            if diversion.fault is None and passport is not None and id(diversion) not in seen and passport.orig == last.orig:
-                if passport.div in last.dest:
-                    seen.add(id(diversion))
-                    ways.append([*way, diversion])
+            if diversion.fault is not None or passport is None or id(diversion) in seen:
+                continue
+            if passport.orig == last.orig and passport.div in last.dest:
+                seen.add(id(diversion))
+                ways.append([*way, diversion])
     meant = ", ".join(text for _, text in caller.passport.dest[:3])
     shown = call.called.canonical or repr(call.called.raw[:32])
     if diversions:
@@ -256,7 +258,7 @@ def _stale(way: list[Read], at: float, skew: float, date: float | None) -> Unver
     if abs(age) > skew:
         return Unverified("STIR_STALE", f"iat is {abs(age):.0f} s {'old' if age > 0 else 'ahead'}, {skew:g} s are allowed")
     if len(way) > 1:
-        if any(later + skew < earlier for earlier, later in zip(times, times[1:], strict=False)):
+        if any(later + skew < earlier for earlier, later in pairwise(times)):
             return Unverified("STIR_STALE", "a diversion is older than the call that it diverts")
         if at - times[0] > skew + DIVERTED_LIFE:
             return Unverified("STIR_STALE", f"the call was diverted {at - times[0]:.0f} s after it began, {DIVERTED_LIFE:g} s are allowed")

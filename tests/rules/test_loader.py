@@ -27,6 +27,7 @@ ALL = [
     "segments",
     "purpose",
     "marketing",
+    "passport",
     "label",
 ]
 
@@ -49,6 +50,7 @@ def test_the_packaged_policy() -> None:
         "segments": "reject",
         "purpose": "mark",
         "marketing": "mark",
+        "passport": "mark",
         "label": "no opinion",
     }
 
