@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rules.passport.material import Authority, make
+from tests.rules.passport.material import Authority
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPORA = ROOT.parent / "shared" / "corpora"
@@ -38,4 +38,4 @@ def corpora() -> Path:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Certificates for PASSporTs, made by openssl."""
-    return make(tmp_path_factory.mktemp("authority"))
+    return Authority(tmp_path_factory.mktemp("authority"))

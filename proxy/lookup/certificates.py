@@ -22,8 +22,11 @@ from proxy.lookup.desk import Answers, Breaker, Desk, NoAnswer
 from proxy.lookup.public import is_public
 from rules.passport import LARGEST_PEM, Credential, parse_location
 
-HEADERS: Final = {"Accept": "application/pem-certificate-chain, application/x-pem-file, */*;q=0.1", "Accept-Encoding": "identity"}
-AGENT: Final = "sipwarden"
+HEADERS: Final = {
+    "Accept": "application/pem-certificate-chain, application/x-pem-file, */*;q=0.1",
+    "Accept-Encoding": "identity",
+    "User-Agent": "sipwarden",
+}
 
 REMEMBERED: Final = 256
 """Certificates kept: 64 KiB at the most each, a few as a rule."""
@@ -141,7 +144,7 @@ class CertificateService:
         self._resolver = CheckedResolver(resolve, allowed)
         self._failed = Answers(FAILED_KEPT)
         self._known = Answers(KNOWN_KEPT)
-        self._session: asyncio.Task[aiohttp.ClientSession] | None = None
+        self._context: ssl.SSLContext | None = None
 
     async def __call__(self, key: str) -> object:
         """The certificate at a URL; whoever calls sets the limit in time."""
@@ -184,56 +187,73 @@ class CertificateService:
                 self._failed.put(key, True, now + FAILED_LIFE)
         return pem
 
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            task, self._session = self._session, None
-            await (await task).close()
-
     async def _fetch(self, url: str, name: str) -> str:
-        if self._session is None:
-            self._session = asyncio.get_running_loop().create_task(self._open())
-        session = await asyncio.shield(self._session)
-        try:
-            async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
-                if response.status != 200:
-                    raise NoAnswer(f"{name} answered with status {response.status}", alive=True)
-                if (response.content_length or 0) > LARGEST_PEM:
-                    raise NoAnswer(f"what {name} has is larger than {LARGEST_PEM} octets", alive=True)
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > LARGEST_PEM:
-                        raise NoAnswer(f"what {name} has is larger than {LARGEST_PEM} octets", alive=True)
-        except aiohttp.ClientPayloadError:
-            raise NoAnswer(f"what {name} answered broke off", alive=True) from None
-        except aiohttp.ClientResponseError:
-            raise NoAnswer(f"what {name} answered is not HTTP", alive=True) from None
-        except aiohttp.ClientError as error:
-            raise Unreachable(f"{name} cannot be spoken to: {str(error)[:200] or type(error).__name__}") from None
-        pem = body.decode("latin-1")
-        if not Credential(pem).certificates:
-            raise NoAnswer(f"what {name} has is no certificate", alive=True)
-        return pem
-
-    async def _open(self) -> aiohttp.ClientSession:
-        # beside the signalling path: reading the system's certificates takes milliseconds
-        context = await asyncio.to_thread(tls_context, self._ca)
+        if self._context is None:
+            # beside the signalling path: reading the system's certificates takes milliseconds
+            self._context = await asyncio.to_thread(tls_context, self._ca)
+        sockets: list[socket.socket] = []
         connector = aiohttp.TCPConnector(
             resolver=self._resolver,
             use_dns_cache=False,  # an address is good for the one connection that it was checked for
             force_close=True,
-            limit=AT_ONCE,
-            ssl=context,
+            ssl=self._context,
+            socket_factory=lambda found: _opened(found, sockets),
         )
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={**HEADERS, "User-Agent": AGENT},
+            headers=HEADERS,
             timeout=aiohttp.ClientTimeout(total=None),
             trust_env=False,
             auto_decompress=False,
         )
+        try:
+            pem = await _read(session, url, name)
+        finally:
+            for sock in sockets:
+                _end(sock)
+            await session.close()
+        if not Credential(pem).certificates:
+            raise NoAnswer(f"what {name} has is no certificate", alive=True)
+        return pem
+
+
+async def _read(session: aiohttp.ClientSession, url: str, name: str) -> str:
+    """What lies at a URL. Raises NoAnswer."""
+    try:
+        async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
+            if response.status != 200:
+                raise NoAnswer(f"{name} answered with status {response.status}", alive=True)
+            if (response.content_length or 0) > LARGEST_PEM:
+                raise NoAnswer(f"what {name} has is larger than {LARGEST_PEM} octets", alive=True)
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > LARGEST_PEM:
+                    raise NoAnswer(f"what {name} has is larger than {LARGEST_PEM} octets", alive=True)
+    except aiohttp.ClientPayloadError:
+        raise NoAnswer(f"what {name} answered broke off", alive=True) from None
+    except aiohttp.ClientResponseError:
+        raise NoAnswer(f"what {name} answered is not HTTP", alive=True) from None
+    except aiohttp.ClientError as error:
+        raise Unreachable(f"{name} cannot be spoken to: {str(error)[:200] or type(error).__name__}") from None
+    return body.decode("latin-1")
+
+
+def _opened(found: aiohttp.AddrInfoType, sockets: list[socket.socket]) -> socket.socket:
+    family, kind, protocol, _, _ = found
+    sock = socket.socket(family, kind, protocol)
+    sock.setblocking(False)
+    sockets.append(sock)
+    return sock
+
+
+def _end(sock: socket.socket) -> None:
+    """End a connection now. Closing it in TLS's good order would wait for the other side, which may never answer."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:  # it has ended, or never begun
+        pass
 
 
 def tls_context(ca: bytes | None) -> ssl.SSLContext:
@@ -248,11 +268,8 @@ def desk_for(config: CertificatesConfig) -> Desk:
 
 async def fetch_once(config: CertificatesConfig, ca: bytes | None, url: str) -> object:
     """One certificate, within its deadline. Raises NoAnswer."""
-    service = CertificateService(config, ca)
     try:
         async with asyncio.timeout(config.deadline):
-            return await service(url)
+            return await CertificateService(config, ca)(url)
     except TimeoutError:
         raise NoAnswer(f"nothing came within {config.deadline:g} s") from None
-    finally:
-        await service.close()

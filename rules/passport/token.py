@@ -87,8 +87,9 @@ def read_token(token: str) -> Passport:
     x5u = header.get("x5u")
     if not isinstance(x5u, str):
         malformed("x5u is missing" if x5u is None else f"x5u is {_shown(x5u)}")
+    claims = _object(_decode(parts[1], "claims"), "claims")
     passport = Passport(f"{parts[0]}.{parts[1]}".encode("ascii"), _signature(parts[2]), ppt, x5u)
-    _read_claims(passport, _object(_decode(parts[1], "claims"), "claims"))
+    _read_claims(passport, claims)
     return passport
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from rules import Call, Lookup, RuleSet, Trunk, Verdict, load_policy
 from rules.call import TrunkKind
-from tests.rules.cases import cases, directory, load_cases, trunks, view
+from tests.rules.cases import cases, directory, trunks, view
 from tests.rules.passport.material import DEST, ORIG, Authority, b64
 
 AT = float(int(time.time()) + 3600)  # the certificates are made after this line is read
@@ -32,6 +32,8 @@ def policy(authority: Authority, settings: str = "", *, hosts: tuple[str, ...] =
     before = lists.services, lists.certificate_hosts
     lists.services, lists.certificate_hosts = {"certificate": 2.0}, frozenset(hosts)
     try:
+        for name in roots:
+            authority.path(name)
         text = f'[rules.own_number]\nmode = "off"\n[rules.passport]\nroots = {roots}\n{settings}'
         return load_policy(text, file=str(authority.path("policy.toml")), directory=lists, trunks={})
     finally:
@@ -43,7 +45,7 @@ def certificate(authority: Authority, lookup: Lookup) -> str | None:
     found = re.fullmatch(r"https://cert\.example/([a-z0-9-]+)\.pem", lookup.key)
     if lookup.key.endswith("nonsense"):
         return "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-    return authority.chain(found[1]) if found and authority.path(f"{found[1]}.chain").exists() else None
+    return authority.chain(found[1]) if found and found[1] in authority.table else None
 
 
 def merged(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
