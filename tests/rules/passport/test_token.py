@@ -152,6 +152,9 @@ VALUES = {
     ", a.b.c": [("", "", "", "", True)],
     "": [],
     '"a"': [("", "", "", "", True)],
+    "a.b.c" + ";x=1" * 17: [("a.b.c", "", "", "", True)],
+    "a.b.c" + "".join(f";x{number}" for number in range(16)): [("a.b.c", "", "", "", False)],
+    "a.b.c" + "".join(f";x{number}" for number in range(17)): [("a.b.c", "", "", "", True)],
     "a.b.c,": [("a.b.c", "", "", "", False)],
 }
 
