@@ -68,17 +68,28 @@ def load(path: Path | str) -> tuple[Generation, tuple[ConfigWarning, ...]]:
         lambda: load_directory(config.directory, config.base, config.trunks, time_zone=config.node.time_zone), config, faults
     )
     # a policy can be checked without the lists, so that one run shows the faults of both
-    against = (
-        directory
-        if directory is not None
-        else load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
-    )
+    against = directory if directory is not None else _without_lists(config)
     against.services = config.services
     judged = _attempt(lambda: _policy(config, against), config, faults)
     if faults or directory is None or judged is None:
         raise Faults(tuple(faults), config.warnings)
     policy, ruleset = judged
     return Generation(config, directory, ruleset, policy), (*config.warnings, *_warnings(config, directory, ruleset))
+
+
+def load_rules(path: Path | str) -> RuleSet:
+    """The policy of a configuration file without its lists, for what rules say of themselves. Raises Faults."""
+    try:
+        config = load_config(path)
+    except ConfigFaults as error:
+        raise Faults(error.faults) from None
+    faults: list[Fault] = []
+    against = _without_lists(config)
+    against.services = config.services
+    judged = _attempt(lambda: _policy(config, against), config, faults)
+    if judged is None:
+        raise Faults(tuple(faults), config.warnings)
+    return judged[1]
 
 
 def save_generation(generation: Generation, folder: Path) -> None:
@@ -100,6 +111,10 @@ def open_generation(folder: Path) -> Generation:
     text = (folder / POLICY).read_text("utf-8") if config.policy.file is not None else None
     ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks)
     return Generation(config, directory, ruleset, text)
+
+
+def _without_lists(config: Config) -> Directory:
+    return load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
 
 
 def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:

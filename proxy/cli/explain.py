@@ -199,7 +199,7 @@ def _saved(args: argparse.Namespace, routing: Routing) -> Call:
 
 def _show(out: Console, verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> None:
     out.print(_headline(verdict))
-    out.print(explained(verdict.code, ACTION_STYLE[verdict.action], basis=True))
+    out.print(explained(verdict.code, ACTION_STYLE[verdict.action], basis=True, codes=generation.ruleset.codes))
     out.print()
     out.print(_facts(verdict, call, generation, routing))
     out.print()
@@ -238,7 +238,8 @@ def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routin
     if verdict.action == "pass":
         grid.add_row("goes to", _destination(verdict, call, generation, routing))
     for place, code in enumerate(verdict.marks):
-        grid.add_row("marks" if not place else "", Text.assemble((code, "yellow"), f"  {in_words(code).en} {in_words(code).zh}"))
+        words = in_words(code, generation.ruleset.codes)
+        grid.add_row("marks" if not place else "", Text.assemble((code, "yellow"), f"  {words.en} {words.zh}"))
     if verdict.labels:
         grid.add_row("labels", printable(", ".join(f"{name}={value}" for name, value in verdict.labels.items())))
     grid.add_row("policy", f"{verdict.policy_version}, directory {verdict.directory_version}")

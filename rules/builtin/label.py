@@ -81,7 +81,7 @@ class Label:
                 call.why.append(f"{parts} = {score:g}, {'above' if suspect else 'not above'} {threshold:g}")
             if not suspect:
                 return None
-            return Outcome("mark", "LABEL_SUSPECT", labels=(("suspect", {"score": score, "marks": weighed}), *shown))
+            return Outcome("mark", "LABEL_SUSPECT", labels=(("suspect", {"score": score, "threshold": threshold, "marks": weighed}), *shown))
 
         if not config.country:
             return label

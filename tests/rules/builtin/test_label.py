@@ -12,7 +12,7 @@ from rules.codes import reason_codes
 from rules.ruleset import BoundRule
 from tests.rules.cases import cases, check_case, directory, evaluated, make_call, policy
 
-SUSPECT = {"score": 1.0, "marks": {"ID_FROM_MISMATCH": 1.0}}
+SUSPECT = {"score": 1.0, "threshold": 0.5, "marks": {"ID_FROM_MISMATCH": 1.0}}
 
 
 @cases("label")
