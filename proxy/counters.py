@@ -52,8 +52,8 @@ class Counters:
     """One worker's counters.
 
     `invites` counts verdicts by (trunk, action, code); `observed` rejections that observe mode did not enforce, by (trunk, rule, code), a
-    call once for each rule that would have rejected it; `spared` such calls by trunk, each once; `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are
-    named in EVENTS.
+    call once for each rule that would have rejected it; `spared` such calls by trunk, each once; `decisions` are histogram buckets as in
+    DECISION_BUCKETS plus +Inf; the integers are named in EVENTS.
     """
 
     __slots__ = ("decision_sum", "decisions", "invites", "observed", "spared", *EVENTS)

@@ -218,6 +218,8 @@ def _headline(verdict: Verdict) -> Text:
     if verdict.would is not None:
         would = verdict.would
         line.append(f"  observed only: would {would.action} with {would.code} by rule {would.rule}", "yellow")
+        if verdict.observed is not None and len(verdict.observed) > 1:
+            line.append(f", then {', '.join(f'{other.code} by {other.rule}' for other in verdict.observed[1:])}", "yellow")
     return line
 
 
@@ -237,6 +239,9 @@ def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routin
     grid.add_row("at", datetime.fromtimestamp(call.at, CHINA_TIME).isoformat(" ", "seconds"))
     if verdict.action == "pass":
         grid.add_row("goes to", _destination(verdict, call, generation, routing))
+    for place, would in enumerate(verdict.observed or ()):
+        words = in_words(would.code, generation.ruleset.codes)
+        grid.add_row("observed" if not place else "", Text.assemble((would.code, "yellow"), f"  {words.en} {words.zh}"))
     for place, code in enumerate(verdict.marks):
         words = in_words(code, generation.ruleset.codes)
         grid.add_row("marks" if not place else "", Text.assemble((code, "yellow"), f"  {words.en} {words.zh}"))
@@ -282,7 +287,11 @@ def _steps(verdict: Verdict, generation: Generation) -> Table:
         style = OUTCOME_STYLE.get(step.outcome, "dim")
         decided = style if step.rule == verdict.rule and step.outcome in ("reject", "ok", "pass") else ""
         quiet = "dim" if style == "dim" else ""
-        table.add_row(str(place), Text(step.rule, decided or quiet), Text(step.outcome, style), Text(printable(step.detail), quiet))
+        detail = printable(step.detail)
+        what = Text(detail, quiet)
+        if step.code and step.code not in detail:
+            what = Text.assemble((step.code, style), f"  {detail}")
+        table.add_row(str(place), Text(step.rule, decided or quiet), Text(step.outcome, style), what)
     for place, rule in enumerate(generation.ruleset.order[len(steps) :], len(steps) + 1):
         table.add_row(str(place), Text(rule.name, "dim"), Text("not asked", "dim"), "")
     return table

@@ -123,7 +123,7 @@ def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert lines[1].startswith("AUTH_FAIL  The calling number is in no authorised segment")
     assert "鉴权失败" in lines[2]
     assert any(line.startswith("→ Call with a number of your segments") for line in lines)
-    assert any("│ 10 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
+    assert any("│ 10 │ segments      │ reject     │ AUTH_FAIL  +8675588886666 in no segment of acme-sz" in line for line in lines)
 
 
 @pytest.mark.parametrize(
