@@ -108,8 +108,33 @@ def test_marks_of_third_parties_weigh_what_the_settings_say() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ID_FROM_MISMATCH", None),
+        ("AUTH_FAIL", None),  # a mark of an emergency call
+        ("ID_FORM_MISMATCH", "; did you mean 'ID_FROM_MISMATCH'?"),
+        ("id_from_mismatch", "; did you mean 'ID_FROM_MISMATCH'?"),
+        ("CLI_NOBODYS", ""),
+        ("BOGUS", ""),
+    ],
+)
+def test_a_weight_for_a_mark_that_no_rule_gives_is_a_warning(code: str, said: str | None) -> None:
+    warnings = policy(f"[rules.label]\nthreshold = 2\n[rules.label.weights]\nCLI_ANON = 2\n{code} = 1\n").warnings
+    expected = [] if said is None else [f"policy.toml:5: rules.label.weights.{code}: has no effect: no rule gives this mark{said}"]
+    assert [str(warning) for warning in warnings] == expected
+
+
+def test_weights_may_speak_for_a_caller() -> None:
+    verdict = evaluated(policy("[rules.label]\nthreshold = 0\nweights = { ID_FROM_MISMATCH = -1 }\n"), mismatched())
+    assert verdict.marks == ["ID_FROM_MISMATCH"]
+
+
+@pytest.mark.parametrize(
     ("settings", "key"),
     [
+        ("threshold = 1001", "rules.label.threshold"),
+        ("weights = { CLI_ANON = -1001 }", "rules.label.weights.CLI_ANON"),
+        ("weights = { CLI_ANON = true }", "rules.label.weights.CLI_ANON"),
         ("threshold = nan", "rules.label.threshold"),
         ("threshold = inf", "rules.label.threshold"),
         ('threshold = "3"', "rules.label.threshold"),
