@@ -107,7 +107,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         write_json(verdict_json(verdict))
     else:
-        _show(console(), verdict, call, generation, routing)
+        show(console(), verdict, call, generation, routing)
     return 0
 
 
@@ -197,7 +197,8 @@ def _saved(args: argparse.Namespace, routing: Routing) -> Call:
 # what is shown
 
 
-def _show(out: Console, verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> None:
+def show(out: Console, verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> None:
+    """Print a verdict and what each rule said, for people."""
     out.print(_headline(verdict))
     out.print(explained(verdict.code, ACTION_STYLE[verdict.action], basis=True, codes=generation.ruleset.codes))
     out.print()
