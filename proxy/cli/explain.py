@@ -208,7 +208,7 @@ def show(out: Console, verdict: Verdict, call: Call, generation: Generation, rou
 
 
 def _headline(verdict: Verdict) -> Text:
-    line = Text(f" {verdict.action.upper()} ", f"{ACTION_STYLE[verdict.action]} reverse")
+    line = Text.assemble((f" {verdict.action.upper()} ", f"{ACTION_STYLE[verdict.action]} reverse"))  # no style for what follows
     if verdict.status is not None:
         line.append(f"  {verdict.status} {verdict.phrase}", "bold")
         if verdict.reason:
@@ -246,10 +246,17 @@ def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routin
     for place, code in enumerate(verdict.marks):
         words = in_words(code, generation.ruleset.codes)
         grid.add_row("marks" if not place else "", Text.assemble((code, "yellow"), f"  {words.en} {words.zh}"))
-    if verdict.labels:
-        grid.add_row("labels", printable(", ".join(f"{name}={value}" for name, value in verdict.labels.items())))
+    for place, (name, value) in enumerate((verdict.labels or {}).items()):
+        grid.add_row("labels" if not place else "", printable(f"{name}  {_plainly(value)}"))
     grid.add_row("policy", f"{verdict.policy_version}, directory {verdict.directory_version}")
     return grid
+
+
+def _plainly(value: object) -> str:
+    """A label's value; one that is made of others names each."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plainly(inner)}" for name, inner in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _trunk(trunk: Trunk, source: Source | None) -> Text:

@@ -77,7 +77,7 @@ def test_the_sum_of_a_suspect() -> None:
     call = make_call("acme-sz", "83120001", pai=("tel:+8675583120002",))
     text = shown(call, plain(120), "[rules.label]\nthreshold = 1.5\nweights = { ID_FROM_MISMATCH = 2 }\n")
     assert "│ LABEL_SUSPECT  ID_FROM_MISMATCH 2 = 2, above 1.5" in text
-    assert "suspect={'score': 2.0, 'threshold': 1.5, 'marks': {'ID_FROM_MISMATCH': 2.0}}" in text
+    assert "labels    suspect  score 2, threshold 1.5, marks ID_FROM_MISMATCH 2" in text
 
 
 @pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
