@@ -260,7 +260,7 @@ def _plainly(value: object) -> str:
 
 
 def _trunk(trunk: Trunk, source: Source | None) -> Text:
-    text = Text("none" if trunk is NO_TRUNK else trunk.id, "bold")
+    text = Text.assemble(("none" if trunk is NO_TRUNK else trunk.id, "bold"))
     if trunk is not NO_TRUNK:
         text.append(f"  {trunk.kind}{f' of {trunk.customer}' if trunk.customer else ''}, {trunk.mode}", "")
     if trunk.suspended:

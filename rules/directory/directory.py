@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rules.call import Trunk
 
 
+STATEMENTS_NAMED: Final = 3
 NAMED_AT_MOST: Final = 64
 """Segments of one number that `nearly` looks at."""
 
@@ -237,6 +238,20 @@ class Directory:
     def consent(self, number: Number, category: str, customer: str, at: float) -> Statement | None:
         """The called number's consent to the customer's marketing calls of this category."""
         return self._statements["consent"].consent(number, category, customer, at) if "consent" in self._statements else None
+
+    def nearly_consent(self, number: Number, at: float) -> str:
+        """For `explain`: what the called number has consented to, which does not count for the call; "" where it has to nothing."""
+        if "consent" not in self._statements:
+            return "no consent is configured"
+        told = []
+        for said in islice(self._statements["consent"].of(number), STATEMENTS_NAMED):
+            if said.valid_from is not None and at < said.valid_from:
+                told.append(f"{said}, counts from {self.spoken(said.valid_from)}")
+            elif said.valid_to is not None and at >= said.valid_to:
+                told.append(f"{said}, ended {self.spoken(said.valid_to)}")
+            else:
+                told.append(str(said))
+        return f"it consents to {' and '.join(told)}" if told else ""
 
 
 def _entry_indexes(sections: Sections, role: str) -> dict[str, EntryIndex]:
