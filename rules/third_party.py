@@ -49,9 +49,10 @@ def load_rule(name: str, points: list[EntryPoint]) -> Rule:
 
 def own_codes(rule: Rule) -> dict[str, ReasonCode]:
     """The reason codes that a rule explains, {} where it explains none. Raises Unusable."""
-    codes: object = getattr(rule, "codes", {})
-    if not isinstance(codes, Mapping):
-        raise Unusable(f"its codes are {codes!r:.80}, not a mapping of reason codes to rules.ReasonCode")
+    offered_codes: object = attempt(lambda: getattr(rule, "codes", {}), "its codes cannot be read")
+    if not isinstance(offered_codes, Mapping):
+        raise Unusable(f"its codes are {offered_codes!r:.80}, not a mapping of reason codes to rules.ReasonCode")
+    codes = dict(offered_codes)
     for code, words in codes.items():
         if not isinstance(code, str) or CODE_FORM.fullmatch(code) is None:
             raise Unusable(f"its codes have {code!r:.80}: a reason code is capital letters, digits and _, at most 64")
@@ -59,7 +60,7 @@ def own_codes(rule: Rule) -> dict[str, ReasonCode]:
             raise Unusable(f"its codes explain {code} with {words!r:.80}, not with a rules.ReasonCode")
         if code in reason_codes():
             raise Unusable(f"its codes explain {code}, which is a code of the built-in rules")
-    return dict(codes)
+    return codes
 
 
 def attempt(call: Callable[[], _T], what: str) -> _T:
