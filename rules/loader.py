@@ -200,6 +200,9 @@ class _Reading:
                 self.fault(("order",), f"{name} is missing", f'put "{name}" into `order`: it cannot be left out')
             else:
                 self.warn(("order",), f"the built-in rule {name} is not in it and judges no call")
+        if "label" in names and names[-1] != "label":
+            unweighed = ", ".join(names[names.index("label") + 1 :])
+            self.warn(("order", order.index("label")), f"label is not last: the marks of {unweighed} weigh nothing")
         return names
 
     def bind(self, name: str, rule: Rule, table: object, place: KeyPath) -> BoundRule | None:
