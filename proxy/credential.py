@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, Ellip
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509 import Certificate, ObjectIdentifier, load_pem_x509_certificates
+from cryptography.x509 import Certificate, DuplicateExtension, InvalidVersion, ObjectIdentifier, load_pem_x509_certificates
 
 from proxy.config import Config, ConfigFault, ConfigWarning, SigningConfig
 from proxy.signing import Credential
@@ -138,6 +138,6 @@ def _certificate(text: bytes, fault: Fault) -> Certificate:
         certificate = load_pem_x509_certificates(text)[0]
         certificate.public_key()
         _ = certificate.extensions
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InvalidVersion, DuplicateExtension):
         raise fault("certificate", "no certificate in PEM form", "what stands at x5u: -----BEGIN CERTIFICATE-----") from None
     return certificate

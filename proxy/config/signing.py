@@ -39,13 +39,13 @@ def check_signing(signing: SigningConfig | None, trunks: tuple[Trunk, ...], sign
         _check_url(signing.x5u, report)
         for name in ("key", "certificate"):
             if getattr(signing, name) == "":
-                report.fault(("signing", name), "is empty", '""', "the name of a PEM file")
+                report.fault(("signing", name), "is empty", "", "the name of a PEM file")
         if not signed and "next_hop" not in report.incomplete:
             report.warn(("signing",), "no next hop has sign = true: no call is signed")
     elif not given:
         for index in signed:
             remedy = "a [signing] table with key and x5u, or sign = false"
-            report.fault((*report.place("next_hop", index), "sign"), "there is no [signing] to sign with", "true", remedy)
+            report.fault((*report.place("next_hop", index), "sign"), "there is no [signing] to sign with", True, remedy)
     for index, trunk in enumerate(trunks):
         at = report.place("trunk", index)
         if trunk.origid is not None and not _is_uuid(trunk.origid):
