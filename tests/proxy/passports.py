@@ -52,11 +52,11 @@ def certificate(private: Any = None, begins: float = -1, ends: float = 365, numb
     return made.sign(own, SHA256()).public_bytes(Encoding.PEM)
 
 
-def write_files(folder: Path, private: Any = None, **dates: float) -> None:
+def write_files(folder: Path, private: Any = None) -> None:
     """key.pem, with the mode that it should have, and cert.pem."""
     (folder / "key.pem").touch(0o600)
     (folder / "key.pem").write_bytes(pem(private))
-    (folder / "cert.pem").write_bytes(certificate(private, **dates))
+    (folder / "cert.pem").write_bytes(certificate(private))
 
 
 def decoded(part: str) -> bytes:

@@ -56,6 +56,16 @@ def test_the_look_up_in_the_sample_is_good_once_it_is_no_comment() -> None:
         assert getattr(lookup, name) == getattr(defaults, name), name
 
 
+def test_the_signing_table_in_the_sample_is_good_once_it_is_no_comment() -> None:
+    before, _, rest = SAMPLE.read_text(encoding="utf-8").partition("# [signing]\n")
+    table, _, after = rest.partition("\n\n")
+    text = f"{before}[signing]\n" + table.replace("# ", "", 1).replace("\n# ", "\n") + "\n\n" + after
+    config = load_config(SAMPLE, text=text.replace("sign = false", "sign = true"))
+    assert config.warnings == ()
+    assert config.signing is not None
+    assert config.signing.key == "signing.key"
+
+
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case["name"])
 def test_fault_says_line_key_value_and_remedy(case: dict[str, str]) -> None:
     assert any(fault.startswith("gw.toml:" + case["says"]) for fault in faults(changed(case))), faults(changed(case))
