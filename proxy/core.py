@@ -346,7 +346,12 @@ class Proxy:
             self._answers.refuse(request, LOOP, now)
             return
         present = request.message.first_line
-        if b"p-asserted-identity" in present or b"p-preferred-identity" in present or b"remote-party-id" in present:
+        if (
+            b"p-asserted-identity" in present
+            or b"p-preferred-identity" in present
+            or b"remote-party-id" in present
+            or b"identity" in present
+        ):
             keep_trust(request.message, privacy_values(request.message), customer_side(self.routing, onward.token))
         if onward.token.withheld and onward.token.from_caller:
             hide_caller(request.message)

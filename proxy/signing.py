@@ -300,7 +300,10 @@ def diverted(call: Call, carried: Iterable[Passport], directory: Directory) -> s
 
 def drop_attestations(message: SipMessage) -> None:
     """Take out what a customer says in a provider's place: PASSporTs of type shaken and div. Others may go on beside ours."""
-    for at in message.positions(b"identity"):
+    for place, at in enumerate(message.positions(b"identity")):
+        if place >= _MOST:  # unread, and nobody's who means well
+            message.replace_line(at, None)
+            continue
         found = read(unfold(message.lines[at].partition(b":")[2].strip()).decode("latin-1"))
         if found is not None and found.ppt in ("shaken", "div"):
             message.replace_line(at, None)

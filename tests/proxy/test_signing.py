@@ -259,6 +259,13 @@ def test_what_is_no_passport_is_none_and_raises_nothing(value: str, directory: D
     assert signer().sign(request(), call, verdict_on(call), directory, NOW) == "A"
 
 
+def test_a_customer_is_left_no_more_passports_than_are_read(directory: Directory) -> None:
+    others = [identity({"ppt": "rcd"}, {"n": number}) for number in range(40)]
+    message, call = request(*[f"Identity: {value}" for value in others]), own_call(identity=tuple(others))
+    assert signer().sign(message, call, verdict_on(call), directory, NOW) == "A"
+    assert [value.decode() for value in SipMessage.parse(message.to_bytes()).all(b"identity")][1:] == others[:16]
+
+
 def test_a_passport_is_read_with_and_without_plus_and_with_claims_unknown() -> None:
     claims = {"orig": {"tn": "+861"}, "dest": {"tn": ["+862", "863"], "uri": ["x"]}, "iat": 1.5}
     found = read(identity({"ppt": "shaken", "new": [1]}, claims))
