@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from proxy.generation import CONFIG, Faults, load, open_generation, save_generation
 from tests.proxy.node import CONFIG as TEXT
 from tests.proxy.node import Node, Peer, wait_until
-from tests.proxy.passports import decoded, key, pem, signed_by, write_files
+from tests.proxy.passports import certificate, decoded, key, pem, signed_by, write_files
 from tests.proxy.test_credential import der
 from tests.proxy.test_worker import generation
 
@@ -189,3 +189,15 @@ def test_a_good_new_key_signs_from_the_reload_on(node: Node) -> None:
     for _ in range(4):
         assert signed_by(identity_of(call(node)) or "", other)
     assert "PRIVATE" not in node.log
+
+
+def test_calls_go_on_unsigned_when_the_certificate_has_expired(node: Node) -> None:
+    write_files(node.folder)
+    (node.folder / "cert.pem").write_bytes(certificate(begins=-3, ends=-1))
+    reloads = node.metric("sipwarden_reloads_total")
+    node.hang_up()
+    wait_until(lambda: node.metric("sipwarden_reloads_total") == reloads + 1)
+    for _ in range(3):
+        assert identity_of(call(node)) is None
+    assert node.metric('sipwarden_signatures_total{outcome="expired"}') == 3
+    assert 1 <= node.log.count("calls are not signed: this is outside the dates of the certificate") <= 2  # once for each worker
