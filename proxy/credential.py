@@ -128,7 +128,7 @@ def _private_key(text: bytes, fault: Fault) -> EllipticCurvePrivateKey:
     except (ValueError, UnsupportedAlgorithm):
         raise fault("key", "no private key in PEM form", _NEW_KEY) from None
     if not isinstance(private, EllipticCurvePrivateKey) or not isinstance(private.curve, SECP256R1):
-        raise fault("key", "not a key on the curve P-256, which ES256 wants (RFC 8225 §8)", _NEW_KEY)
+        raise fault("key", "not a key on the curve P-256, which ES256 wants (RFC 8225 §6)", _NEW_KEY)
     return private
 
 

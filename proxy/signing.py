@@ -172,7 +172,7 @@ class _Kind:
 
 
 def shaken_claims(attest: str, dest: str, iat: int, caller: str, origid: str) -> str:
-    """The claims of a shaken PASSporT (RFC 8588 §5); `dest` as `destination` gives it."""
+    """The claims of a shaken PASSporT (RFC 8588 §4, §5); `dest` as `destination` gives it."""
     return f'{{"attest":"{attest}","dest":{dest},"iat":{iat},"orig":{{"tn":"{caller}"}},"origid":"{origid}"}}'
 
 
@@ -265,7 +265,7 @@ class Passport(NamedTuple):
 
 
 def read(identity: str) -> Passport | None:
-    """Read the PASSporT in an Identity value, None where there is none in full form (only that can be shaken or div: RFC 8588 §6)."""
+    """Read the PASSporT in an Identity value, None where there is none in full form (only that can be shaken: RFC 8588 §7)."""
     token = identity.partition(";")[0].strip()
     parts = token.split(".") if len(token) <= _LONGEST else ()
     if len(parts) != 3:
