@@ -18,12 +18,14 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from proxy.sip.error import ParseError
+from proxy.sip.grammar import split_list
 from proxy.sip.message import SipMessage, unfold
 from proxy.token import Secret
 
@@ -108,13 +110,13 @@ class Signer:
         trunk = call.trunk
         div = None
         if call.identity:
-            carried = [found for value in call.identity[:_MOST] if (found := read(value)) is not None and found.orig == caller]
+            carried = [found for value in values_of(call.identity) if (found := read(value)) is not None and found.orig == caller]
             if trunk.kind != "enterprise":
                 if any(found.ppt == "shaken" for found in carried):
                     return "carried"
             elif call.proven:
                 div = diverted(call, carried, directory)
-        attest = "A" if verdict.authenticated else trunk.attest or _ATTEST[trunk.kind]
+        attest = "A" if verdict.authenticated and trunk.kind == "enterprise" else trunk.attest or _ATTEST[trunk.kind]
         if div is None and attest == "none":
             return "none"
         written = date(message.first(b"date"))
@@ -278,6 +280,18 @@ def read(identity: str) -> Passport | None:
     return Passport(head.ppt, claims.orig.tn.removeprefix("+"), tuple([number.removeprefix("+") for number in claims.dest.tn]))
 
 
+def values_of(fields: Sequence[str]) -> list[str]:
+    """The values of Identity header fields, the first _MOST of them. The grammar has one a field (RFC 8224 §4), some write a comma list."""
+    return [value.decode("latin-1") for field in fields[:_MOST] for value in _split(field.encode("utf-8", "surrogateescape"))][:_MOST]
+
+
+def _split(field: bytes) -> list[bytes]:
+    try:
+        return split_list(field)
+    except ParseError:
+        return []
+
+
 def _decoded(part: str) -> bytes:
     return b64decode(part + "=" * (-len(part) % 4), b"-_", validate=True)
 
@@ -299,14 +313,17 @@ def diverted(call: Call, carried: Iterable[Passport], directory: Directory) -> s
 
 
 def drop_attestations(message: SipMessage) -> None:
-    """Take out what a customer says in a provider's place: PASSporTs of type shaken and div. Others may go on beside ours."""
-    for place, at in enumerate(message.positions(b"identity")):
-        if place >= _MOST:  # unread, and nobody's who means well
-            message.replace_line(at, None)
-            continue
-        found = read(unfold(message.lines[at].partition(b":")[2].strip()).decode("latin-1"))
-        if found is not None and found.ppt in ("shaken", "div"):
-            message.replace_line(at, None)
+    """Take out what a customer says in a provider's place: PASSporTs of type shaken and div, and what cannot be read as a list. Others may
+    go on beside ours, as many as are read.
+    """
+    left = _MOST
+    for at in message.positions(b"identity"):
+        field, _, text = message.lines[at].partition(b":")
+        values = _split(unfold(text.strip()))[:left]
+        left -= len(values)
+        kept = [value for value in values if (found := read(value.decode("latin-1"))) is None or found.ppt not in ("shaken", "div")]
+        if len(kept) != 1 or b"," in text:
+            message.replace_line(at, field + b": " + b", ".join(kept) if kept else None)
 
 
 # when

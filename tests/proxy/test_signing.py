@@ -266,6 +266,40 @@ def test_a_customer_is_left_no_more_passports_than_are_read(directory: Directory
     assert [value.decode() for value in SipMessage.parse(message.to_bytes()).all(b"identity")][1:] == others[:16]
 
 
+SHAKEN = identity({"ppt": "shaken"}, {"orig": {"tn": "8675583123456"}})
+RCD = identity({"ppt": "rcd"}, {})
+
+
+@pytest.mark.parametrize(
+    ("lines", "left"),
+    [
+        ([f"Identity: {RCD}, {SHAKEN}"], [RCD]),
+        ([f"Identity: {SHAKEN},{SHAKEN}", f"y: {RCD},\r\n {RCD}"], [f"{RCD}, {RCD}"]),
+        ([f"Identity: {SHAKEN}\r\n ;ppt=shaken", f"identity :{RCD}"], [RCD]),
+        ([f'Identity: {RCD};x=", {SHAKEN}'], []),
+        ([f'Identity: {RCD};x=",", {SHAKEN}'], [f'{RCD};x=","']),
+        (["Identity:"], [""]),
+    ],
+)
+def test_a_customers_attestations_go_however_they_are_written(lines: list[str], left: list[str], directory: Directory) -> None:
+    message = request(*lines)
+    call = own_call(identity=tuple(value.decode() for value in message.all(b"identity")))
+    assert signer().sign(message, call, verdict_on(call), directory, NOW) == "A"
+    assert [value.decode() for value in SipMessage.parse(message.to_bytes()).all(b"identity")][1:] == left
+
+
+def test_a_network_may_write_a_comma_list(directory: Directory) -> None:
+    message = request(f"Identity: {RCD}, {SHAKEN}")
+    call = Call(Trunk(id="i", kind="interconnect"), "+8675583123456", "+862161234567", at=NOW, identity=(f"{RCD}, {SHAKEN}",))
+    assert signer().sign(message, call, verdict_on(call, None), directory, NOW) == "carried"
+    assert message.to_bytes() == message.raw
+
+
+def test_full_attestation_is_for_customers_only(directory: Directory) -> None:
+    call = Call(Trunk(id="i", kind="interconnect"), "+8675583123456", "+862161234567", at=NOW)
+    assert signer().sign(request(), call, verdict_on(call), directory, NOW) == "C"
+
+
 def test_a_passport_is_read_with_and_without_plus_and_with_claims_unknown() -> None:
     claims = {"orig": {"tn": "+861"}, "dest": {"tn": ["+862", "863"], "uri": ["x"]}, "iat": 1.5}
     found = read(identity({"ppt": "shaken", "new": [1]}, claims))
