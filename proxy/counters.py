@@ -52,11 +52,12 @@ class Counters:
     """One worker's counters.
 
     `invites` counts verdicts by (trunk, action, code); `observed` rejections that observe mode did not enforce, by (trunk, rule, code), a
-    call once for each rule that would have rejected it; `spared` such calls by trunk, each once; `decisions` are histogram buckets as in
-    DECISION_BUCKETS plus +Inf; the integers are named in EVENTS.
+    call once for each rule that would have rejected it; `spared` such calls by trunk, each once; `signatures` what became of calls toward
+    next hops that sign, by `proxy.signing.OUTCOMES`; `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are
+    named in EVENTS.
     """
 
-    __slots__ = ("decision_sum", "decisions", "invites", "observed", "spared", *EVENTS)
+    __slots__ = ("decision_sum", "decisions", "invites", "observed", "signatures", "spared", *EVENTS)
 
     received: int
     sent: int
@@ -87,6 +88,7 @@ class Counters:
         self.invites: dict[tuple[str, str, str], int] = {}
         self.observed: dict[tuple[str, str, str], int] = {}
         self.spared: dict[str, int] = {}
+        self.signatures: dict[str, int] = {}
         self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
         self.decision_sum = 0.0
         for name in EVENTS:
@@ -107,6 +109,10 @@ class Counters:
         self.spared[trunk] = self.spared.get(trunk, 0) + 1
         for would in rejections:
             _count(self.observed, (trunk, would.rule, would.code))
+
+    def signed(self, outcome: str) -> None:
+        """Count a call that left by a next hop which signs."""
+        self.signatures[outcome] = self.signatures.get(outcome, 0) + 1
 
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, as data that can be encoded and summed across workers."""
