@@ -217,6 +217,8 @@ class Screening:
     ) -> None:
         verdict.elapsed_us = seconds * 1e6
         self._counters.decided(verdict.trunk, verdict.action, verdict.code, seconds)
+        if verdict.observed is not None:
+            self._counters.noted(verdict.trunk, verdict.observed)
         if self.on_verdict is not None:
             self.on_verdict(verdict, call)
         if verdict.action == "reject":
