@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Final, TypeVar
+from time import time
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -24,10 +25,16 @@ from rules.document import read_document, reader
 from rules.passport import CertificateFile
 from rules.toml_lines import key_lines, line_of
 
+if TYPE_CHECKING:
+    from proxy.credential import Read
+    from proxy.signing import Credential
+
 CONFIG: Final = "config.msgpack"
 POLICY: Final = "policy.toml"
 FILES: Final = "files.msgpack"
 DIRECTORY: Final = "directory.bin"
+PUBLIC_KEY: Final = "signing.sha256"
+"""Digest of the public key that was checked: workers read the key file themselves, and sign with no other that has come there since."""
 
 _PLACE: Final = re.compile(r"(.+?):([0-9]+): (.*)")
 
@@ -58,6 +65,12 @@ class Generation(msgspec.Struct, frozen=True):
     """What the policy's settings name, by the name that they give it."""
     ca: bytes | None = None
     """The content of `ca_file` of [certificates]."""
+    credential: Credential | None = None
+    """What calls are signed with."""
+    public_key: str = ""
+    """Digest of its public key."""
+    unsigned: str = ""
+    """Why there is no credential where the configuration names one."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -67,8 +80,10 @@ class Report(msgspec.Struct, frozen=True):
     warnings: tuple[ConfigWarning, ...] = ()
 
 
-def load(path: Path | str) -> tuple[Generation, tuple[ConfigWarning, ...]]:
-    """Read and check a configuration file, its policy and every list. Raises Faults with all that was found."""
+def load(path: Path | str, *, keys: bool = True) -> tuple[Generation, tuple[ConfigWarning, ...]]:
+    """Read and check a configuration file, its policy, every list and, unless `keys` is False, the key that calls are signed with. Raises
+    Faults with all that was found.
+    """
     try:
         config = load_config(path)
     except ConfigFaults as error:
@@ -78,20 +93,35 @@ def load(path: Path | str) -> tuple[Generation, tuple[ConfigWarning, ...]]:
         lambda: load_directory(config.directory, config.base, config.trunks, time_zone=config.node.time_zone), config, faults
     )
     # a policy can be checked without the lists, so that one run shows the faults of both
-    against = (
-        directory
-        if directory is not None
-        else load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
-    )
+    against = directory if directory is not None else _without_lists(config)
     _offer(config, against)
     files: dict[str, bytes] = {}
     judged = _attempt(lambda: _policy(config, against, files), config, faults)
     ca = _attempt(lambda: _ca(config), config, faults)
+    read = _credential(config, faults) if keys else None
     if faults or directory is None or judged is None:
         raise Faults(tuple(faults), config.warnings)
     policy, ruleset = judged
     generation = Generation(config, directory, ruleset, policy, files, ca)
-    return generation, (*config.warnings, *_warnings(config, directory, ruleset), *_expiries(generation))
+    if read is not None:
+        generation = msgspec.structs.replace(generation, credential=read.credential, public_key=read.digest)
+    warnings = (*config.warnings, *(read.warnings if read is not None else ()), *_warnings(config, directory, ruleset))
+    return generation, (*warnings, *_expiries(generation))
+
+
+def load_rules(path: Path | str) -> RuleSet:
+    """The policy of a configuration file without its lists, for what rules say of themselves. Raises Faults."""
+    try:
+        config = load_config(path)
+    except ConfigFaults as error:
+        raise Faults(error.faults) from None
+    faults: list[Fault] = []
+    against = _without_lists(config)
+    _offer(config, against)
+    judged = _attempt(lambda: _policy(config, against, {}), config, faults)
+    if judged is None:
+        raise Faults(tuple(faults), config.warnings)
+    return judged[1]
 
 
 def save_generation(generation: Generation, folder: Path) -> None:
@@ -101,11 +131,15 @@ def save_generation(generation: Generation, folder: Path) -> None:
         (folder / POLICY).write_text(generation.policy, "utf-8")
     generation.directory.save(folder / DIRECTORY)
     (folder / FILES).write_bytes(msgspec.msgpack.encode((generation.files, generation.ca)))
+    if generation.public_key:
+        (folder / PUBLIC_KEY).write_text(generation.public_key, "ascii")
     (folder / CONFIG).write_bytes(pack(config))
 
 
-def open_generation(folder: Path) -> Generation:
-    """What `save_generation` left."""
+def open_generation(folder: Path, *, again: bool = False) -> Generation:
+    """What `save_generation` left, with the key that calls are signed with. Raises Faults where that is not the one that was checked;
+    `again`: this generation is in force, and goes on without it.
+    """
     config = unpack((folder / CONFIG).read_bytes())
     directory = Directory.open(folder / DIRECTORY)
     _offer(config, directory)
@@ -117,7 +151,38 @@ def open_generation(folder: Path) -> Generation:
     text = (folder / POLICY).read_text("utf-8") if config.policy.file is not None else None
     files, ca = msgspec.msgpack.decode((folder / FILES).read_bytes(), type=tuple[dict[str, bytes], bytes | None])
     ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks, read=files.__getitem__)
-    return Generation(config, directory, ruleset, text, files, ca)
+    generation = Generation(config, directory, ruleset, text, files, ca)
+    if config.signing is None:
+        return generation
+    faults: list[Fault] = []
+    read = _credential(config, faults)
+    known = (folder / PUBLIC_KEY).read_text("ascii")
+    if read is not None and read.digest == known:
+        return msgspec.structs.replace(generation, credential=read.credential, public_key=known)
+    if not faults:
+        faults.append(
+            Fault(config.file, None, "signing.key", "the key is not the one that was checked", f'"{config.signing.key}"', "reload")
+        )
+    if not again:
+        raise Faults(tuple(faults))
+    return msgspec.structs.replace(generation, unsigned=str(faults[0]))
+
+
+def _credential(config: Config, faults: list[Fault]) -> Read | None:
+    """The credential that a configuration names; None where it names none, or after a fault was noted."""
+    if config.signing is None:
+        return None
+    module = import_module("proxy.credential")  # 15 MB that only nodes which sign need
+    try:
+        read: Read = module.read_credential(config, config.signing, time())
+    except module.CredentialFault as error:
+        faults.append(error.fault)
+        return None
+    return read
+
+
+def _without_lists(config: Config) -> Directory:
+    return load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
 
 
 def _offer(config: Config, directory: Directory) -> None:
