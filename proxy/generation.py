@@ -16,7 +16,6 @@ from time import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, load_config, pack, unpack
 from rules import PolicyFault, PolicyFaults, RuleSet, load_policy
@@ -218,6 +217,8 @@ def _ca(config: Config) -> bytes | None:
     name = config.certificates.ca_file
     if name is None:
         return None
+    from cryptography.hazmat.primitives.serialization import Encoding
+
     try:
         file = read_document(CertificateFile, name, reader(config.base))
     except ValueError as error:

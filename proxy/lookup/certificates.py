@@ -20,7 +20,8 @@ from yarl import URL
 from proxy.config import CertificatesConfig
 from proxy.lookup.desk import Answers, Breaker, Desk, NoAnswer
 from proxy.lookup.public import is_public
-from rules.passport import LARGEST_PEM, Credential, parse_location
+from rules.passport import LARGEST_PEM, parse_location
+from rules.passport.credential import Credential
 
 HEADERS: Final = {
     "Accept": "application/pem-certificate-chain, application/x-pem-file, */*;q=0.1",

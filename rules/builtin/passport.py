@@ -13,11 +13,11 @@ from rules.passport import (
     Findings,
     Location,
     SignerFile,
-    Trust,
     Unverified,
     Wanted,
     parse_location,
     stir_reason,
+    trust_in,
     verify_identity,
 )
 from rules.rule import Check, OnError
@@ -80,8 +80,7 @@ class PassportRule:
     def bind(self, config: PassportSettings, directory: Directory) -> Check:
         """Make the check. Raises ValueError for a certificate that lies nowhere, or is named twice."""
         skew, heed_date = config.skew, config.date
-        trust = Trust([one for file in config.roots for one in file.certificates], config.spc, listed=config.tn_auth_list)
-        verifies = bool(config.roots)
+        trust = trust_in(config.roots, config.spc, listed=config.tn_auth_list)
         local = _local(config.certificates)
         hosts = directory.certificate_hosts
         deadline = directory.services.get(KIND)
@@ -93,7 +92,7 @@ class PassportRule:
                 return None
             if trunk.kind == "core":
                 return None
-            if not verifies and action == "mark":
+            if trust is None and action == "mark":
                 if call.why is not None:
                     call.why.append("no roots are configured: no Identity is verified")
                 return None

@@ -18,18 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
-from rules.document import Document
 from rules.passport.error import Unverified
+from rules.passport.files import CERTIFICATES, INTERMEDIATES, LARGEST_PEM
 from rules.passport.tn_auth_list import OID, TnAuthList, read_tn_auth_list
-
-LARGEST_PEM: Final = 64 << 10
-"""Octets of a certificate with its issuers."""
-
-INTERMEDIATES: Final = 4
-"""Certificates between the one that signs and a root."""
-
-CERTIFICATES: Final = INTERMEDIATES + 2
-"""In one file: the one that signs, its issuers, and perhaps the root."""
 
 KEPT: Final = 256
 """Certificates whose reading is kept."""
@@ -38,7 +29,7 @@ _TN_AUTH_LIST: Final = x509.ObjectIdentifier(OID)
 _CONSTRAINTS: Final = frozenset({"1.3.6.1.5.5.7.1.27", "1.3.6.1.5.5.7.1.33"})
 """JWTClaimConstraints and EnhancedJWTClaimConstraints (RFC 8226 §8, RFC 9118): what the certificate may sign at all."""
 
-_UNREADABLE: Final = (
+UNREADABLE: Final = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -66,37 +57,6 @@ _ISSUER: Final = (
 )
 
 
-class CertificateFile(Document):
-    """A file of PEM certificates that a policy names."""
-
-    __slots__ = ("certificates",)
-
-    def __init__(self, name: str, content: bytes) -> None:
-        """Raises ValueError where there is no certificate in it."""
-        super().__init__(name, content)
-        try:
-            self.certificates = x509.load_pem_x509_certificates(content)
-        except _UNREADABLE as error:
-            raise ValueError(f"no PEM certificate: {error} | a file that begins with -----BEGIN CERTIFICATE-----") from None
-
-
-class SignerFile(CertificateFile):
-    """A certificate that signs PASSporTs, with its issuers, as it would have been fetched."""
-
-    __slots__ = ("pem",)
-
-    def __init__(self, name: str, content: bytes) -> None:
-        """Raises ValueError where it is none that could have been."""
-        super().__init__(name, content)
-        if len(content) > LARGEST_PEM or len(self.certificates) > CERTIFICATES:
-            what = f"more than {LARGEST_PEM >> 10} KiB, or than {CERTIFICATES} certificates"
-            raise ValueError(f"{what} | the one that signs first, then its issuers")
-        self.pem = content.decode("latin-1")
-        why = Credential(self.pem).why
-        if why:
-            raise ValueError(f"{why} | a certificate that may sign PASSporTs")
-
-
 class Credential:
     """A certificate with its issuers. `why` says what keeps it from ever signing, "" if nothing does; the path to a root is another
     question, and depends on the time.
@@ -112,7 +72,7 @@ class Credential:
         self.certificates: list[x509.Certificate] = []
         try:
             self._read(pem)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self.why = f"the certificate cannot be read: {str(error)[:120]}"
 
     def _read(self, pem: str) -> None:
@@ -210,7 +170,7 @@ class Trust:
             builder = PolicyBuilder().store(self._store).time(moment).max_chain_depth(INTERMEDIATES)
             builder = builder.extension_policies(ca_policy=_ISSUER, ee_policy=ExtensionPolicy.permit_all())
             path = builder.build_client_verifier().verify(leaf, issuers).chain
-        except (VerificationError, OverflowError, OSError, *_UNREADABLE) as error:
+        except (VerificationError, OverflowError, OSError, *UNREADABLE) as error:
             raise Unverified("STIR_CREDENTIAL", self._why(leaf, at, error)) from None
         credential.path_from = max(certificate.not_valid_before_utc.timestamp() for certificate in path)
         credential.path_until = min(certificate.not_valid_after_utc.timestamp() for certificate in path)

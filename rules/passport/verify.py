@@ -10,15 +10,17 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rules.call import Call
 from rules.numbers import Number
-from rules.passport.credential import Trust
 from rules.passport.error import Unverified
 from rules.passport.identity import IdentityValue, identity_values
 from rules.passport.location import Location, parse_location
 from rules.passport.token import BASE, DIV, KNOWN, Passport, is_compact, malformed, read_ppt, read_token, rebuild
+
+if TYPE_CHECKING:
+    from rules.passport.credential import Trust
 
 VALUES: Final = 8
 """Identity values of one call that are read: the caller's, one for each of five diversions, and some of extensions."""
@@ -81,7 +83,7 @@ class Findings:
         self.more = False
 
 
-def verify_identity(call: Call, trust: Trust, skew: float, certificates: Certificates, *, heed_date: bool = True) -> Findings:
+def verify_identity(call: Call, trust: Trust | None, skew: float, certificates: Certificates, *, heed_date: bool = True) -> Findings:
     """Verify what a call carries, at `call.at`. `skew`: seconds that iat and Date may differ from it. Raises Wanted, and nothing else."""
     findings = Findings()
     values, findings.more = identity_values(call.identity, VALUES)
@@ -270,12 +272,14 @@ def _stale(way: list[Read], at: float, skew: float, date: float | None) -> Unver
     return None
 
 
-def _prove(reading: Read, trust: Trust, at: float, certificates: Certificates) -> None:
+def _prove(reading: Read, trust: Trust | None, at: float, certificates: Certificates) -> None:
     """That a certificate which leads back to a root, and speaks for whom it must, has signed. Raises Unverified, Wanted."""
     if reading.fault is not None:
         raise reading.fault
     if reading.proof:
         return
+    if trust is None:
+        raise Unverified("STIR_CREDENTIAL", "no roots are configured")
     passport, location = reading.passport, reading.location
     assert passport is not None and location is not None
     credential = trust.credential(certificates(location), at)

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from rules.passport import CertificateFile, SignerFile, Trust, Unverified
-from rules.passport.credential import KEPT, LARGEST_PEM
+from rules.passport import LARGEST_PEM, CertificateFile, SignerFile, Unverified
+from rules.passport.credential import KEPT, Trust
 from tests.rules.passport.material import ORIG, Authority
 
 SOON = 3600.0

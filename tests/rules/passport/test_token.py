@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.passport import Credential, Unverified
+from rules.passport import Unverified
+from rules.passport.credential import Credential
 from rules.passport.identity import identity_values
 from rules.passport.token import read_ppt, read_token
 from tests.rules.passport.material import b64
