@@ -16,12 +16,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from rules.numbers.plan import Area, Plan, Service
+from rules.numbers.plan import LONGEST, Area, Plan, Service
 
 LONGEST_CODE_IN_AREA: Final = 8
 SUBSCRIBER_FIRST: Final = frozenset("2345678")
-LONGEST: Final = 32
-"""More digits than this are no number of any class, call-centre extensions included."""
 
 
 class Reading(NamedTuple):
@@ -190,6 +188,8 @@ def names_protected(plan: Plan, digits: str) -> bool:
 
 def _protected(plan: Plan, rest: str) -> bool:
     rest = rest.removeprefix("0")
+    if len(rest) > plan.longest_protected:
+        return False
     found = plan.find_service(rest)
     if found is not None and found.protected:
         return True
