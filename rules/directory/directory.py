@@ -288,4 +288,4 @@ def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Tru
 
 
 def _canonical_form(text: str) -> str | None:
-    return normalise(text, None).canonical
+    return normalise(f"tel:{text}", None).canonical

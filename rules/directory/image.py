@@ -86,7 +86,7 @@ def open_image(path: Path) -> tuple[Head, Sections]:
     It is read once to be verified, so that only pages which look-ups touch count as this process's memory.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             start = file.read(_START)
             if start[: len(_MAGIC)] != _MAGIC:
                 raise DirectoryFault(str(path), 0, "", "", "not a directory image of this version of sipwarden", _REMEDY)
@@ -94,8 +94,9 @@ def open_image(path: Path) -> tuple[Head, Sections]:
             if len(start) < _START:
                 raise DirectoryFault(str(path), 0, "", "", f"truncated: {size} octets", _REMEDY)
             digest = hashlib.sha256(start[len(_MAGIC) + 32 :])
-            while block := file.read(1 << 20):
-                digest.update(block)
+            block = memoryview(bytearray(1 << 20))
+            while count := file.readinto(block):
+                digest.update(block[:count])
             whole, head_length = _LENGTHS.unpack(start[len(_MAGIC) + 32 :])
             if size < whole:
                 raise DirectoryFault(str(path), 0, "", "", f"truncated: {size} of {whole} octets", _REMEDY)
