@@ -51,6 +51,10 @@ kind = "international"
 sources = ["127.0.0.4"]
 next_hop = "switch"
 {trunks}
+
+[admin]
+listen = "127.0.0.1:{admin}"
+
 [directory]
 segments = ["segments.csv"]
 intercept = ["intercept.csv"]
@@ -81,7 +85,7 @@ def trunks() -> dict[str, Trunk]:
 
 def block(n: int) -> tuple[int, str, int]:
     """The n-th segment: its trunk, the first of its numbers, how many they are (0: a prefix of them)."""
-    trunk = n * 7919 % TRUNKS
+    trunk = n // 100 * 7919 % TRUNKS
     form = n % 100
     if form < 8:  # mobiles of a fleet
         return trunk, f"+86139{n * 41 % 10**8:08d}", 1
@@ -184,7 +188,7 @@ def consent_rows(count: int) -> Iterator[str]:
         yield f"{fixed(n)},C{n:08d},,,2025-01-01,2027-01-01\n"
 
 
-def write_lists(folder: Path, port: int, switch: int, segments: int, entries: int, refusals: int) -> None:
+def write_lists(folder: Path, port: int, switch: int, admin: int, segments: int, entries: int, refusals: int) -> None:
     """The four lists and sipwarden.toml."""
     for name, rows in (
         ("segments.csv", segment_rows(segments)),
@@ -194,13 +198,13 @@ def write_lists(folder: Path, port: int, switch: int, segments: int, entries: in
     ):
         with open(folder / name, "w", encoding="ascii") as file:
             file.writelines(rows)
-    write_config(folder, port, switch)
+    write_config(folder, port, switch, admin)
 
 
-def write_config(folder: Path, port: int, switch: int) -> None:
+def write_config(folder: Path, port: int, switch: int, admin: int) -> None:
     """sipwarden.toml alone."""
     tables = "".join(trunk_of(number) for number in range(TRUNKS))
-    (folder / "sipwarden.toml").write_text(CONFIG.format(port=port, switch=switch, trunks=tables), encoding="ascii")
+    (folder / "sipwarden.toml").write_text(CONFIG.format(port=port, switch=switch, admin=admin, trunks=tables), encoding="ascii")
 
 
 class Calls:

@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -35,6 +36,9 @@ READY_LIMIT: Final = 60.0
 
 LOAD_LIMIT: Final = 60.0
 """Seconds that a worker may take to make a new generation ready."""
+
+RELOAD_NICE: Final = 10
+"""Niceness of the process that reads everything again while the node runs."""
 
 DRAIN_LIMIT: Final = 5.0
 """Seconds that open transactions have to end in."""
@@ -221,6 +225,9 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             env=CHILD_ENVIRONMENT,
         )
+        if self.slots:  # calls go first
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, RELOAD_NICE)
         output, _ = await process.communicate()
         try:
             return msgspec.json.decode(output, type=Report), folder

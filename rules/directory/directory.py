@@ -12,7 +12,7 @@ import msgspec
 from rules.directory.calendar import SHANGHAI, Calendar, read_holidays
 from rules.directory.entries import Entry, EntryIndex, EntryType
 from rules.directory.fault import DirectoryFault, DirectoryFaults, FaultLog
-from rules.directory.image import Head, open_image, save_image
+from rules.directory.image import Head, give_back, open_image, save_image
 from rules.directory.index import Sections
 from rules.directory.lists import ROLES, TYPES, ListReader
 from rules.directory.registers import COLUMNS, RegisterIndex, RegisterReader
@@ -56,6 +56,7 @@ class Directory:
     """
 
     __slots__ = (
+        "__weakref__",
         "_head",
         "_intercept",
         "_registers",
@@ -125,6 +126,12 @@ class Directory:
     def save(self, path: Path) -> None:
         """Write it for other processes to open: beside `path`, flushed to disk, renamed over it. Raises OSError."""
         save_image(path, self._head, self._sections)
+
+    def let_go(self) -> None:
+        """Give back the memory of a directory that hardly anybody asks any more, in pieces so small that no other thread has to wait."""
+        if self._segments is not None:
+            self._segments.forget()
+        give_back(self._sections)
 
     def segment(self, number: Number, trunk: str, at: float) -> Segment | None:
         """The segment of this trunk that a call from the number uses: in its dates, the most specific first.

@@ -32,7 +32,7 @@ _OVERLAPS_READ = 200_000  # elementary intervals and pairs looked at for warning
 _LONGER = 64  # more digits than any number has
 
 CACHED = 4096
-"""Decoded segments kept: some 3 MiB. A power of two. What is dropped with its directory is dropped at once, and no call may wait for it."""
+"""Decoded segments kept: some 3 MiB. A power of two."""
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -246,6 +246,11 @@ class SegmentIndex:
         self._starts = sections["segments.starts"]
         self._heads = sections["segments.heads"]
         self._cover = sections["segments.cover"]
+
+    def forget(self) -> None:
+        """Drop the decoded segments, one after another."""
+        for place in range(CACHED):
+            self._cache[place] = None
 
     def find(self, number: Number, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
         """The best segment at that time that holds the number: of `trunk` (None: of any), its direction not `unwanted`."""
