@@ -170,7 +170,6 @@ def busy(niceness: int) -> subprocess.Popen[bytes]:
 def node(folder: Path, segments: int, entries: int, seconds: float) -> None:
     """A running node: memory, and pauses while it loads."""
     running = Node(folder)
-    go_first()
     calls = None
     try:
         print(f"\nA node of two workers took {running.start_seconds:.0f} s to start from CSV.\n")
@@ -226,6 +225,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(STAGES), help=f"some of {','.join(STAGES)}")
     options = parser.parse_args()
     sizes = (options.segments, options.entries, options.refusals)
+    go_first()
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
         folder.mkdir(exist_ok=True)

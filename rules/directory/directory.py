@@ -59,6 +59,7 @@ class Directory:
         "__weakref__",
         "_head",
         "_intercept",
+        "_last",
         "_registers",
         "_release",
         "_sections",
@@ -86,6 +87,7 @@ class Directory:
         """What `check` reports without refusing it: overlapping segments, scopes that no trunk has, withdrawals of nothing."""
         self.counts: dict[str, int] = dict(head.counts)
         """Rows in force for each kind of file."""
+        self._last: tuple[Number | None, str, float, Segment | None] = (None, "", 0.0, None)
         self._segments = SegmentIndex(sections) if "segments.blob" in sections else None
         self._intercept = _entry_indexes(sections, "intercept")
         self._release = _entry_indexes(sections, "release")
@@ -129,6 +131,7 @@ class Directory:
 
     def let_go(self) -> None:
         """Give back the memory of a directory that hardly anybody asks any more, in pieces so small that no other thread has to wait."""
+        self._last = (None, "", 0.0, None)
         if self._segments is not None:
             self._segments.forget()
         give_back(self._sections)
@@ -139,13 +142,20 @@ class Directory:
         The number's other readings count too (a 95 code that is also a fixed number). Of two segments of the same numbers, one for incoming
         calls only gives way. Purpose, hours and direction are not judged.
         """
-        if self._segments is None:
-            return None
-        found = self._segments.find(number, trunk, None, at)
+        last = self._last
+        if last[0] is number and last[1] == trunk and last[2] == at:
+            return last[3]  # one rule after another asks for the same call
+        found = None if self._segments is None else self._find_segment(self._segments, number, trunk, at)
+        self._last = (number, trunk, at, found)
+        return found
+
+    @staticmethod
+    def _find_segment(segments: SegmentIndex, number: Number, trunk: str, at: float) -> Segment | None:
+        found = segments.find(number, trunk, None, at)
         if found is None and number.alternatives:
-            found = self._segments.find_alternative(number, trunk, None, at)
+            found = segments.find_alternative(number, trunk, None, at)
         if found is not None and found.direction == "in":
-            other = self._segments.find(number, trunk, "in", at) or self._segments.find_alternative(number, trunk, "in", at)
+            other = segments.find(number, trunk, "in", at) or segments.find_alternative(number, trunk, "in", at)
             if other is not None and (other.first, other.last) == (found.first, found.last):
                 return other
         return found
