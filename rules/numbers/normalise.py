@@ -148,7 +148,7 @@ def _read(uri: str, home_area: str | None) -> Number:
         return _overlong(raw, user)
     if "%" in user:
         user = _decode(user)
-    if not is_number(user):
+    if not (user.isdecimal() and user.isascii()) and not is_number(user):
         digits = user.translate(SEPARATORS)
         if not is_number(digits):
             return _no_number(raw, user, digits, host)
@@ -168,7 +168,7 @@ def _host(text: str) -> str:
 def _decode(text: str) -> str:
     """Undo percent-encoding once. A broken escape stays as it is; bytes over 7F become characters that no number has."""
     first, *parts = text.split("%")
-    return first + "".join(HEX[part[:2]] + part[2:] if part[:2] in HEX else "%" + part for part in parts)
+    return first + "".join([HEX[part[:2]] + part[2:] if part[:2] in HEX else "%" + part for part in parts])
 
 
 def _context(parameters: str) -> str:

@@ -62,7 +62,8 @@ class Service(NamedTuple):
 class Plan:
     """The tables of one state of the plan.
 
-    classes    prefix (2 to 5 digits) to its classes; the longest prefix whose length fits counts
+    classes    prefix (2 to 5 digits) to its classes; the longest prefix whose length fits counts; `class_digits` has the digits that
+               any of them begins with
     services   prefix (2 to 4 digits) to its service codes, likewise; `codes` has whole codes, asked first, and
                `service_digits` the digits that any of them begins with
     areas      area code to Area
@@ -78,6 +79,7 @@ class Plan:
         "anonymous_hosts",
         "anonymous_users",
         "areas",
+        "class_digits",
         "classes",
         "code_holders",
         "codes",
@@ -126,6 +128,7 @@ class Plan:
         self.repeated: frozenset[str] = frozenset()
         if oracle:
             self._read_oracle(folder / "oracle.csv")
+        self.class_digits = frozenset(stem[0] for stem in self.classes)
         self._stems = frozenset((*self.classes, *self.services))
         self._own_stems = frozenset((*[stem for stem, found in self.classes.items() if not all(one.flags for one in found)], *self.services))
         self.areas: dict[str, Area] = {
@@ -151,6 +154,8 @@ class Plan:
 
     def find_class(self, nsn: str) -> Class | None:
         """The class of a national number that its prefix and length name, None where only area and service codes can tell."""
+        if nsn[:1] not in self.class_digits:
+            return None
         classes = self.classes
         size = len(nsn)
         for end in (5, 4, 3, 2):
