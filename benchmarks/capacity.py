@@ -2,11 +2,11 @@
 
     python benchmarks/capacity.py [--segments N] [--entries N] [--refusals N] [--seconds S] [--folder DIR] [--only load,evaluate,node]
 
-Writes the lists (into DIR, where they stay; else into a folder that is removed), loads them from CSV as the supervisor does, opens the built
-file as a worker does, judges calls of nine kinds over it, reads numbers of many forms, then starts a node with two workers, puts steady calls
-on it and reloads it, unchanged and with a changed list: see `capacity_lists.py` and `capacity_node.py`. Prints the tables of README.md. Times
-of one call are CPU time, the median and the extremes of `TURNS` turns, each with other calls; "for the first time" is the first turn of a new
-process, which has not touched the file yet. It takes a quarter of an hour, 3 GiB of disk and as much memory.
+Writes the lists (into DIR, where they stay; else into a folder that is removed), loads them from CSV as the supervisor does, opens the
+built file as a worker does, judges calls of nine kinds over it, reads numbers of many forms, then starts a node with two workers, puts
+steady calls on it and reloads it, unchanged and with a changed list: see `capacity_lists.py` and `capacity_node.py`. Prints the tables of
+README.md. Times of one call are CPU time, the median and the extremes of `TURNS` turns, each with other calls; "for the first time" is the
+first turn of a new process, which has not touched the file yet. It takes a quarter of an hour, 3 GiB of disk and 4 of memory.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import msgspec
 
@@ -36,6 +35,7 @@ from proxy.generation import Report, open_generation
 from rules import Call, RuleSet
 from rules.numbers import normalise
 
+ROOT: Final = Path(__file__).resolve().parent.parent
 TURNS: Final = 7
 EACH: Final = 3000
 STAGES: Final = ("load", "evaluate", "node")
@@ -185,7 +185,9 @@ def node(folder: Path, segments: int, entries: int, seconds: float) -> None:
             assert calls is not None
             waits = calls.run(over)
             rows.append(waits.row(name))
-            print(rows[-1], "".join(f"\n  own {own:.1f} ms of worker {worker} at {at:.2f} s" for at, worker, own in waits.stops), flush=True)
+            print(
+                rows[-1], "".join(f"\n  own {own:.1f} ms of worker {worker} at {at:.2f} s" for at, worker, own in waits.stops), flush=True
+            )
 
         measure("no reload", lasting())
         before = running.memory()
@@ -210,7 +212,10 @@ def node(folder: Path, segments: int, entries: int, seconds: float) -> None:
 
 def machine() -> str:
     """What it ran on."""
-    name = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")), "")
+    name = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith("model name")),
+        "",
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{os.cpu_count()} cores of {name}, {memory:.0f} GiB, Linux {platform.release()}, CPython {platform.python_version()}"
 

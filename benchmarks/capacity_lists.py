@@ -1,10 +1,10 @@
 """Lists of a large operator, and calls that ask them: the same at every run.
 
-Segments: blocks of fixed lines in every city with eight digits (DIDs one by one, hundreds, thousands, prefixes), mobiles and 95 codes, of 2,000 trunks
-of 1,000 customers; some for marketing, with hours, dates or for incoming calls only, a few overlap. Intercept entries: nine in ten are
-callers by their exact number, mobile and fixed; the rest are called numbers, pairs, prefixes, ranges and the raw digits of irregular
-callers, with an evidence id each, some with scope or expiry. Refusals are of different numbers; every other one has an evidence id of its
-own. Consent: one row for a hundred refusals.
+Segments: fixed lines in every city with eight digits (one by one, tens, hundreds, prefixes), mobiles and 95 codes, of 2,000 trunks of 1,000
+customers; some for marketing, with hours, dates or for incoming calls only. Intercept entries: nine in ten are callers by their exact
+number, mobile and fixed; the rest are called numbers, pairs, prefixes, ranges and the raw digits of irregular callers, with an evidence id
+each, some with scope or expiry. Refusals are of different numbers; every other one has an evidence id of its own. Consent: one row for a
+hundred refusals.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """A running node under steady calls: how long each waits for its first answer, and what of that the worker is to blame for.
 
-500 INVITEs a second from sixteen ports, half of which each of two workers has: three in five are refused (callers outside the segments, listed
-callers, fixed lines from abroad), the others are sent on and come back busy. No number comes twice. A call's wait is from the moment before
-it is sent until the kernel has the first answer (its own time stamp), so that nothing the sender does counts. The kernel also says for how
-long a worker was ready to run and had to wait for a CPU (`/proc/PID/schedstat`). "Own" is the time from when the worker could begin (the call was
-sent, and the answer before this one given) to the answer, without such waiting: whatever stops a worker shows there once.
+500 INVITEs a second from sixteen ports, half of which each of two workers has: three in five are refused (callers outside the segments,
+listed callers, fixed lines from abroad), the others are sent on and come back busy. No number comes twice. A call's wait is from the
+moment before it is sent until the kernel has the first answer (its own time stamp), so that nothing the sender does counts. The kernel
+also says for how long a worker was ready to run and had to wait for a CPU (`/proc/PID/schedstat`). "Own" is the time from when the worker
+could begin (the call was sent, and the answer before this one given) to the answer, without such waiting: whatever stops a worker shows
+there once. On a machine that others use it is no more than an upper bound.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ class Load:
         caller = self._caller(n % 3)
         called = f"+8621{self._draw.randrange(20_000_000, 59_999_999)}"
         data = (
-            f"INVITE sip:{called}@127.0.0.1:{PORT};user=phone SIP/2.0\r\nVia: SIP/2.0/UDP {address}:{port};branch=z9hG4bK-c{self._serial}\r\n"
+            f"INVITE sip:{called}@127.0.0.1:{PORT};user=phone SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP {address}:{port};branch=z9hG4bK-c{self._serial}\r\n"
             f"Max-Forwards: 68\r\nFrom: <sip:{caller}@{address};user=phone>;tag=f{self._serial}\r\nTo: <sip:{called}@127.0.0.1>\r\n"
             f"Call-ID: {self._serial}@{address}\r\nCSeq: 1 INVITE\r\nContact: <sip:{address}:{port}>\r\n"
             f"P-Asserted-Identity: <sip:{caller}@{address};user=phone>\r\nContent-Length: 0\r\n\r\n"
@@ -215,7 +217,14 @@ class Waits:
             return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
         figures = [at(self.whole, 0.5), at(self.whole, 0.999), at(self.whole, 1.0), at(self.own, 0.999), at(self.own, 1.0)]
-        cells = [name, f"{self.seconds:.0f} s", f"{self.calls:,}", f"{self.lost}", *[f"{figure:.2f}" for figure in figures], f"{len(self.stops)}"]
+        cells = [
+            name,
+            f"{self.seconds:.0f} s",
+            f"{self.calls:,}",
+            f"{self.lost}",
+            *[f"{figure:.2f}" for figure in figures],
+            f"{len(self.stops)}",
+        ]
         return f"| {' | '.join(cells)} |"
 
 
@@ -268,7 +277,9 @@ class Node:
         self.began = time.monotonic()
         with open(self._log, "wb") as log:
             command = [sys.executable, "-m", "proxy", "run", "-c", str(folder / "sipwarden.toml")]
-            self.process = subprocess.Popen(command, cwd=Path(__file__).resolve().parent.parent, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, cwd=Path(__file__).resolve().parent.parent, stdout=log, stderr=log, start_new_session=True
+            )
         go_first(self.process.pid)
         while "admin on" not in self.log:
             if self.process.poll() is not None or time.monotonic() - self.began > 1800:

@@ -37,6 +37,9 @@ READY_LIMIT: Final = 60.0
 LOAD_LIMIT: Final = 60.0
 """Seconds that a worker may take to make a new generation ready."""
 
+REMOVE_AFTER: Final = 60.0
+"""Seconds in which workers have let the lists go that are no longer in force."""
+
 RELOAD_NICE: Final = 10
 """Niceness of the process that reads everything again while the node runs."""
 
@@ -181,13 +184,20 @@ class Supervisor:
         if not faults:
             faults = await self._load(folder)
         if faults:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._spawn(self._remove(folder))
             return faults
         old, self._folder, self.config = self._folder, folder, config
         for slot in self.slots:
             slot.tell(Switch())
-        shutil.rmtree(old, ignore_errors=True)  # what is mapped stays until its last reader has let go
+        self._spawn(self._remove(old))
         return ()
+
+    async def _remove(self, folder: Path) -> None:
+        """Remove a generation when no worker has it mapped any more: whoever lets a removed file go last waits while the kernel frees it,
+        for a second where it is large.
+        """
+        await asyncio.sleep(REMOVE_AFTER)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _load(self, folder: Path) -> list[str]:
         """Have every worker make a generation ready; what went wrong where it did in any."""

@@ -12,7 +12,7 @@ import socket
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic, perf_counter, time
@@ -50,6 +50,9 @@ DRAIN_LIMIT: Final = 5.0
 
 LINGER: Final = 10.0
 """Seconds after which no call waits any more that an old generation has begun to judge."""
+
+PARTING: Final = 0.002
+"""Seconds between two steps of giving old lists back."""
 
 GIVE_WAY: Final = 1e-4
 """Seconds after which a thread that loads gives way to the one that has the calls. Each may give way to the other at every system call."""
@@ -250,7 +253,6 @@ class Session:
         self._loop = loop
         self._channel = channel
         self._next: tuple[Generation, Routing] | None = None
-        self._parting: asyncio.Task[None] | None = None
         self._draining = False
         self._over = asyncio.Event()
 
@@ -321,14 +323,17 @@ class Session:
                 self._end(worker)
 
     def _part_with(self, old: Directory) -> None:
-        """Let a directory go that is no longer in force."""
-
-        async def part(old: Directory) -> None:
-            await asyncio.to_thread(old.let_go)
-
-        self._parting = self._loop.create_task(part(old))
+        """Let a directory go that is no longer in force. Where something still holds it, only a look for garbage can end that."""
         held = weakref.ref(old)
-        self._loop.call_later(LINGER, lambda: settle() if held() is not None else None)
+        steps = old.let_go()
+
+        def step(steps: Iterator[None]) -> None:
+            if next(steps, steps) is None:
+                self._loop.call_later(PARTING, step, steps)
+            else:
+                self._loop.call_later(LINGER, lambda: settle() if held() is not None else None)
+
+        step(steps)
 
     def _drain(self, worker: Worker, limit: float) -> None:
         if not self._draining:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,12 +129,12 @@ class Directory:
         """Write it for other processes to open: beside `path`, flushed to disk, renamed over it. Raises OSError."""
         save_image(path, self._head, self._sections)
 
-    def let_go(self) -> None:
-        """Give back the memory of a directory that hardly anybody asks any more, in pieces so small that no other thread has to wait."""
+    def let_go(self) -> Iterator[None]:
+        """Give back the memory of a directory that hardly anybody asks any more, at each step so little that no call has to wait for it."""
         self._last = (None, "", 0.0, None)
         if self._segments is not None:
-            self._segments.forget()
-        give_back(self._sections)
+            yield from self._segments.forget()
+        yield from give_back(self._sections)
 
     def segment(self, number: Number, trunk: str, at: float) -> Segment | None:
         """The segment of this trunk that a call from the number uses: in its dates, the most specific first.

@@ -12,7 +12,7 @@ import mmap
 import os
 import struct
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -117,14 +117,14 @@ def open_image(path: Path) -> tuple[Head, Sections]:
         raise DirectoryFault(str(path), 0, "", "", f"not understood ({error})", _REMEDY) from None
 
 
-def give_back(sections: Sections) -> None:
-    """Unmap the pages of a mapped image that this process has touched, a little at a time: all at once takes a tenth of a second, and the
-    whole process waits. Whoever reads there all the same gets them again. For a thread of its own.
+def give_back(sections: Sections) -> Iterator[None]:
+    """Unmap the pages of a mapped image that this process has touched, a little at each step: all at once takes a tenth of a second, and
+    the whole process waits. Whoever reads there all the same gets them again.
     """
     for mapped in {id(section.obj): section.obj for section in sections.values() if isinstance(section.obj, mmap.mmap)}.values():
         for start in range(0, len(mapped), _GIVEN_BACK):
             mapped.madvise(mmap.MADV_DONTNEED, start, min(_GIVEN_BACK, len(mapped) - start))
-            time.sleep(0.0005)  # others want the interpreter, too
+            yield
 
 
 def _round(length: int) -> int:

@@ -7,7 +7,7 @@ that stands first. Overlaps are reported as warnings.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -247,10 +247,11 @@ class SegmentIndex:
         self._heads = sections["segments.heads"]
         self._cover = sections["segments.cover"]
 
-    def forget(self) -> None:
-        """Drop the decoded segments, one after another."""
-        for place in range(CACHED):
-            self._cache[place] = None
+    def forget(self) -> Iterator[None]:
+        """Drop the decoded segments, some at each step."""
+        for place in range(0, CACHED, 256):
+            self._cache[place : place + 256] = [None] * 256
+            yield
 
     def find(self, number: Number, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
         """The best segment at that time that holds the number: of `trunk` (None: of any), its direction not `unwanted`."""

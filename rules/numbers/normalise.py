@@ -25,12 +25,12 @@ SEPARATORS: Final = dict.fromkeys(map(ord, "-.() "))
 HEX: Final = {f"{a}{b}": chr(int(a + b, 16)) for a in "0123456789abcdefABCDEF" for b in "0123456789abcdefABCDEF"}
 
 BY_PREFIX: Final = frozenset(("MOB", "MVNO", "GEO"))
-"""Kinds that the first digits decide, where the whole has one of the lengths of `_prefixes`: a mobile range has at most five digits and begins
-with 1, an area code and the first digit behind it have at most four (Beijing's 10 and Guangzhou's 20 fewer).
+"""Kinds that the first digits decide, where the whole has one of the lengths of `_prefixes`: a mobile range has at most five digits and
+begins with 1, an area code and the first digit behind it have at most four.
 """
 
 _prefixes: dict[int, dict[str, tuple[str | None, str | None] | None]] = {10: {}, 11: {}}
-"""By how many digits a national number has and which it begins with: kind and area, None where they do not decide. Some 38,000 at the most."""
+"""By how many digits a national number has and which it begins with: kind and area, None where they do not decide. Some 38,000 at most."""
 _young: dict[tuple[str, str | None], Number] = {}
 _old: dict[tuple[str, str | None], Number] = {}
 

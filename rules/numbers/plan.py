@@ -130,7 +130,9 @@ class Plan:
             self._read_oracle(folder / "oracle.csv")
         self.class_digits = frozenset(stem[0] for stem in self.classes)
         self._stems = frozenset((*self.classes, *self.services))
-        self._own_stems = frozenset((*[stem for stem, found in self.classes.items() if not all(one.flags for one in found)], *self.services))
+        self._own_stems = frozenset(
+            (*[stem for stem, found in self.classes.items() if not all(one.flags for one in found)], *self.services)
+        )
         self.areas: dict[str, Area] = {
             code: Area(code, tuple(int(length) for length in lengths.split()), {"zh": zh, "en": en})
             for code, lengths, zh, en in rows(folder / "areas.csv")

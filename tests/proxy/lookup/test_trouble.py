@@ -102,7 +102,8 @@ def acknowledgement(response: bytes) -> bytes:
 
 def verdicts(node: Node) -> dict[str, float]:
     """How many calls got each verdict so far."""
-    return {name: float(count) for name, count in re.findall(r"^sipwarden_invites_total\{(.*)\} (\S+)$", node.get("/metrics")[1], re.M)}
+    found = re.findall(r"^sipwarden_invites_total\{(.*)\} (\S+)$", node.get("/metrics")[1], re.MULTILINE)
+    return {name: float(count) for name, count in found}
 
 
 def gained(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

@@ -17,7 +17,9 @@ prefixes = st.sampled_from(
 digits = st.text("0123456789", min_size=4, max_size=12)
 
 
-forms = st.sampled_from(("sip:+86{}@host;user=phone", "sip:0{}@host", "sip:{}@host", "tel:+86{}", "tel:0{}", "tel:{}", "sip:+86{}", "sip:{}"))
+forms = st.sampled_from(
+    ("sip:+86{}@host;user=phone", "sip:0{}@host", "sip:{}@host", "tel:+86{}", "tel:0{}", "tel:{}", "sip:+86{}", "sip:{}")
+)
 
 
 def agree(uri: str) -> bool:
