@@ -262,6 +262,7 @@ class RuleSet:
         effect = outcome.effect
         rule = self._active[position]
         if outcome.labels and verdict.code != "EMG_OVERRIDE" and _must_reject(call, rule, outcome):
+            outcome = Outcome("reject", outcome.code, outcome.detail)
             effect = "reject"
         if effect == "ok" or effect == "pass":
             if effect == "pass" and rule.name != "emergency":

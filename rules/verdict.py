@@ -54,8 +54,8 @@ class Would(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One rule's part in a decision, for `explain`: outcome is "no opinion", "reject", "pass", "ok", "mark", "observed reject", "off" or
-    "failed".
+    """One rule's part in a decision, for `explain`: outcome is "no opinion", "reject", "redirect", "drop", "pass", "ok", "mark",
+    "observed reject", "off" or "failed".
     """
 
     rule: str
