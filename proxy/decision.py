@@ -189,9 +189,7 @@ class Judge:
             trunks = self.routing.trunks
             trunk = trunks.get(request.trunk or "")
             if trunk is None:
-                raise WrongRequest(
-                    "trunk", "no trunk has this id", request.trunk, f"one of {', '.join(trunks)}"
-                )
+                raise WrongRequest("trunk", "no trunk has this id", request.trunk, f"one of {', '.join(trunks)}")
             return trunk, None
         try:
             host, port = split_port(request.source.strip())

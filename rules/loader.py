@@ -255,7 +255,7 @@ class _Reading:
 
     def config(self, path: KeyPath, type_: type[msgspec.Struct], settings: dict[str, Any]) -> msgspec.Struct | None:
         """A rule's own settings, unknown keys refused."""
-        known = [field.encode_name for field in msgspec.structs.fields(type_)]
+        known = type_.__struct_encode_fields__
         unknown = [key for key in settings if key not in known]
         for key in unknown:
             every = (*EVERY_RULE, *known) if path[-1] not in FIXED else tuple(known)
