@@ -324,7 +324,9 @@ def _note(call: Call, lookup: Lookup, answer: object) -> None:
 
 def _must_reject(call: Call, rule: BoundRule, outcome: Outcome) -> bool:
     """Whether an outcome would have the request edited on a trunk whose requests never pass through us."""
-    if not outcome.labels or call.trunk.reject_profile != REDIRECT or outcome.effect not in ("mark", "ok") or rule.mode != "enforce":
+    if not outcome.labels or call.trunk.reject_profile != REDIRECT:
+        return False
+    if outcome.effect != "ok" and (outcome.effect != "mark" or rule.mode != "enforce"):
         return False
     return any(name in _ONLY_INLINE and value for name, value in outcome.labels)
 
