@@ -299,7 +299,8 @@ def _named(key: str, texts: Iterable[str]) -> list[bytes]:
 
 
 def _fault(error: ParseError) -> str:
-    return error.phrase[:1].lower() + error.phrase[1:]
+    """What the grammar found, without the name of the header field: the key says that."""
+    return (error.phrase[:1].lower() + error.phrase[1:]).partition(" in ")[0]
 
 
 def _moment(at: str | float | None) -> float:
