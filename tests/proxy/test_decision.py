@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import tomllib
 from pathlib import Path
@@ -236,3 +237,16 @@ def test_faults_of_the_configuration(tmp_path: Path) -> None:
 def test_a_request_survives_its_own_json() -> None:
     request = DecisionRequest(trunk="a", sender="1", to="2", pai=("3",), at="2026-03-02T10:00:00+08:00", deadline_ms=5)
     assert read_request(msgspec.json.encode(request)) == request
+
+
+def test_the_example_of_the_readme(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its configuration, its list and its program, as a stranger copies them."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = dict(reversed(re.findall(r"^```(\w+)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)))
+    (tmp_path / "sipwarden.toml").write_text(blocks["toml"], encoding="utf-8")
+    (tmp_path / "segments.csv").write_text(blocks["csv"], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks["python"], "README.md", "exec"), {})
+    said = re.search(r"print\(.*# (.*)", blocks["python"])
+    assert said is not None
+    assert capsys.readouterr().out == said[1] + "\n"
