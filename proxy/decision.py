@@ -23,6 +23,8 @@ import msgspec
 
 from proxy.config import ConfigWarning
 from proxy.config.addresses import SIP_PORT, parse_address, split_port
+from proxy.correlation import Correlation
+from proxy.counters import Counters
 from proxy.generation import Fault, Faults, Generation, load
 from proxy.history import read_diversion, read_history
 from proxy.intake import privacy_of
@@ -32,7 +34,7 @@ from proxy.sip.error import ParseError
 from proxy.sip.grammar import name_addr, split_list
 from proxy.token import Secret
 from rules import RuleSet
-from rules.call import NO_TRUNK, Call, Source, Trunk
+from rules.call import NO_TRUNK, Call, Source, Trunk, side_of
 from rules.directory.fields import CHINA_TIME
 from rules.legs import Legs
 from rules.ruleset import Resolver
@@ -110,8 +112,8 @@ class Decision(msgspec.Struct, frozen=True):
 class Judge:
     """Judges calls by one generation of configuration, policy and lists; a reload is a new Judge. May be used by several threads.
 
-    `legs`: what remembers calls that were delivered, for whoever tells it of them; without one no forwarded call has a proof, and the
-    trunk's `forwarding` decides.
+    A forwarded call has its proof only where the Judge is told of the call that it forwards (`delivered`); `legs` remembers those, None
+    until then, and may be taken over from the Judge before.
     """
 
     def __init__(self, generation: Generation, *, warnings: tuple[ConfigWarning, ...] = (), legs: Legs | None = None) -> None:
@@ -160,6 +162,18 @@ class Judge:
             seconds += time.perf_counter() - started
         found.elapsed_us = seconds * 1e6
         return Decision(found, call, tuple(unanswered))
+
+    def delivered(self, call: Call, trunk: str) -> None:
+        """A call that was judged (`Decision.call`) went toward this trunk: its customer or peer may forward it for a while, which rule 9
+        counts from the call's time. Raises KeyError for an id that no trunk has.
+        """
+        side = side_of(self.routing.trunks[trunk])
+        with self._lock:
+            correlation = Correlation(Counters())
+            correlation.legs = self.legs = self.legs or Legs()
+            leg = correlation.begin(call, (side,), 0.0) if side is not None else None
+            if leg is not None:
+                leg.over(call.at)
 
     def call(self, request: DecisionRequest) -> Call:
         """The Call that a request describes. Raises WrongRequest."""

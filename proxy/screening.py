@@ -226,8 +226,8 @@ class Screening:
             self.on_verdict(verdict, call)
         trunk = call.trunk
         if trunk.reject_profile == REDIRECT:
-            if verdict.action == "pass":
-                self._note_leg(call, now)
+            if verdict.action == "pass" and verdict.would is None:
+                self._note_leg(call, now, known=verdict.authenticated is True)
             self._turn_down(request, server, final_answer(verdict, trunk), now)
             return
         if verdict.action != "pass":
@@ -295,13 +295,18 @@ class Screening:
         else:
             self._relay.answer(server, answer.status, now, answer.lines(request.message), answer.start[12:].decode())
 
-    def _note_leg(self, call: Call, now: float) -> None:
+    def _note_leg(self, call: Call, now: float, *, known: bool) -> None:
         """A call that was told to go on reaches the customer whose number it calls, though not through us: what that customer forwards
         of it proves itself by that. Its ringing and its end are not seen, so that it counts from now.
+
+        Nothing here shows that it was made at all, so a customer that calls itself proves nothing with a number that is not `known` to be
+        its own.
         """
         segment = self.ruleset.directory.inbound(call.called, call.at)
         owner = self.routing.trunks.get(segment.trunk) if segment is not None else None
         side = side_of(owner) if owner is not None else None
-        leg = self.correlation.begin(call, (side,), self.wall_offset) if side is not None else None
+        if side is None or (side == side_of(call.trunk) and not known):
+            return
+        leg = self.correlation.begin(call, (side,), self.wall_offset)
         if leg is not None:
             leg.over(now)

@@ -14,7 +14,6 @@ import pytest
 
 from proxy.decision import VALUE_LONGEST, VALUES_AT_MOST, DecisionRequest, Judge, WrongRequest, read_request
 from proxy.generation import Faults
-from rules.legs import Legs
 from rules.verdict import Lookup
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,12 +199,17 @@ def test_what_a_resolver_raises_comes_out(judge: Judge) -> None:
     assert judge.decide(ROAMER, lambda lookup: "abroad").verdict.code == "INTL_86_ROAMING"
 
 
-def test_a_forwarded_call_is_proven_by_legs_that_the_caller_keeps(judge: Judge) -> None:
+def test_a_forwarded_call_is_proven_by_what_was_delivered(judge: Judge) -> None:
     forwarded = {"trunk": "acme-sz", "from": "+8613712345678", "to": CALLEE, "diversion": ["83123456"], "at": 1000.0}
-    judge.legs = Legs()
     assert judge.decide(forwarded).verdict.code == "FWD_NO_CORR"
-    judge.legs.begin(("customer acme",), "+8675583123456", ("+8613712345678",), 990.0)
+    first = {"source": "198.51.100.1", "from": "+8613712345678", "to": "+8675583123456", "at": 990.0}
+    judge.delivered(judge.decide(first, lambda lookup: "abroad").call, "acme-sz")
     assert judge.decide(forwarded).verdict.code == "FWD_OK"
+    assert Judge(judge.generation, legs=judge.legs).decide(forwarded).verdict.code == "FWD_OK"
+    assert judge.decide(forwarded | {"at": 990.0 + 121}).verdict.code == "FWD_NO_CORR"
+    assert judge.decide(forwarded | {"from": "+8613712345679"}).verdict.code == "FWD_NO_CORR"
+    with pytest.raises(KeyError):
+        judge.delivered(judge.decide(first).call, "acme")
 
 
 def test_the_emergency_allowance_holds_across_threads(judge: Judge) -> None:
