@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,30 @@ def test_a_rule_that_fails_leaves_the_peer_that_asks_to_its_own_policy(tmp_path:
     made.ask("pbx", "INVITE")
     answer = made.got("pbx")
     assert (answer.status, answer.first(b"retry-after"), answer.first(b"contact")) == (503, None, None)
+
+
+def test_whatever_a_peer_that_asks_sends_only_responses_come_out(tmp_path: Path) -> None:
+    """Broken and odd requests by the thousand: one well-formed response to each at the most, and nothing is left in the end."""
+    made = wire(tmp_path, REDIRECTS, 'trunk acme reject_profile = "redirect"', 'trunk peer reject_profile = "redirect"')
+    chosen = random.Random(7)
+    proxy = made.proxy
+    for _ in range(3000):
+        who = chosen.choice(["pbx", "pbx-tcp", "peer"])
+        options = {"to": chosen.choice(["110", "+8675583123456", "x" * 200, "%41;a=b,c"]), "from": chosen.choice(["+8675583123456", "400"])}
+        if chosen.random() < 0.3:
+            options["hops"] = "0"
+        method = chosen.choice(["INVITE", "INVITE", "CANCEL", "ACK", "OPTIONS", "MESSAGE", "BYE"])
+        data = bytearray(made.parties[who].request(method, options, chosen.choice([[], ["Route: <sip:127.0.0.1;lr>"], ["Privacy: id"]])))
+        if chosen.random() < 0.5:
+            at = chosen.randrange(len(data))
+            data[at : at + chosen.randrange(3)] = bytes([chosen.choice(b'<>"\r\n;,:@? %\x00\xff0')])
+        proxy.receive(bytes(data), made.flow_of(who), made.now)
+        sent = proxy.take_sends()
+        assert proxy.counters.internal_errors == 0, proxy.faults
+        assert len(sent) <= 1
+        for _, answer in sent:
+            message = SipMessage.parse(answer)
+            assert not message.is_request
+            assert message.count(b"contact") == (message.status == 302)
+    made.wait(400)
+    assert not any(made.tables().values())
