@@ -31,7 +31,7 @@ from rules.codes import ReasonCode, reason_codes
 from rules.directory import Directory
 from rules.faults import PolicyFault, PolicyFaults, PolicyWarning
 from rules.rule import OnError, Rule
-from rules.ruleset import BoundRule, RuleMode, RuleSet
+from rules.ruleset import BoundRule, RuleAction, RuleMode, RuleSet
 from rules.third_party import Unusable, attempt, load_rule, offered, own_codes
 from rules.toml_lines import Path as KeyPath
 from rules.toml_lines import error_line, key_lines, line_of
@@ -63,6 +63,16 @@ INSTALL = "a rule of another package is known once the package is installed besi
 
 MODES: tuple[str, ...] = get_args(RuleMode)
 ON_ERROR: tuple[str, ...] = get_args(OnError)
+ACTIONS: tuple[str, ...] = get_args(RuleAction)
+
+EVERY_RULE = ("mode", "on_error", "action", "redirect_to")
+"""Keys that the table of every rule may have but those of FIXED."""
+
+_TARGET = re.compile(
+    r"sips?:(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/%]+@)?(?:[A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:;[A-Za-z0-9\-_.!~*'()%=]+)*"
+    r"|tel:\+?[0-9*#\-.()]+(?:;[A-Za-z0-9\-_.!~*'()%=+]+)*"
+)
+_TARGET_LONGEST = 256
 
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`")
 
@@ -216,6 +226,10 @@ class _Reading:
         fixed = name in FIXED
         mode = self.choice(path, settings, "mode", MODES, "enforce", fixed)
         on_error = self.choice(path, settings, "on_error", ON_ERROR, getattr(rule, "on_error", "mark"), fixed)
+        action, redirect_to = "reject", ""
+        if "action" not in rule.Config.__struct_fields__:  # a rule of a third party may have a setting of that name
+            action = self.choice(path, settings, "action", ACTIONS, "reject", fixed)
+            redirect_to = self.redirect_to(path, settings, action, fixed)
         config = self.config(path, rule.Config, settings)
         if config is None or len(self.faults) > before:
             return None
@@ -235,6 +249,8 @@ class _Reading:
             fixed=fixed,
             kinds=getattr(rule, "kinds", None),
             quiet=getattr(rule, "quiet", ""),
+            action=cast(RuleAction, action),
+            redirect_to=redirect_to,
         )
 
     def choice(self, path: KeyPath, settings: dict[str, Any], key: str, values: tuple[str, ...], default: str, fixed: bool) -> str:
@@ -250,12 +266,31 @@ class _Reading:
             return str(value)
         return default
 
+    def redirect_to(self, path: KeyPath, settings: dict[str, Any], action: str, fixed: bool) -> str:
+        """Take the URI that a rule sends callers to out of its settings; "" where there is none."""
+        remedy = 'redirect_to = "sip:announcement@192.0.2.9"'
+        key: KeyPath = (*path, "redirect_to")
+        if "redirect_to" not in settings:
+            if action == "redirect":
+                self.fault((*path, "action"), "redirects, and redirect_to is missing", remedy, action)
+            return ""
+        value = settings.pop("redirect_to")
+        if fixed:
+            self.fault(key, f"{path[-1]} has no redirect_to", "take the key out: this rule redirects nobody", value)
+        elif not isinstance(value, str) or len(value) > _TARGET_LONGEST or not _TARGET.fullmatch(value):
+            self.fault(key, "not a SIP or tel URI", f"a URI without <> and header fields: {remedy}", value)
+        elif action != "redirect":
+            self.warn(key, 'has no effect without action = "redirect"')
+        else:
+            return value
+        return ""
+
     def config(self, path: KeyPath, type_: type[msgspec.Struct], settings: dict[str, Any]) -> msgspec.Struct | None:
         """A rule's own settings, unknown keys refused."""
-        known = [field.encode_name for field in msgspec.structs.fields(type_)]
+        known = type_.__struct_encode_fields__
         unknown = [key for key in settings if key not in known]
         for key in unknown:
-            every = ("mode", "on_error", *known) if path[-1] not in FIXED else tuple(known)
+            every = (*EVERY_RULE, *known) if path[-1] not in FIXED else tuple(known)
             remedy = f"it has: {', '.join(every)}{suggest(key, every)}" if every else "it has no settings"
             self.fault((*path, key), "unknown key", remedy, settings[key])
         if unknown:
