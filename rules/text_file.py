@@ -134,9 +134,13 @@ def parse_toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         what = shown(str(error).rpartition(" (at ")[0])
-        raise TextFault(
-            f"not valid TOML: {what}", _TOML_REMEDIES.get(what.partition(" ")[0], ""), error_line(str(error), text) or 0
-        ) from None
+        left_open = _left_open(text) if "end of document" in str(error) else None
+        if left_open is not None:
+            line, remedy = left_open
+        else:
+            line = error_line(str(error), text) or 0
+            remedy = _TOML_REMEDIES.get(what.partition(" ")[0], "see toml.io for how values are written")
+        raise TextFault(f"not valid TOML: {what}", remedy, line) from None
     except RecursionError:
         raise TextFault("not valid TOML: nested too deep", "no key of ours is") from None
     except ValueError:  # Python's own bound on the digits of a number, which tomllib lets through
@@ -177,3 +181,22 @@ def _too_deep(text: str) -> int:
             return line
         line += token[0].count("\n")
     return 0
+
+
+def _left_open(text: str) -> tuple[int, str] | None:
+    """Where a quotation mark or a bracket was opened that nothing closes: tomllib tells only that the text ends first."""
+    opened: list[int] = []
+    line = 1
+    at = 0
+    for token in _TOKEN.finditer(text):
+        if "'" in (between := text[at : token.start()]) or '"' in between:
+            return line, "close the quotation mark"
+        at = token.end()
+        if token[0] in "[{":
+            opened.append(line)
+        elif token[0] in "]}" and opened:
+            opened.pop()
+        line += token[0].count("\n")
+    if "'" in text[at:] or '"' in text[at:]:
+        return line, "close the quotation mark"
+    return (opened[0], "close the bracket") if opened else None
