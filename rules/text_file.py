@@ -6,7 +6,7 @@ import os
 import stat
 import tomllib
 from pathlib import Path
-from re import DOTALL
+from re import DOTALL, VERBOSE
 from re import compile as pattern
 from typing import Any, Final
 
@@ -15,7 +15,8 @@ from rules.toml_lines import error_line
 
 HEAD: Final = 4096
 """Octets that are looked at before the rest is read."""
-PART: Final = 16 << 20
+PART: Final = 1 << 30
+"""Octets that are read at once; Linux reads no more than 2 GiB."""
 
 TOML_AT_MOST: Final = 32 << 20
 TOML_LINE: Final = 1 << 20
@@ -26,8 +27,19 @@ DEEPEST: Final = 16
 
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _TOKEN: Final = pattern(
-    r"\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''.*?'''|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|#[^\n]*|[\[\]{}.\n]|[A-Za-z0-9_-]+|[=,]", DOTALL
+    r"""
+    \"\"\" [^"\\]* (?: (?: \\. | "(?!"") ) [^"\\]* )* \"\"\" "{0,2}
+    | \'\'\' .*? \'\'\' '{0,2}
+    | (?!\"\"\") " [^"\\\n]* (?: \\[^\n] [^"\\\n]* )* "
+    | (?!\'\'\') ' [^'\n]* '
+    | (?P<open> \"\"\" .* | \'\'\' .* | " [^\n]* | ' [^\n]* )
+    | \# [^\n]*
+    | [\[\]{}.,=\n]
+    | [A-Za-z0-9_-]+
+    """,
+    DOTALL | VERBOSE,
 )
+"""What matters for where brackets and dots stand; every sign is looked at twice at the most, whatever the text."""
 
 
 class TextFault(Exception):
@@ -60,11 +72,11 @@ def read_file(path: Path, most: int) -> bytes:
             raise TextFault(f"{what}, not a file", "name a file")
         if before.st_size > most:
             raise TextFault(f"{before.st_size} octets, more than {most}", "is it the right file?")
-        head = os.read(handle, HEAD)
-        refuse_binary(head)
-        parts = [head]
-        size = len(head)
-        while size <= before.st_size and (part := os.read(handle, PART)):
+        refuse_binary(os.pread(handle, HEAD, 0))
+        parts: list[bytes] = []
+        size = 0
+        # In one piece, and one octet more than there should be: joining pieces would take the memory of a list twice.
+        while size <= before.st_size and (part := os.read(handle, min(PART, before.st_size - size + 1))):
             parts.append(part)
             size += len(part)
         after = os.fstat(handle)
@@ -187,16 +199,12 @@ def _left_open(text: str) -> tuple[int, str] | None:
     """Where a quotation mark or a bracket was opened that nothing closes: tomllib tells only that the text ends first."""
     opened: list[int] = []
     line = 1
-    at = 0
     for token in _TOKEN.finditer(text):
-        if "'" in (between := text[at : token.start()]) or '"' in between:
+        if token["open"] is not None:
             return line, "close the quotation mark"
-        at = token.end()
         if token[0] in "[{":
             opened.append(line)
         elif token[0] in "]}" and opened:
             opened.pop()
         line += token[0].count("\n")
-    if "'" in text[at:] or '"' in text[at:]:
-        return line, "close the quotation mark"
     return (opened[0], "close the bracket") if opened else None

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from rules import text_file
 from rules.text_file import DEEPEST, TextFault, check_text, not_utf8, parse_toml, read_file
 
 
@@ -30,16 +29,15 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
 def test_a_file_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"x" * 10_000)
-    real = os.read
+    real = os.pread
 
-    def read(handle: int, count: int) -> bytes:
-        data = real(handle, count)
-        if count == text_file.HEAD:
-            path.write_bytes(b"y" * {"longer": 10_001, "shorter": 9_999, "as long": 10_000}[change])
-            os.utime(path, ns=(1, 1))
+    def read(handle: int, count: int, at: int) -> bytes:
+        data = real(handle, count, at)
+        path.write_bytes(b"y" * {"longer": 10_001, "shorter": 9_999, "as long": 10_000}[change])
+        os.utime(path, ns=(1, 1))
         return data
 
-    monkeypatch.setattr(os, "read", read)
+    monkeypatch.setattr(os, "pread", read)
     with pytest.raises(TextFault, match="changed while it was read"):
         read_file(path, 100_000)
 
