@@ -10,6 +10,7 @@ from proxy.config.load import load_config, pack, unpack
 from proxy.config.lookups import LONGEST_DEADLINE, LookupConfig, UrlTemplate, parse_url
 from proxy.config.meaning import can_name_a_file
 from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
+from proxy.config.signing import SigningConfig
 
 __all__ = [
     "LONGEST_DEADLINE",
@@ -25,6 +26,7 @@ __all__ = [
     "NextHop",
     "Node",
     "PolicyConfig",
+    "SigningConfig",
     "SourcePattern",
     "Target",
     "UrlTemplate",
