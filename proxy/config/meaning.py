@@ -67,6 +67,10 @@ def _check_files(config: Config, report: Report) -> None:
         first = seen.setdefault(normpath(config.path(name)), name_of(at))
         if first != name_of(at):
             report.fault(at, f"stands in {first} already", name, "name each file once")
+    for key in ("key", "certificate"):
+        name = getattr(config.signing, key, None)
+        if name is not None and not can_name_a_file(name):
+            report.fault(("signing", key), "not the name of a file", name or '""', "a PEM file, relative to this file's folder")
     if config.policy.file is not None and not can_name_a_file(config.policy.file):
         name = config.policy.file or '""'
         report.fault(("policy", "file"), "not the name of a file", name, "leave it out for the packaged policy")
