@@ -21,9 +21,11 @@ from proxy.flow import Flow, Listener
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash, worker_of
 from proxy.health import Health, Ping
 from proxy.intake import asserted, privacy_values
+from proxy.redirect import CANCELLED, other_answer
 from proxy.relay import CANCEL_KEY, Relay, answer_directly, without_top_via
 from proxy.routing import Peer, Routing
 from proxy.screening import FORBIDDEN, LOOP, ParkedTimer, Screening
+from proxy.signing import Credential, Signer
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from proxy.sip.response import PHRASES
@@ -34,6 +36,7 @@ from proxy.transactions import ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request, top_value
 from rules import RuleSet
 from rules.call import Call, Trunk
+from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
 _METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO")
@@ -73,8 +76,9 @@ class Proxy:
         clock: Callable[[], float] | None = None,
         salt: bytes = b"0000",
         now: float = 0.0,
+        credential: Credential | None = None,
     ) -> None:
-        """`secret` as Secret; `salt` must differ between starts of a worker. RoutingError as Routing."""
+        """`secret` as Secret; `salt` must differ between starts of a worker; `credential` signs calls. RoutingError as Routing."""
         self.counters = Counters()
         self.secret = Secret(secret)
         self.routing = Routing(config, listeners, self.secret)
@@ -89,6 +93,8 @@ class Proxy:
         self._screening = Screening(
             self._layer, self._relay, self._answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock
         )
+        self._tell_unsigned: Callable[[str], None] | None = None
+        self._sign_with(credential)
         self._handovers: list[tuple[int, Flow, bytes]] = []
         self._health.start(self.routing, self._layer.timers, Duty.PING, now)
 
@@ -173,7 +179,9 @@ class Proxy:
         """What another worker tells of a call."""
         self._screening.correlation.hear(notice)
 
-    def apply(self, config: Config, ruleset: RuleSet, now: float, routing: Routing | None = None) -> None:
+    def apply(
+        self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None, routing: Routing | None = None
+    ) -> None:
         """Put a new configuration and policy in force; calls in progress go on. `routing` may have been made from that configuration
         beforehand: of thousands of trunks it takes a while. RoutingError leaves the old one.
         """
@@ -185,6 +193,7 @@ class Proxy:
                 target.up, target.unanswered = known[target.uri].up, known[target.uri].unanswered
         self.routing = self._screening.routing = routing
         self._screening.ruleset = ruleset
+        self._sign_with(credential)
         self._screening.limit = config.node.max_transactions
         self._layer.timers.drop_unused()
         self._health.start(routing, self._layer.timers, Duty.PING, now)
@@ -207,6 +216,10 @@ class Proxy:
         """Have `watch` told of every verdict on an initial INVITE, with its call, before it is carried out; None ends that."""
         self._screening.on_verdict = watch
 
+    def watch_signing(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` told, once a minute at the most, why calls go out unsigned that should not."""
+        self._tell_unsigned = tell
+
     def drain(self) -> None:
         """Take no new calls (503) but emergency calls; those in progress go on. For a node that is about to stop."""
         self._screening.draining = True
@@ -223,6 +236,13 @@ class Proxy:
     def pending(self) -> int:
         """INVITE transactions without a final response: what a worker that is to stop waits for."""
         return sum(1 for server in self._layer.servers.values() if server.invite and server.state is State.PROCEEDING)
+
+    def _sign_with(self, credential: Credential | None) -> None:
+        self._screening.signer = None if credential is None else Signer(credential, self.secret, self._unsigned)
+
+    def _unsigned(self, why: str) -> None:
+        if self._tell_unsigned is not None:
+            self._tell_unsigned(why)
 
     def _defect(self) -> None:
         self.counters.internal_errors += 1
@@ -267,7 +287,7 @@ class Proxy:
             self._ack(request, server, peer, now)
             return
         if method == b"CANCEL":
-            self._cancel(request, server, now)
+            self._cancel(request, server, peer, now)
             return
         if server is not None:
             self._layer.again(server)
@@ -275,6 +295,9 @@ class Proxy:
         if self._answers.refused_before(request, now):
             return
         trunk = peer.trunk
+        if trunk is not None and trunk.reject_profile == REDIRECT and not request.to_tag:
+            self._asked(request, trunk, peer, now)
+            return
         message = request.message
         own = request.uri.user is None and self.routing.is_own(request.uri.host, request.uri.port)
         if method == b"OPTIONS" and own and not request.to_tag:
@@ -303,6 +326,17 @@ class Proxy:
         else:
             allowed = ", ".join(dict.fromkeys((*_METHODS, *trunk.methods)))
             self._answers.refuse(request, Refusal(405, PHRASES[405], f"Allow: {allowed}\r\n".encode()), now)
+
+    def _asked(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
+        """A request to us as a redirect server, which sends nothing on: it looks at neither Max-Forwards nor at what else a request wants
+        understood (RFC 3261 §8.3).
+        """
+        if request.uri.scheme == b"sips":
+            self._answers.refuse(request, _NO_TLS, now)
+        elif request.method == b"INVITE":
+            self._screening.invite(request, trunk, peer, now)
+        else:
+            self._answers.refuse(request, other_answer(request, trunk), now)
 
     # other requests
 
@@ -333,7 +367,12 @@ class Proxy:
             self._answers.refuse(request, LOOP, now)
             return
         present = request.message.first_line
-        if b"p-asserted-identity" in present or b"p-preferred-identity" in present or b"remote-party-id" in present:
+        if (
+            b"p-asserted-identity" in present
+            or b"p-preferred-identity" in present
+            or b"remote-party-id" in present
+            or b"identity" in present
+        ):
             keep_trust(request.message, privacy_values(request.message), customer_side(self.routing, onward.token))
         if onward.token.withheld and onward.token.from_caller:
             hide_caller(request.message)
@@ -387,14 +426,17 @@ class Proxy:
         outgoing = Outgoing(request, loop_hash, b"")  # Max-Forwards bounds an ACK that loops; without our token it does not get this far
         self._layer.sends.append((flow, outgoing.render(flow, self._branches.for_ack(loop_hash))))
 
-    def _cancel(self, request: Request, server: ServerTransaction | None, now: float) -> None:
+    def _cancel(self, request: Request, server: ServerTransaction | None, peer: Peer, now: float) -> None:
         key = request.key + CANCEL_KEY
         again = self._layer.servers.get(key)
         if again is not None:
             self._layer.again(again)
             return
         if server is None or not server.invite:
-            self._answers.send(request, _NO_SUCH_CALL)
+            fate = self._answers.fate(request, now)
+            if fate is None or fate.status:
+                asked = fate is not None and peer.trunk is not None and peer.trunk.reject_profile == REDIRECT
+                self._answers.send(request, CANCELLED if asked else _NO_SUCH_CALL)
             return
         own = ServerTransaction(key, request, self._answers.reply_flow(request.flow, request.reply_port))
         self._layer.servers[key] = own

@@ -12,17 +12,25 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Final, TypeVar
+from time import time
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, load_config, pack, unpack
+from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, can_name_a_file, load_config, pack, unpack
 from rules import PolicyFault, PolicyFaults, RuleSet, load_policy
-from rules.directory import Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
+from rules.directory import FILES, SHANGHAI, Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
+from rules.text_file import TextFault, read_toml_text
+
+if TYPE_CHECKING:
+    from proxy.credential import Read
+    from proxy.signing import Credential
 
 CONFIG: Final = "config.msgpack"
 POLICY: Final = "policy.toml"
 DIRECTORY: Final = "directory.bin"
+PUBLIC_KEY: Final = "signing.sha256"
+"""Digest of the public key that was checked: workers read the key file themselves, and sign with no other that has come there since."""
 
 _PLACE: Final = re.compile(r"(.+?):([0-9]+): (.*)")
 
@@ -49,6 +57,12 @@ class Generation(msgspec.Struct, frozen=True):
     ruleset: RuleSet
     policy: str | None = None
     """The text that `ruleset` was made from; None: the packaged policy."""
+    credential: Credential | None = None
+    """What calls are signed with."""
+    public_key: str = ""
+    """Digest of its public key."""
+    unsigned: str = ""
+    """Why there is no credential where the configuration names one."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -58,64 +72,121 @@ class Report(msgspec.Struct, frozen=True):
     warnings: tuple[ConfigWarning, ...] = ()
 
 
-def load(path: Path | str) -> tuple[Generation, tuple[ConfigWarning, ...]]:
-    """Read and check a configuration file, its policy and every list. Raises Faults with all that was found."""
+def load(path: Path | str, *, keys: bool = True) -> tuple[Generation, tuple[ConfigWarning, ...]]:
+    """Read and check a configuration file, its policy, every list and, unless `keys` is False, the key that calls are signed with. Raises
+    Faults with all that was found.
+    """
+    faults: list[Fault] = []
+    try:
+        config = load_config(path)
+        zone = config.node.time_zone
+    except ConfigFaults as error:
+        if error.rest is None:
+            raise Faults(error.faults) from None
+        faults += error.faults  # one run shows what is wrong with the files that it names, too
+        config, zone = error.rest, SHANGHAI
+    directory = _attempt(lambda: load_directory(_readable(config.directory), config.base, config.trunks, time_zone=zone), config, faults)
+    # a policy can be checked without the lists, so that one run shows the faults of both
+    against = directory if directory is not None else _without_lists(config)
+    against.services = config.services
+    judged = _attempt(lambda: _policy(config, against), config, faults)
+    # a table with a fault may name no files
+    signs = keys and not any(fault.file == config.file and fault.key.startswith("signing") for fault in faults)
+    read = _credential(config, faults) if signs else None
+    if faults or directory is None or judged is None:
+        raise Faults(tuple(faults), config.warnings)
+    policy, ruleset = judged
+    warnings = (*config.warnings, *(read.warnings if read is not None else ()), *_warnings(config, directory, ruleset))
+    if read is None:
+        return Generation(config, directory, ruleset, policy), warnings
+    return Generation(config, directory, ruleset, policy, read.credential, read.digest), warnings
+
+
+def load_rules(path: Path | str) -> RuleSet:
+    """The policy of a configuration file without its lists, for what rules say of themselves. Raises Faults."""
     try:
         config = load_config(path)
     except ConfigFaults as error:
         raise Faults(error.faults) from None
     faults: list[Fault] = []
-    directory = _attempt(
-        lambda: load_directory(config.directory, config.base, config.trunks, time_zone=config.node.time_zone), config, faults
-    )
-    # a policy can be checked without the lists, so that one run shows the faults of both
-    against = (
-        directory
-        if directory is not None
-        else load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
-    )
+    against = _without_lists(config)
     against.services = config.services
     judged = _attempt(lambda: _policy(config, against), config, faults)
-    if faults or directory is None or judged is None:
+    if judged is None:
         raise Faults(tuple(faults), config.warnings)
-    policy, ruleset = judged
-    return Generation(config, directory, ruleset, policy), (*config.warnings, *_warnings(config, directory, ruleset))
+    return judged[1]
 
 
 def save_generation(generation: Generation, folder: Path) -> None:
     """Leave a generation in a folder for the workers; what they find there is whole, since its name is told only afterwards."""
     config = generation.config
     if generation.policy is not None:
-        (folder / POLICY).write_text(generation.policy, "utf-8")
+        (folder / POLICY).write_bytes(generation.policy.encode())
     generation.directory.save(folder / DIRECTORY)
+    if generation.public_key:
+        (folder / PUBLIC_KEY).write_text(generation.public_key, "ascii")
     (folder / CONFIG).write_bytes(pack(config))
 
 
-def open_generation(folder: Path) -> Generation:
-    """What `save_generation` left."""
+def open_generation(folder: Path, *, again: bool = False) -> Generation:
+    """What `save_generation` left, with the key that calls are signed with. Raises Faults where that is not the one that was checked;
+    `again`: this generation is in force, and goes on without it.
+    """
     config = unpack((folder / CONFIG).read_bytes())
     directory = Directory.open(folder / DIRECTORY)
     directory.services = config.services
     if config.lookup:
         import_module("proxy.lookup.http")  # here, where no call waits: it takes a quarter of a second, and 13 MB where it is needed
-    text = (folder / POLICY).read_text("utf-8") if config.policy.file is not None else None
+    text = (folder / POLICY).read_bytes().decode() if config.policy.file is not None else None
     ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks)
-    return Generation(config, directory, ruleset, text)
+    if config.signing is None:
+        return Generation(config, directory, ruleset, text)
+    faults: list[Fault] = []
+    read = _credential(config, faults)
+    known = (folder / PUBLIC_KEY).read_text("ascii")
+    if read is not None and read.digest == known:
+        return Generation(config, directory, ruleset, text, read.credential, known)
+    if not faults:
+        faults.append(
+            Fault(config.file, None, "signing.key", "the key is not the one that was checked", f'"{config.signing.key}"', "reload")
+        )
+    if not again:
+        raise Faults(tuple(faults))
+    return Generation(config, directory, ruleset, text, unsigned=str(faults[0]))
+
+
+def _credential(config: Config, faults: list[Fault]) -> Read | None:
+    """The credential that a configuration names; None where it names none, or after a fault was noted."""
+    if config.signing is None:
+        return None
+    module = import_module("proxy.credential")  # 15 MB that only nodes which sign need
+    try:
+        read: Read = module.read_credential(config, config.signing, time())
+    except module.CredentialFault as error:
+        faults.append(error.fault)
+        return None
+    return read
+
+
+def _without_lists(config: Config) -> Directory:
+    return load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
 
 
 def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:
     name = config.policy.file
-    if name is None:
+    if name is None or not can_name_a_file(name):
         return None, load_policy(None, file="", directory=directory, trunks=config.trunks)
     file = config.shown_path(name)
     try:
-        text = config.path(name).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise PolicyFaults([PolicyFault(file, None, "", error.strerror or str(error), "", "a readable file")]) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise PolicyFaults([PolicyFault(file, line, "", "not UTF-8", "", "save the file as UTF-8")]) from None
+        text = read_toml_text(config.path(name))
+    except TextFault as fault:
+        raise PolicyFaults([PolicyFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
     return text, load_policy(text, file=file, directory=directory, trunks=config.trunks)
+
+
+def _readable(directory: DirectoryConfig) -> DirectoryConfig:
+    """Without the names that name no file: they are a fault already."""
+    return msgspec.structs.replace(directory, **{kind: tuple(filter(can_name_a_file, getattr(directory, kind))) for kind in FILES})
 
 
 def _attempt(step: Callable[[], T], config: Config, faults: list[Fault]) -> T | None:

@@ -82,8 +82,17 @@ class Worker:
         self.listeners = config.listeners()
         salt = token_hex(SALT_OCTETS).encode()
         self.proxy = proxy = Proxy(
-            config, generation.ruleset, self.listeners, secret, worker=number, clock=perf_counter, salt=salt, now=monotonic()
+            config,
+            generation.ruleset,
+            self.listeners,
+            secret,
+            worker=number,
+            clock=perf_counter,
+            salt=salt,
+            now=monotonic(),
+            credential=generation.credential,
         )
+        proxy.watch_signing(_unsigned)
         by_kind: dict[str, dict[int, socket.socket]] = {"udp": {}, "tcp": {}}
         for listener, sock in zip(self.listeners, sockets, strict=True):
             by_kind[listener.transport][listener.index] = sock
@@ -164,7 +173,7 @@ class Worker:
     def switch(self, generation: Generation, routing: Routing | None = None) -> None:
         """Put another generation in force; calls in progress go on."""
         self._serve(generation)
-        self.proxy.apply(generation.config, generation.ruleset, monotonic(), routing)
+        self.proxy.apply(generation.config, generation.ruleset, monotonic(), generation.credential, routing)
         self._failures.update(self.generation.ruleset.failures)
         self.generation = generation
         node = generation.config.node
@@ -184,8 +193,11 @@ class Worker:
         return Snapshot(
             events=counted["events"] | self.counters.snapshot(),
             invites=tuple(counted["invites"]),
+            observed=tuple(counted["observed"]),
+            spared=counted["spared"],
             decisions=tuple(counted["decisions"]),
             decision_sum=counted["decision_sum"],
+            signatures=dict(self.proxy.counters.signatures),
             rule_failures=dict(self._failures + Counter(self.generation.ruleset.failures)),
             transactions_server=gauges["transactions_server"],
             transactions_client=gauges["transactions_client"],
@@ -282,9 +294,12 @@ class Session:
 
     def _make(self, begin: Begin) -> Worker:
         """The worker; nothing else keeps its first generation."""
+        generation = open_generation(Path(begin.folder), again=True)
+        if generation.unsigned:
+            log.error("calls are not signed: %s", generation.unsigned)
         return Worker(
             self._loop,
-            open_generation(Path(begin.folder)),
+            generation,
             begin.secret,
             [socket.socket(fileno=fd) for fd in begin.sockets],
             number=begin.worker,
@@ -353,6 +368,10 @@ class Session:
     def _end(self, worker: Worker) -> None:
         self._channel.send(worker.snapshot())
         self._over.set()
+
+
+def _unsigned(why: str) -> None:
+    log.error("calls are not signed: %s", why)
 
 
 def settle() -> None:
