@@ -179,9 +179,14 @@ class Proxy:
         """What another worker tells of a call."""
         self._screening.correlation.hear(notice)
 
-    def apply(self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None) -> None:
-        """Put a new configuration and policy in force; calls in progress go on. RoutingError leaves the old one."""
-        routing = Routing(config, self.routing.listeners, self.secret)
+    def apply(
+        self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None, routing: Routing | None = None
+    ) -> None:
+        """Put a new configuration and policy in force; calls in progress go on. `routing` may have been made from that configuration
+        beforehand: of thousands of trunks it takes a while. RoutingError leaves the old one.
+        """
+        if routing is None:
+            routing = Routing(config, self.routing.listeners, self.secret)
         known = {target.uri: target for _, target in self.routing.all_targets()}
         for _, target in routing.all_targets():
             if target.uri in known:

@@ -6,6 +6,7 @@ result in a folder; workers `open_generation` it: quick, and the directory is on
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -213,6 +214,7 @@ def _list_fault(config: Config, fault: DirectoryFault) -> Fault:
 def main(arguments: list[str]) -> int:
     """Check the configuration file and fill the folder that are named, print a Report as JSON; 1 where there are faults."""
     path, folder = arguments
+    gc.disable()  # what is loaded stays until the end, which is soon: looking for garbage in millions of rows only takes time
     try:
         generation, warnings = load(path)
         save_generation(generation, Path(folder))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -24,7 +25,7 @@ LINE_AT_MOST: Final = 1 << 16
 COLUMNS_AT_MOST: Final = 200
 
 _BLANKS = " \t\u00a0\u3000"  # the last two: no-break and ideographic space
-_PADDING = (", ", " ,", "\n ", " \n", " \r", '" ', ' "', "\t", "\u00a0", "\u3000")
+_PADDING = tuple([mark.encode() for mark in (", ", " ,", "\n ", " \n", " \r", '" ', ' "', "\t", "\u00a0", "\u3000")])
 
 Row = tuple[int, tuple[str, ...]]
 
@@ -46,7 +47,8 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
     """
     try:
         check_text(data, LINE_AT_MOST)
-        text = data.decode("utf-8-sig")
+        if not data.isascii():
+            data.decode("utf-8")  # whole, and not kept: of ten million rows it is some GiB
     except UnicodeDecodeError as error:
         fault = not_utf8(error)
         log.fault(file, fault.line, "", "", fault.problem, "save the sheet as 'CSV UTF-8'")
@@ -54,9 +56,8 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
     except TextFault as fault:
         log.fault(file, fault.line, "", "", fault.problem, fault.remedy)
         return
-    trim = _padded(text)
-    comments = "#" in text
-    del text  # of ten million rows it is some hundreds of MiB, and they are read from `data` piece by piece
+    trim = _padded(data.removeprefix(BOM_UTF8))
+    comments = b"#" in data
     lines: Iterator[str] = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="\n")
     if comments:
         lines = ("\n" if line.startswith("#") else line for line in lines)
@@ -115,15 +116,15 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
             row.extend([""] * (width - len(row)))
         row.append("")
         yield line, tuple(pick(row))
-        if log.full(file):
+        if log.faults and log.full(file):
             return
     if header is None:
         log.fault(file, 0, "", "", "no header row", f"begin with the line {','.join(columns)}")
 
 
-def _padded(text: str) -> bool:
+def _padded(data: bytes) -> bool:
     """Whether some cell may begin or end with a blank; most files have none, and trimming a million rows for nothing takes a second."""
-    return text[:1] in _BLANKS or text[-1:] in _BLANKS or any(mark in text for mark in _PADDING)
+    return data[:1] in b" \t" or data[-1:] in b" \t" or any(mark in data for mark in _PADDING)
 
 
 def _positions(
