@@ -6,6 +6,7 @@ result in a folder; workers `open_generation` it: quick, and the directory is on
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, load_config, pack, unpack
+from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, can_name_a_file, load_config, pack, unpack
 from rules import PolicyFault, PolicyFaults, RuleSet, load_policy
-from rules.directory import Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
+from rules.directory import FILES, SHANGHAI, Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
 from rules.document import read_document, reader
 from rules.passport import CertificateFile
+from rules.text_file import TextFault, read_toml_text
 from rules.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 CONFIG: Final = "config.msgpack"
 POLICY: Final = "policy.toml"
-FILES: Final = "files.msgpack"
+NAMED: Final = "files.msgpack"
 DIRECTORY: Final = "directory.bin"
 PUBLIC_KEY: Final = "signing.sha256"
 """Digest of the public key that was checked: workers read the key file themselves, and sign with no other that has come there since."""
@@ -83,21 +85,25 @@ def load(path: Path | str, *, keys: bool = True) -> tuple[Generation, tuple[Conf
     """Read and check a configuration file, its policy, every list and, unless `keys` is False, the key that calls are signed with. Raises
     Faults with all that was found.
     """
+    faults: list[Fault] = []
     try:
         config = load_config(path)
+        zone = config.node.time_zone
     except ConfigFaults as error:
-        raise Faults(error.faults) from None
-    faults: list[Fault] = []
-    directory = _attempt(
-        lambda: load_directory(config.directory, config.base, config.trunks, time_zone=config.node.time_zone), config, faults
-    )
+        if error.rest is None:
+            raise Faults(error.faults) from None
+        faults += error.faults  # one run shows what is wrong with the files that it names, too
+        config, zone = error.rest, SHANGHAI
+    directory = _attempt(lambda: load_directory(_readable(config.directory), config.base, config.trunks, time_zone=zone), config, faults)
     # a policy can be checked without the lists, so that one run shows the faults of both
     against = directory if directory is not None else _without_lists(config)
     _offer(config, against)
     files: dict[str, bytes] = {}
     judged = _attempt(lambda: _policy(config, against, files), config, faults)
     ca = _attempt(lambda: _ca(config), config, faults)
-    read = _credential(config, faults) if keys else None
+    # a table with a fault may name no files
+    signs = keys and not any(fault.file == config.file and fault.key.startswith("signing") for fault in faults)
+    read = _credential(config, faults) if signs else None
     if faults or directory is None or judged is None:
         raise Faults(tuple(faults), config.warnings)
     policy, ruleset = judged
@@ -127,9 +133,9 @@ def save_generation(generation: Generation, folder: Path) -> None:
     """Leave a generation in a folder for the workers; what they find there is whole, since its name is told only afterwards."""
     config = generation.config
     if generation.policy is not None:
-        (folder / POLICY).write_text(generation.policy, "utf-8")
+        (folder / POLICY).write_bytes(generation.policy.encode())
     generation.directory.save(folder / DIRECTORY)
-    (folder / FILES).write_bytes(msgspec.msgpack.encode((generation.files, generation.ca)))
+    (folder / NAMED).write_bytes(msgspec.msgpack.encode((generation.files, generation.ca)))
     if generation.public_key:
         (folder / PUBLIC_KEY).write_text(generation.public_key, "ascii")
     (folder / CONFIG).write_bytes(pack(config))
@@ -147,8 +153,8 @@ def open_generation(folder: Path, *, again: bool = False) -> Generation:
         import_module("proxy.lookup.http")
     if config.certificates.hosts:
         import_module("proxy.lookup.certificates")
-    text = (folder / POLICY).read_text("utf-8") if config.policy.file is not None else None
-    files, ca = msgspec.msgpack.decode((folder / FILES).read_bytes(), type=tuple[dict[str, bytes], bytes | None])
+    text = (folder / POLICY).read_bytes().decode() if config.policy.file is not None else None
+    files, ca = msgspec.msgpack.decode((folder / NAMED).read_bytes(), type=tuple[dict[str, bytes], bytes | None])
     ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks, read=files.__getitem__)
     generation = Generation(config, directory, ruleset, text, files, ca)
     if config.signing is None:
@@ -193,16 +199,13 @@ def _offer(config: Config, directory: Directory) -> None:
 def _policy(config: Config, directory: Directory, files: dict[str, bytes]) -> tuple[str | None, RuleSet]:
     """The policy's text and what it says; `files` takes what it names."""
     name = config.policy.file
-    if name is None:
+    if name is None or not can_name_a_file(name):
         return None, load_policy(None, file="", directory=directory, trunks=config.trunks)
     file = config.shown_path(name)
     try:
-        text = config.path(name).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise PolicyFaults([PolicyFault(file, None, "", error.strerror or str(error), "", "a readable file")]) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise PolicyFaults([PolicyFault(file, line, "", "not UTF-8", "", "save the file as UTF-8")]) from None
+        text = read_toml_text(config.path(name))
+    except TextFault as fault:
+        raise PolicyFaults([PolicyFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
     read = reader(config.path(name).parent)
 
     def keep(named: str) -> bytes:
@@ -246,6 +249,11 @@ def _expiries(generation: Generation) -> Iterator[ConfigWarning]:
                 )
 
 
+def _readable(directory: DirectoryConfig) -> DirectoryConfig:
+    """Without the names that name no file: they are a fault already."""
+    return msgspec.structs.replace(directory, **{kind: tuple(filter(can_name_a_file, getattr(directory, kind))) for kind in FILES})
+
+
 def _attempt(step: Callable[[], T], config: Config, faults: list[Fault]) -> T | None:
     try:
         return step()
@@ -273,6 +281,7 @@ def _list_fault(config: Config, fault: DirectoryFault) -> Fault:
 def main(arguments: list[str]) -> int:
     """Check the configuration file and fill the folder that are named, print a Report as JSON; 1 where there are faults."""
     path, folder = arguments
+    gc.disable()  # what is loaded stays until the end, which is soon: looking for garbage in millions of rows only takes time
     try:
         generation, warnings = load(path)
         save_generation(generation, Path(folder))

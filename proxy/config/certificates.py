@@ -30,8 +30,15 @@ class CertificatesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     @property
     def authorities(self) -> frozenset[str]:
-        """The hosts in one spelling."""
-        return frozenset(parse_authority(host)[2] for host in self.hosts)
+        """The hosts in one spelling, without what is none."""
+        return frozenset(authority for host in self.hosts if (authority := _authority(host)) is not None)
+
+
+def _authority(host: str) -> str | None:
+    try:
+        return parse_authority(host)[2]
+    except ValueError:  # a fault by the check below
+        return None
 
 
 def check_certificates(certificates: CertificatesConfig, report: Report) -> None:
