@@ -26,7 +26,7 @@ from proxy.generation import Generation
 from proxy.report import verdict_json
 from proxy.sip.message import SipMessage
 from rules import Lookup, RuleSet, Trunk, Verdict
-from tests.rules.cases import AT, CASES, call_of, legs_of, load_cases, policy, table, trunks
+from tests.rules.cases import AT, call_of, case_files, legs_of, load_cases, policy, table, trunks
 
 CALLED = "sip:075583668888@gw1.example"
 STRANGER = "203.0.113.9"
@@ -70,9 +70,8 @@ class Case:
 
 def _cases() -> list[Case]:
     cases = []
-    for path in sorted(CASES.glob("*.toml")):
-        if path.stem != "trunks":
-            cases += [Case(f"{path.stem}: {case['name']}", case) for case in load_cases(path.stem)]
+    for file in case_files():
+        cases += [Case(f"{file}: {case['name']}", case) for case in load_cases(file)]
     for row in table("international"):
         cases.append(Case(f"international: {row['trunk']} {row['presented']}", {"trunk": row["trunk"], "from": row["presented"]}))
     for row in table("roaming"):

@@ -85,6 +85,11 @@ def legs_of(legs: list[dict[str, Any]], at: float) -> Legs:
     return memory
 
 
+def case_files() -> list[str]:
+    """Names of the .toml files that hold cases of calls."""
+    return sorted(path.stem for path in CASES.glob("*.toml") if "case" in tomllib.loads(path.read_text(encoding="utf-8")))
+
+
 def load_cases(name: str) -> list[dict[str, Any]]:
     document = tomllib.loads((CASES / f"{name}.toml").read_text(encoding="utf-8"))
     cases: list[dict[str, Any]] = document["case"]
