@@ -16,7 +16,7 @@ from proxy.config import Config
 from proxy.correlation import Notice
 from proxy.counters import Counters
 from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, recorded, route_onward
-from proxy.enforce import Refusal, distrust, hide_caller, keep_trust
+from proxy.enforce import Refusal, distrust, hide_caller, keep_internal, keep_trust
 from proxy.flow import Flow, Listener
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash, worker_of
 from proxy.health import Health, Ping
@@ -332,6 +332,8 @@ class Proxy:
         present = request.message.first_line
         if b"p-asserted-identity" in present or b"p-preferred-identity" in present or b"remote-party-id" in present:
             keep_trust(request.message, privacy_values(request.message), customer_side(self.routing, onward.token))
+        if self.routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
+            keep_internal(request.message, self.routing.internal)
         if onward.token.withheld and onward.token.from_caller:
             hide_caller(request.message)
         server = self._screening.open(request, now)
@@ -377,6 +379,8 @@ class Proxy:
         if onward is None or flow is None:
             self.counters.stray_acks += 1
             return
+        if self.routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
+            keep_internal(request.message, self.routing.internal)
         if onward.token.withheld and onward.token.from_caller:
             hide_caller(request.message)
         routes = onward.routes + b"\n" + (via.branch or via.value)  # a retransmitted ACK gets the same branch (§16.11)

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -31,7 +31,7 @@ from proxy.sip.error import ParseError
 from proxy.sip.grammar import name_addr, split_list
 from proxy.token import Secret
 from rules.call import NO_TRUNK, Call, Diverted, Source, Trunk
-from rules.directory.fields import CHINA_TIME
+from rules.directory import time_zone
 from rules.verdict import Lookup, Verdict
 
 OUTCOME_STYLE: Final = {
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.usage = (
         "%(prog)s -c FILE --trunk ID --from N --to N [--pai N ...] [--diversion N ...] [--history-info V ...]\n"
-        "       [--privacy id] [--at ISO8601] [--json]\n"
+        "       [--privacy id] [--customer ID] [--at ISO8601] [--json]\n"
         "       %(prog)s -c FILE --source IP[:PORT] --sip MESSAGE.sip [--at ISO8601] [--json]"
     )
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="sipwarden.toml")
@@ -74,10 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="History-Info as it stands in a message: '<sip:N@h;cause=302>;index=1.1'",
     )
     call.add_argument("--privacy", nargs="+", action="extend", metavar="VALUE", help="Privacy: id, header, user")
+    call.add_argument("--customer", metavar="ID", help="what the trunk's customer_header says, where customers share the trunk")
     message = parser.add_argument_group("a call described by its INVITE")
     message.add_argument("--source", type=_source, metavar="IP[:PORT]", help=f"where it arrives from; without a port {SIP_PORT}")
     message.add_argument("--sip", type=Path, metavar="MESSAGE.sip", help="a file with the one message")
-    parser.add_argument("--at", type=_moment, metavar="ISO8601", help="when, without a zone in Asia/Shanghai; default: now")
+    parser.add_argument("--at", type=_moment, metavar="ISO8601", help="when, without a zone in the node's time_zone; default: now")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
 
@@ -87,7 +88,7 @@ def main(args: argparse.Namespace) -> int:
         _check_form(args)
         generation, _ = load(args.config)
         routing = Routing(generation.config, generation.config.listeners(), Secret(_NO_SECRET))
-        call = _described(args, generation) if args.sip is None else _saved(args, routing)
+        call = _described(args, generation) if args.sip is None else _saved(args, generation, routing)
     except Faults as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)
@@ -141,7 +142,13 @@ class Services:
 
 def _check_form(args: argparse.Namespace) -> None:
     described = {"--trunk": args.trunk, "--from": args.sender, "--to": args.to}
-    extras = {"--pai": args.pai, "--diversion": args.diversion, "--history-info": args.history_info, "--privacy": args.privacy}
+    extras = {
+        "--pai": args.pai,
+        "--diversion": args.diversion,
+        "--history-info": args.history_info,
+        "--privacy": args.privacy,
+        "--customer": args.customer,
+    }
     saved = {"--source": args.source, "--sip": args.sip}
     if any(value is not None for value in saved.values()):
         wrong = [name for name, value in (described | extras).items() if value is not None]
@@ -159,16 +166,19 @@ def _described(args: argparse.Namespace, generation: Generation) -> Call:
     trunk = generation.config.trunks.get(args.trunk)
     if trunk is None:
         raise WrongUsage(f"no trunk is called {args.trunk!r}; there are: {', '.join(generation.config.trunks)}")
+    if args.customer is not None and trunk.customer_header is None:
+        raise WrongUsage(f"--customer: trunk {trunk.id} has no customer_header, so it does not say whose call it is")
     privacy = ";".join(args.privacy or ()).replace(",", ";").lower().split(";")
     return Call(
         trunk,
         bare_uri(args.sender),
         bare_uri(args.to),
-        at=_when(args),
+        at=_when(args, generation),
         pai=tuple(map(bare_uri, args.pai or ())),
         diversion=tuple(map(bare_uri, args.diversion or ())),
         history_info=_history(args.history_info or ()),
         privacy=tuple(value.strip() for value in privacy if value.strip()),
+        customer=args.customer,
     )
 
 
@@ -182,7 +192,7 @@ def _history(texts: Iterable[str]) -> tuple[Diverted, ...]:
     return read_history(values)
 
 
-def _saved(args: argparse.Namespace, routing: Routing) -> Call:
+def _saved(args: argparse.Namespace, generation: Generation, routing: Routing) -> Call:
     address, port = args.source
     request = read_invite(args.sip, address, port, routing)
     trunk = routing.resolve(address, port).trunk or NO_TRUNK
@@ -191,7 +201,7 @@ def _saved(args: argparse.Namespace, routing: Routing) -> Call:
             "note: To has a tag, so this INVITE belongs to a call that stands: the node judges it only if its identity is a new one.",
             file=sys.stderr,
         )
-    return call_of(request, trunk, request.flow.source, asserted(request.message, trunk), _when(args))
+    return call_of(request, trunk, request.flow.source, asserted(request.message, trunk), _when(args, generation))
 
 
 # what is shown
@@ -224,6 +234,8 @@ def _headline(verdict: Verdict) -> Text:
 def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> Table:
     grid = facts()
     grid.add_row("trunk", _trunk(call.trunk, call.source))
+    if call.told:
+        grid.add_row("customer", Text(printable(call.told), "" if call.customer else "red"))
     grid.add_row("from", _written(call.sender, call.from_number.canonical))
     for number in call.pai_numbers:
         grid.add_row("asserted", _written(number.raw, number.canonical))
@@ -234,7 +246,7 @@ def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routin
         grid.add_row("history", Text.assemble(printable(step.uri), f"  cause {step.cause}" if step.cause is not None else ""))
     if call.privacy:
         grid.add_row("privacy", printable("; ".join(call.privacy)))
-    grid.add_row("at", datetime.fromtimestamp(call.at, CHINA_TIME).isoformat(" ", "seconds"))
+    grid.add_row("at", datetime.fromtimestamp(call.at, _zone(generation)).isoformat(" ", "seconds"))
     if verdict.action == "pass":
         grid.add_row("goes to", _destination(verdict, call, generation, routing))
     for place, code in enumerate(verdict.marks):
@@ -287,8 +299,18 @@ def _steps(verdict: Verdict, generation: Generation) -> Table:
     return table
 
 
-def _when(args: argparse.Namespace) -> float:
-    return float((args.at or datetime.now(CHINA_TIME)).timestamp())
+def _zone(generation: Generation) -> tzinfo:
+    return time_zone(generation.config.node.time_zone)
+
+
+def _when(args: argparse.Namespace, generation: Generation) -> float:
+    """Unix time that is meant; a time without a zone is one on the node's clock."""
+    moment: datetime | None = args.at
+    if moment is None:
+        moment = datetime.now(UTC)
+    elif moment.tzinfo is None:
+        moment = moment.replace(tzinfo=_zone(generation))
+    return moment.timestamp()
 
 
 def _source(text: str) -> tuple[str, int]:
@@ -302,7 +324,6 @@ def _source(text: str) -> tuple[str, int]:
 
 def _moment(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time; for example 2026-01-31T09:00:00+08:00") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=CHINA_TIME)

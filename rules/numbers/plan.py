@@ -10,7 +10,7 @@ import csv
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 FOLDER: Final = Path(__file__).parent
 
@@ -19,11 +19,12 @@ Names = dict[str, str]
 
 
 class Area(NamedTuple):
-    """One area code: how many digits its subscriber numbers have (7, 8 or both) and where it is."""
+    """One area code: how many digits its subscriber numbers have (7, 8 or both), and where it is: city and province ("" unknown)."""
 
     code: str
     lengths: tuple[int, ...]
     names: Names
+    province: Names
 
 
 class Country(NamedTuple):
@@ -46,6 +47,10 @@ class Class(NamedTuple):
     flags: tuple[str, ...]
 
 
+Locality = Literal["", "area", "province"]
+"""Where a service code is the same code: all over the country, behind one area code, in one province."""
+
+
 class Service(NamedTuple):
     """A service code. `base` is the number of digits before extension digits, 0 where the code takes none."""
 
@@ -53,6 +58,7 @@ class Service(NamedTuple):
     lengths: tuple[int, ...]
     base: int
     protected: bool
+    local: Locality
 
 
 class Plan:
@@ -61,6 +67,7 @@ class Plan:
     classes    prefix (2 to 5 digits) to its classes; the longest prefix whose length fits counts
     services   prefix (2 to 4 digits) to its service codes, likewise; `codes` has whole codes, asked first, and
                `service_digits` the digits that any of them begins with
+    local      beginnings of the service codes that differ by area or province
     areas      area code to Area
     countries  country calling code to Country
     hmt        country calling codes of Hong Kong, Macau and Taiwan
@@ -78,6 +85,7 @@ class Plan:
         "date",
         "hmt",
         "holders",
+        "local",
         "repeated",
         "service_digits",
         "services",
@@ -105,18 +113,23 @@ class Plan:
         self.codes: dict[str, Service] = {}
         self.services: dict[str, tuple[Service, ...]] = {}
         for row in data["service"]:
-            service = Service(row["kind"], tuple(row.get("lengths", ())), row.get("base", 0), row.get("protected", False))
+            lengths = tuple(row.get("lengths", ()))
+            service = Service(row["kind"], lengths, row.get("base", 0), row.get("protected", False), row.get("local", ""))
             for code in row.get("codes", ()):
                 self.codes[code] = service
             for prefix in row.get("prefixes", ()):
                 self.services[prefix] = (*self.services.get(prefix, ()), service)
+        self.local = tuple(
+            [code for code, service in self.codes.items() if service.local]
+            + [stem for stem, several in self.services.items() if any(service.local for service in several)]
+        )
         self.service_digits = frozenset(stem[0] for stem in (*self.codes, *self.services))
         self.repeated: frozenset[str] = frozenset()
         if oracle:
             self._read_oracle(folder / "oracle.csv")
         self.areas: dict[str, Area] = {
-            code: Area(code, tuple(int(length) for length in lengths.split()), {"zh": zh, "en": en})
-            for code, lengths, zh, en in rows(folder / "areas.csv")
+            code: Area(code, tuple(int(length) for length in lengths.split()), {"zh": zh, "en": en}, {"zh": province_zh, "en": province_en})
+            for code, lengths, zh, en, province_zh, province_en in rows(folder / "areas.csv")
         }
         self.countries: dict[str, Country] = {
             code: Country(code, region, {"zh": zh, "en": en}) for code, region, zh, en in rows(folder / "countries.csv")
