@@ -226,7 +226,7 @@ class Call:
                 shown = tuple([number for number in (*self.pai_numbers, own) if not number.absent][:1])
             elif not shown:
                 shown = (own,)  # as if PAI were absent
-            elif trunk.kind == "enterprise" and own not in shown and trunk.from_number == "authenticate" and shows_number(own):
+            elif trunk.kind == "enterprise" and trunk.from_number == "authenticate" and not presents(shown, own) and shows_number(own):
                 shown = (*shown, own)
             self.presented = shown
             self.caller = shown[0] if shown else own
@@ -360,6 +360,14 @@ class Call:
         if self.labels is None:
             self.labels = {}
         self.labels[name] = value
+
+
+def presents(shown: tuple[Number, ...], number: Number) -> bool:
+    """Whether a number is among those shown, behind the same area code: 96777 of one province is not that of another."""
+    for one in shown:  # one, nearly always
+        if one is number or (one == number and one.area == number.area):
+            return True
+    return False
 
 
 def shows_number(number: Number) -> bool:

@@ -55,8 +55,10 @@ def holds_on(places: Places, local: Locality, area: str | None, home: str | None
 
 
 def may_hold(places: Places, local: Locality, area: str | None, homes: Iterable[str | None]) -> bool:
-    """Whether a row of trunks with those home areas may hold for a code that somebody else names; what is not known excludes nothing."""
-    return area is None or any((home is None and places == HOME) or _are_in(places, local, area, home) for home in homes)
+    """Whether a row of trunks with those home areas may hold for a code that somebody else names: on any of them, and where nobody says
+    which area's code it is.
+    """
+    return area is None or any(_are_in(places, local, area, home) for home in homes)
 
 
 def area_codes(places: Places, local: Locality, homes: Iterable[str | None]) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""Rule 10: cases/policy/segments.toml."""
+"""Rule 10: cases/policy/segments.toml, customers.toml, places.toml."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from tests.rules.cases import cases, check_case, evaluated, make_call, policy
 
 @cases("segments")
 def test_case(case: dict[str, Any]) -> None:
+    check_case(case)
+
+
+@cases("customers")
+def test_customers_of_a_trunk_and_trunks_of_a_customer(case: dict[str, Any]) -> None:
+    check_case(case)
+
+
+@cases("places")
+def test_codes_that_are_another_code_elsewhere(case: dict[str, Any]) -> None:
     check_case(case)
 
 
