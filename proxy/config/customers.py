@@ -38,7 +38,7 @@ def check_customers(report: Report, at: KeyPath, trunk: Trunk) -> None:
         report.fault((*at, "customers"), what, trunk.kind, 'customer = "..." on a trunk of another kind')
     for place, name in enumerate(trunk.customers):
         if not name or not name.isprintable() or any(character in name for character in ' ",;<>*'):
-            report.fault((*at, "customers", place), "not usable as a customer", f'"{name}"', "letters, digits, . - and _")
+            report.fault((*at, "customers", place), "not usable as a customer", name, "letters, digits, . - and _")
         elif name in trunk.customers[:place]:
             report.fault((*at, "customers", place), "stands here already", name, "each customer once")
     header = trunk.customer_header
