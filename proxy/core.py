@@ -446,8 +446,13 @@ class Proxy:
         if method != b"INVITE" or not 200 <= message.status < 300 or not peer.known:
             return
         token = recorded(message, self.routing, self.secret)
+        if token is None:
+            return
+        ingress = self.routing.trunk_codes.get(token.ingress)
+        if self.routing.internal and (ingress is None or ingress.kind != "core"):
+            keep_internal(message, self.routing.internal)
         data = without_top_via(message)
-        if data is None or token is None:
+        if data is None:
             return
         via = Via(SipMessage.parse(data).all(b"via")[0])
         address = (via.received or via.host).decode("latin-1").strip("[]")

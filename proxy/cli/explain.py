@@ -324,6 +324,9 @@ def _source(text: str) -> tuple[str, int]:
 
 def _moment(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time; for example 2026-01-31T09:00:00+08:00") from None
+    if not 1 < moment.year < 9999:  # a day of which some zone's clock cannot show
+        raise argparse.ArgumentTypeError(f"{text!r} is outside the calendar; for example 2026-01-31T09:00:00+08:00")
+    return moment
