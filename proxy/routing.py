@@ -135,9 +135,8 @@ class Routing:
             for target in (*targets, *failover):
                 place = (target.flow.address, target.flow.port)
                 self._targets[place] = (*self._targets.get(place, ()), code)
-        self.internal: Final = tuple(
-            {trunk.customer_header.lower().encode() for trunk in config.trunk if trunk.customer_header is not None}
-        )
+        headers = {trunk.customer_header.lower().encode() for trunk in config.trunk if trunk.customer_header is not None}
+        self.internal: Final = tuple(sorted(headers))
         """Header fields in which a trunk says whose call it is: for this node, and for nobody behind it."""
         self._target_hosts = {address for address, _ in self._targets}
         self._customers: dict[str, Trunk] = {}

@@ -258,7 +258,7 @@ class Call:
         customer = ""
         self.told_by = None
         if said is not None or trunk.customer_header is not None:
-            if said in trunk.customers:
+            if said is not None and directory.serves(trunk.id, said):
                 customer = said
         else:
             diverting = self.diverting
@@ -364,7 +364,7 @@ class Call:
 
 def presents(shown: tuple[Number, ...], number: Number) -> bool:
     """Whether a number is among those shown, behind the same area code: 96777 of one province is not that of another."""
-    for one in shown:  # one, nearly always
+    for one in shown:  # noqa: SIM110  it is one, nearly always, and a generator costs more than all else
         if one is number or (one == number and one.area == number.area):
             return True
     return False

@@ -98,7 +98,7 @@ class Regular:
                 codes.append("CLI_DATA")
             elif kind in SERVICE and not codes and not authorised(number, call):
                 codes.append("CLI_SVC_UNAUTH")
-            if number.canonical is not None and number.canonical == call.called.canonical:
+            if number.canonical is not None and number.canonical == call.called.canonical and call.named(number) == call.named(call.called):
                 codes.append("CLI_EQ_CALLED")
             return codes
 

@@ -161,6 +161,10 @@ class Directory:
             return self._segments.find_alternative(number, None, "out", at, None, home)
         return found
 
+    def serves(self, trunk: str, customer: str) -> bool:
+        """Whether an enterprise trunk is this customer's, or one of its customers is."""
+        return trunk in self._head.everywhere.get(customer, ())
+
     def trunks_of(self, segment: Segment) -> tuple[str, ...]:
         """Ids of the trunks that a segment is of, in the order of the configuration: several where its row says `*`."""
         return self._head.everywhere[segment.customer] if segment.trunk == EVERY else (segment.trunk,)

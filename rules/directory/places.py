@@ -37,6 +37,8 @@ def _place(text: str) -> str:
         return text
     if text.startswith("0") and text[1:] in PLAN.areas:
         raise CellFault("an area code stands here without its 0", f"write {text[1:]}")
+    if len(text) > 32:
+        raise CellFault("too long for an area code or province", "write area codes and provinces, such as 755; 广东")
     close = get_close_matches(text.lower(), _PROVINCES, 1, 0.8) or [name for name in _PROVINCES if text.startswith(name)]
     hint = f"write {_PROVINCES[close[0]]}" if close else "write area codes and provinces, such as 755; 广东"
     raise CellFault("no such area code or province", hint)

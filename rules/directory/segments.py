@@ -317,7 +317,7 @@ class SegmentIndex:
     __slots__ = ("_cache", "_cover", "_everywhere", "_heads", "_homes", "_rows", "_starts")
 
     def __init__(self, sections: Sections, everywhere: Everywhere, homes: dict[str, str]) -> None:
-        self._everywhere = everywhere
+        self._everywhere = {customer: frozenset(trunks) for customer, trunks in everywhere.items()}
         self._homes = homes
         self._rows = RowReader(sections, "segments", Segment)
         self._cache: list[Segment | None] = [None] * len(self._rows)
@@ -399,5 +399,5 @@ class SegmentIndex:
         area = number.area if code == number.canonical else area_before(number.nsn, code[3:])
         if trunk is not None:
             return holds_on(segment.areas, local, area, self._homes.get(trunk))
-        trunks = self._everywhere[segment.customer] if segment.trunk == EVERY else (segment.trunk,)
+        trunks: Collection[str] = self._everywhere[segment.customer] if segment.trunk == EVERY else (segment.trunk,)
         return may_hold(segment.areas, local, area or home, map(self._homes.get, trunks))

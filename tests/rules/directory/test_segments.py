@@ -145,10 +145,9 @@ def test_neighbours_other_lengths_and_other_times_are_no_overlap() -> None:
 
 def test_rows_for_every_trunk_overlap_those_for_one() -> None:
     directory = load("acme,*,+8675583120000,+8675583120999\nacme,b,+8675583120000,+8675583120999\n")
-    assert directory.warnings == [
-        "segments.csv:3: segment +8675583120000-+8675583120999 of trunk b overlaps +8675583120000-+8675583120999 of every trunk of acme"
-        " (segments.csv:2) and wins where both hold"
-    ]
+    winner = "segments.csv:3: segment +8675583120000-+8675583120999 of trunk b"
+    other = "+8675583120000-+8675583120999 of every trunk of acme (segments.csv:2)"
+    assert directory.warnings == [f"{winner} overlaps {other} and wins where both hold"]
     found = directory.inbound(number("83120000"), NOW)
     assert found is not None and directory.trunks_of(found) == ("b",)
     every = load("acme,*,+8675583120000,\n").inbound(number("83120000"), NOW)
@@ -180,10 +179,8 @@ def test_the_row_that_names_its_area_wins() -> None:
 
 
 def test_a_code_that_differs_by_area_on_a_trunk_without_one_is_said() -> None:
-    assert load("acme,a,+8696777,\n").warnings == [
-        "segments.csv:2: +8696777 is another number in another area, and trunk a has no home_area: it counts there only where no area code"
-        " is before it"
-    ]
+    (said,) = load("acme,a,+8696777,\n").warnings
+    assert said.startswith("segments.csv:2: +8696777 is another number in another area, and trunk a has no home_area: it counts there only")
     assert load("globex,sz,+8696777,\nacme,a,+8695588,\n").warnings == []
 
 
