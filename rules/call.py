@@ -239,7 +239,6 @@ class Call:
         self.proven = False  # and whether the call that it forwards was seen
         self._forwarders: tuple[Number, ...] | None = None
         self._forwarder: Segment | Literal[False] | None = False
-        self.told_by: Number | None = None  # the number that told the customer
 
     @property
     def customer(self) -> str:
@@ -256,7 +255,7 @@ class Call:
         trunk = self.trunk
         said = self.said_customer
         customer = ""
-        self.told_by = None
+        self.told_by: Number | None = None
         if said is not None or trunk.customer_header is not None:
             if said is not None and directory.serves(trunk.id, said):
                 customer = said
@@ -275,7 +274,7 @@ class Call:
     def told(self) -> str:
         """How the customer was told, in words; "" where the trunk has only one."""
         trunk = self.trunk
-        if not trunk.customers:
+        if self.tenant is None:
             return ""
         header = trunk.customer_header
         if self.said_customer is None and header is None:

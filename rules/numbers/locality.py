@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from rules.numbers.plan import PLAN, Locality
 
+_STARTS = frozenset(f"+86{stem}"[:5] for stem in PLAN.local)
+"""What the codes that differ by area begin with."""
+
 
 def locality(canonical: str) -> Locality:
     """Where a number in canonical form is the same number: "" everywhere, or behind its own area code, or in its own province."""
@@ -25,6 +28,9 @@ def area_before(nsn: str, code: str) -> str | None:
 
 def covers_local(first: str, last: str) -> bool:
     """Whether some code that differs by area or province may lie from `first` to `last`, or begin as `first` does where `last` is ""."""
+    start = first[:5]
+    if len(start) == 5 and start not in _STARTS and (not last or last.startswith(start)):
+        return False  # as nearly all are, of a million
     for stem in PLAN.local:
         start = f"+86{stem}"
         if last:
