@@ -107,6 +107,8 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     next_hops: tuple[Hop, ...] = ()
     lookups: tuple[tuple[str, str, int], ...] = ()
     """Look-ups by kind and outcome."""
+    signatures: dict[str, int] = {}
+    """Calls that left by a next hop which signs, by outcome."""
     lookup_states: tuple[LookupState, ...] = ()
     policy_version: str = ""
     directory_version: str = ""

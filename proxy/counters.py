@@ -39,11 +39,12 @@ EVENTS: Final = {
 class Counters:
     """One worker's counters.
 
-    `invites` counts verdicts by (trunk, action, code); `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are
+    `invites` counts verdicts by (trunk, action, code); `signatures` what became of calls toward next hops that sign, by
+    `proxy.signing.OUTCOMES`; `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are
     named in EVENTS.
     """
 
-    __slots__ = ("decision_sum", "decisions", "invites", *EVENTS)
+    __slots__ = ("decision_sum", "decisions", "invites", "signatures", *EVENTS)
 
     received: int
     sent: int
@@ -72,6 +73,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.invites: dict[tuple[str, str, str], int] = {}
+        self.signatures: dict[str, int] = {}
         self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
         self.decision_sum = 0.0
         for name in EVENTS:
@@ -83,6 +85,10 @@ class Counters:
         self.invites[key] = self.invites.get(key, 0) + 1
         self.decisions[bisect_left(DECISION_BUCKETS, seconds)] += 1
         self.decision_sum += seconds
+
+    def signed(self, outcome: str) -> None:
+        """Count a call that left by a next hop which signs."""
+        self.signatures[outcome] = self.signatures.get(outcome, 0) + 1
 
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, as data that can be encoded and summed across workers."""

@@ -19,6 +19,7 @@ class Totals:
         self.decision_sum = 0.0
         self.rule_failures: Counter[str] = Counter()
         self.lookups: Counter[tuple[str, str]] = Counter()
+        self.signatures: Counter[str] = Counter()
         self.cpu_seconds = 0.0
 
     def add(self, snapshot: Snapshot) -> None:
@@ -31,6 +32,7 @@ class Totals:
         self.rule_failures.update(snapshot.rule_failures)
         for kind, outcome, count in snapshot.lookups:
             self.lookups[kind, outcome] += count
+        self.signatures.update(snapshot.signatures)
         self.cpu_seconds += snapshot.cpu_seconds
 
     def plus(self, snapshots: Iterable[Snapshot]) -> Totals:
@@ -42,6 +44,7 @@ class Totals:
         total.decision_sum = self.decision_sum
         total.rule_failures.update(self.rule_failures)
         total.lookups.update(self.lookups)
+        total.signatures.update(self.signatures)
         total.cpu_seconds = self.cpu_seconds
         for snapshot in snapshots:
             total.add(snapshot)

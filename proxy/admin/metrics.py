@@ -73,6 +73,12 @@ class NodeCollector(Collector):
             ("kind", "outcome"),
             totals.lookups.items(),
         )
+        yield _counter(
+            "sipwarden_signatures",
+            "Calls that left by a next hop with sign = true: signed as A, B, C or div, or why not",
+            ("outcome",),
+            [((outcome,), count) for outcome, count in totals.signatures.items()],
+        )
         states = [state for one in latest for state in one.lookup_states]
         for name, text, values in (
             ("breaker_open", "Workers that leave the service in peace because it failed too often", [state.paused for state in states]),

@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
     """0 whatever the verdict, 1 where the configuration has faults, 2 for wrong usage and for what is no INVITE."""
     try:
         _check_form(args)
-        generation, _ = load(args.config)
+        generation, _ = load(args.config, keys=False)
         routing = Routing(generation.config, generation.config.listeners(), Secret(_NO_SECRET))
         call = _described(args, generation) if args.sip is None else _saved(args, generation, routing)
     except Faults as error:

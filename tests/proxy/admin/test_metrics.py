@@ -19,6 +19,7 @@ def snapshot(counters: Counters, up: bool = True) -> Snapshot:
         rule_failures={"segments": 1},
         lookups=(("roaming", "cached", 3), ("roaming", "timeout", 1)),
         lookup_states=(LookupState("roaming", not up, 2, 5),),
+        signatures={"A": 2, "expired": 1},
         transactions_server=2,
         transactions_client=3,
         next_hops=(Hop("switch", "sip:127.0.0.5", up), Hop("switch", "sip:127.0.0.6", True)),
@@ -74,6 +75,8 @@ async def test_sums_over_workers_and_over_those_that_ended() -> None:
     assert value("sipwarden_invites_total", trunk="acme", action="reject", code="AUTH_FAIL") == 2
     assert value("sipwarden_messages_total", direction="in") == 125  # what was handed over came in once
     assert value("sipwarden_messages_total", direction="out") == 7
+    assert value("sipwarden_signatures_total", outcome="A") == 6
+    assert value("sipwarden_signatures_total", outcome="expired") == 3
     assert value("sipwarden_retransmissions_total", direction="out") == 2
     assert value("sipwarden_decision_seconds_bucket", le="5e-06") == 1
     assert value("sipwarden_decision_seconds_bucket", le="1e-05") == 2
