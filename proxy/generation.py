@@ -83,11 +83,7 @@ def load(path: Path | str, *, keys: bool = True) -> tuple[Generation, tuple[Conf
         lambda: load_directory(config.directory, config.base, config.trunks, time_zone=config.node.time_zone), config, faults
     )
     # a policy can be checked without the lists, so that one run shows the faults of both
-    against = (
-        directory
-        if directory is not None
-        else load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
-    )
+    against = directory if directory is not None else _without_lists(config)
     against.services = config.services
     judged = _attempt(lambda: _policy(config, against), config, faults)
     read = _credential(config, faults) if keys else None
@@ -98,6 +94,21 @@ def load(path: Path | str, *, keys: bool = True) -> tuple[Generation, tuple[Conf
     if read is None:
         return Generation(config, directory, ruleset, policy), warnings
     return Generation(config, directory, ruleset, policy, read.credential, read.digest), warnings
+
+
+def load_rules(path: Path | str) -> RuleSet:
+    """The policy of a configuration file without its lists, for what rules say of themselves. Raises Faults."""
+    try:
+        config = load_config(path)
+    except ConfigFaults as error:
+        raise Faults(error.faults) from None
+    faults: list[Fault] = []
+    against = _without_lists(config)
+    against.services = config.services
+    judged = _attempt(lambda: _policy(config, against), config, faults)
+    if judged is None:
+        raise Faults(tuple(faults), config.warnings)
+    return judged[1]
 
 
 def save_generation(generation: Generation, folder: Path) -> None:
@@ -149,6 +160,10 @@ def _credential(config: Config, faults: list[Fault]) -> Read | None:
         faults.append(error.fault)
         return None
     return read
+
+
+def _without_lists(config: Config) -> Directory:
+    return load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
 
 
 def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:

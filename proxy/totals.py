@@ -15,6 +15,8 @@ class Totals:
     def __init__(self) -> None:
         self.events: Counter[str] = Counter()
         self.invites: Counter[tuple[str, str, str]] = Counter()
+        self.observed: Counter[tuple[str, str, str]] = Counter()
+        self.spared: Counter[str] = Counter()
         self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
         self.decision_sum = 0.0
         self.rule_failures: Counter[str] = Counter()
@@ -27,6 +29,9 @@ class Totals:
         self.events.update(snapshot.events)
         for trunk, action, code, count in snapshot.invites:
             self.invites[trunk, action, code] += count
+        for trunk, rule, code, count in snapshot.observed:
+            self.observed[trunk, rule, code] += count
+        self.spared.update(snapshot.spared)
         self.decisions = [mine + its for mine, its in zip(self.decisions, snapshot.decisions, strict=True)]
         self.decision_sum += snapshot.decision_sum
         self.rule_failures.update(snapshot.rule_failures)
@@ -40,6 +45,8 @@ class Totals:
         total = Totals()
         total.events.update(self.events)
         total.invites.update(self.invites)
+        total.observed.update(self.observed)
+        total.spared.update(self.spared)
         total.decisions = list(self.decisions)
         total.decision_sum = self.decision_sum
         total.rule_failures.update(self.rule_failures)

@@ -181,6 +181,8 @@ class Worker:
         return Snapshot(
             events=counted["events"] | self.counters.snapshot(),
             invites=tuple(counted["invites"]),
+            observed=tuple(counted["observed"]),
+            spared=counted["spared"],
             decisions=tuple(counted["decisions"]),
             decision_sum=counted["decision_sum"],
             signatures=dict(self.proxy.counters.signatures),

@@ -52,6 +52,18 @@ class NodeCollector(Collector):
             ("trunk", "action", "code"),
             totals.invites.items(),
         )
+        yield _counter(
+            "sipwarden_observed_rejections",
+            "Rejections that observe mode did not enforce; a call counts once for each rule that would have rejected it",
+            ("trunk", "rule", "code"),
+            totals.observed.items(),
+        )
+        yield _counter(
+            "sipwarden_observed_calls",
+            "Initial INVITEs with any such rejection, each counted once: what enforcing would refuse",
+            ("trunk",),
+            [((trunk,), count) for trunk, count in totals.spared.items()],
+        )
         yield _decisions(totals)
         twice = events["handed_over"] - events["handover_dropped"]  # received by two workers
         directions = ((("in",), events["received"] - twice), (("out",), events["sent"]))

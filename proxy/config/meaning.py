@@ -17,7 +17,7 @@ from rules.call import Trunk
 from rules.directory import time_zone
 from rules.directory.fields import is_category
 from rules.numbers import normalise
-from rules.profile import known_profiles, redress_fault
+from rules.profile import REDIRECT, known_profiles, redress_fault
 from rules.toml_lines import Path as KeyPath
 
 T = TypeVar("T")
@@ -104,7 +104,8 @@ def _check_trunks(config: Config, report: Report) -> None:
             if hop is not None and hop not in hops and "next_hop" not in report.incomplete:
                 remedy = f"one of {', '.join(sorted(hops))}" if hops else "a [[next_hop]]"
                 report.fault((*at, key), "no [[next_hop]] has this id", hop, remedy)
-        if trunk.next_hop is None and trunk.kind != "core" and not report.given((*at, "next_hop")):
+        asks = trunk.reject_profile == REDIRECT
+        if trunk.next_hop is None and trunk.kind != "core" and not asks and not report.given((*at, "next_hop")):
             what = f"next_hop is missing: calls from {_kind(trunk)} trunk have nowhere to go"
             report.fault(at, what, "", 'next_hop = "the id of a [[next_hop]]"')
         _check_sources(report, at, trunk, sources)
@@ -116,6 +117,7 @@ def _check_trunks(config: Config, report: Report) -> None:
         elif (wrong := redress_fault(trunk.reject_profile, trunk.redress)) is not None:
             report.fault((*at, "redress" if trunk.redress else "reject_profile"), wrong[0], trunk.redress, wrong[1])
         check_customers(report, at, trunk)
+        _check_redirect(report, at, trunk)
         for key in ("voicemail", "iot_voice"):
             for place, number in enumerate(getattr(trunk, key)):
                 if normalise(number, trunk.home_area).canonical is None:
@@ -126,6 +128,26 @@ def _check_trunks(config: Config, report: Report) -> None:
         for key, message in NOT_IN_FORCE.items():
             if report.given((*at, key)):
                 report.warn((*at, key), message)
+
+
+def _check_redirect(report: Report, at: KeyPath, trunk: Trunk) -> None:
+    """A trunk that asks us as a redirect server: what has no effect on it, and what cannot be done for it."""
+    if trunk.reject_profile != REDIRECT:
+        if report.given((*at, "go_on")):
+            report.warn((*at, "go_on"), f'has no effect without reject_profile = "{REDIRECT}"')
+        return
+    only_answered = f'has no effect with reject_profile = "{REDIRECT}": its requests are answered, and none is sent on'
+    for key in ("next_hop", "methods", "attest", "origid"):
+        if report.given((*at, key)):
+            report.warn((*at, key), only_answered)
+    cannot = "a redirect server cannot {}: such calls are rejected"
+    if trunk.kind == "international":
+        for key in ("unverified", "roaming_failure"):
+            if getattr(trunk, key) == "withhold":
+                remedy = f'; {key} = "mark" lets them go on'
+                report.warn((*at, key), cannot.format("withhold a number") + remedy)
+    if trunk.kind == "enterprise" and trunk.hidden == "strip":
+        report.warn((*at, "hidden"), cannot.format("strip Privacy"))
 
 
 def _check_sources(report: Report, at: KeyPath, trunk: Trunk, sources: dict[SourcePattern, str]) -> None:

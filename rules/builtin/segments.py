@@ -59,7 +59,9 @@ class Segments:
                 segment = find(number, trunk_id, at, tenant)
                 if segment is None:
                     if call.why is not None:
-                        call.why.append(f"{call.named(number)} in no segment of {call.whose}")
+                        nearly = directory.nearly(number, trunk_id, at, tenant)
+                        said = f"{call.named(number)} in no segment of {call.whose}"
+                        call.why.append(f"{said}: {nearly}" if nearly else said)
                     return UNAUTHORISED
                 if call.why is not None:
                     end = f"-{segment.last}" if segment.last and segment.last != segment.first else ""

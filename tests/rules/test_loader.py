@@ -83,6 +83,13 @@ def test_a_built_in_rule_left_out_is_a_warning() -> None:
     ]
 
 
+def test_marks_behind_label_are_a_warning() -> None:
+    order = ", ".join(f'"{name}"' for name in [*ALL[:-3], "label", *ALL[-3:-1]])
+    assert [str(warning) for warning in policy(f"order = [{order}]").warnings] == [
+        "policy.toml:1: order[10]: label is not last: the marks of purpose, marketing weigh nothing"
+    ]
+
+
 def test_an_international_trunk_without_roaming_check_is_a_warning() -> None:
     (warning,) = policy(roaming=False).warnings
     assert "no roaming check" in str(warning)
@@ -136,3 +143,25 @@ def toml(value: object) -> str:
 def test_a_fault_reads_well() -> None:
     fault = PolicyFault("policy.toml", 3, "rules.intercept.mode", "no such value", "'enfroce'", "one of 'enforce', 'observe', 'off'")
     assert str(fault) == "policy.toml:3: rules.intercept.mode: no such value ('enfroce'; one of 'enforce', 'observe', 'off')"
+
+
+def test_where_a_rule_sends_callers_without_sending_them_is_a_warning() -> None:
+    ruleset = policy('[rules.segments]\nredirect_to = "sip:announcement@192.0.2.9"\n')
+    assert [str(warning) for warning in ruleset.warnings] == [
+        'policy.toml:2: rules.segments.redirect_to: has no effect without action = "redirect"'
+    ]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sip:192.0.2.9",
+        "sip:+8675583120000@[2001:db8::1]:5062;transport=tcp;user=phone",
+        "sips:announce.example",
+        "tel:+8675583120000;phone-context=+86",
+    ],
+)
+def test_where_a_rule_may_send_callers(uri: str) -> None:
+    ruleset = policy(f'[rules.segments]\naction = "redirect"\nredirect_to = "{uri}"\n')
+    verdict = evaluated(ruleset, make_call("acme-sz", "+8675599999999"))
+    assert (verdict.action, verdict.code, verdict.status, verdict.labels) == ("redirect", "AUTH_FAIL", 302, {"redirect_to": uri})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -101,6 +102,8 @@ def test_observe_names_what_would_have_been(tmp_path: Path, capsys: pytest.Captu
     verdict = explained("--trunk acme-sz --from 4008123123 --to 13800138000", capsys, config)
     assert (verdict["action"], verdict["mode"]) == ("pass", "observe")
     assert verdict["would"] == {"action": "reject", "code": "CLI_400", "rule": "regular", "status": 403}
+    observed = [(step["rule"], step["code"]) for step in verdict["steps"] if step["outcome"] == "observed reject"]
+    assert observed == [("regular", "CLI_400"), ("segments", "AUTH_FAIL")]
     assert main(["explain", "-c", config, "--trunk", "acme-sz", "--from", "4008123123", "--to", "13800138000"]) == 0
     assert "observed only: would reject with CLI_400 by rule regular" in capsys.readouterr().out
 
@@ -115,6 +118,51 @@ def test_the_address_for_appeals_is_shown(tmp_path: Path, capsys: pytest.Capture
     assert first.startswith(" REJECT   608 Rejected  (Call-Info: <https://redress.example/jcard>;purpose=jwscard)  by rule")
 
 
+@pytest.mark.parametrize(
+    ("changes", "policy", "caller", "first", "facts"),
+    [
+        (
+            'reject_profile = "redirect"',
+            "",
+            "83123456",
+            " PASS   by rule segments",
+            "goes to    302 Moved Temporarily  to the peer",
+        ),
+        ('reject_profile = "redirect"\ngo_on = "404"', "", "83123456", " PASS   by rule segments", "goes to    404 Not Found  to the peer"),
+        ('reject_profile = "redirect"', "", "88886666", " REJECT   603 Decline  (Reason: Q.850;cause=21)  by rule segments", ""),
+        (
+            "",
+            '[rules.segments]\naction = "redirect"\nredirect_to = "sip:announcement@192.0.2.9"\n',
+            "88886666",
+            " REDIRECT   302 Moved Temporarily  (Contact: <sip:announcement@192.0.2.9>)  by rule segments",
+            "│ 10 │ segments      │ redirect",
+        ),
+        ("", '[rules.segments]\naction = "drop"\n', "88886666", " DROP   no answer  by rule segments", "│ 10 │ segments      │ drop  "),
+    ],
+)
+def test_what_a_rejection_does_and_what_a_peer_that_asks_is_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: str,
+    policy: str,
+    caller: str,
+    first: str,
+    facts: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    for file in DEMO.iterdir():
+        text = file.read_text(encoding="utf-8").replace('id = "acme-sz"', f'id = "acme-sz"\n{changes}')
+        if policy and file.name == "sipwarden.toml":
+            text += '\n[policy]\nfile = "actions.toml"\n'
+        (tmp_path / file.name).write_text(text)
+    (tmp_path / "actions.toml").write_text(policy)
+    assert main(["explain", "-c", str(tmp_path / "sipwarden.toml"), "--trunk", "acme-sz", "--from", caller, "--to", "13800138000"]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == first
+    assert facts in re.sub(r"goes to +", "goes to    ", said)
+
+
 def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     assert main(["explain", "-c", CONFIG, "--trunk", "acme-sz", "--from", "88886666", "--to", "13800138000"]) == 0
@@ -123,7 +171,7 @@ def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert lines[1].startswith("AUTH_FAIL  The calling number is in no authorised segment")
     assert "鉴权失败" in lines[2]
     assert any(line.startswith("→ Call with a number of your segments") for line in lines)
-    assert any("│ 10 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
+    assert any("│ 10 │ segments      │ reject     │ AUTH_FAIL  +8675588886666 in no segment of acme-sz" in line for line in lines)
 
 
 @pytest.mark.parametrize(
