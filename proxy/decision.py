@@ -35,7 +35,6 @@ from proxy.sip.grammar import name_addr, split_list
 from proxy.token import Secret
 from rules import RuleSet
 from rules.call import NO_TRUNK, Call, Source, Trunk, side_of
-from rules.directory import time_zone
 from rules.legs import Legs
 from rules.ruleset import Resolver
 from rules.verdict import Lookup, Verdict
@@ -188,7 +187,7 @@ class Judge:
             trunk,
             _address("from", request.sender),
             _address("to", request.to),
-            at=_moment(request.at, time_zone(self.generation.config.node.time_zone)),
+            at=_moment(request.at, self.generation.directory.zone),
             source=source,
             pai=_addresses("pai", request.pai),
             diversion=diversion,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -27,7 +27,6 @@ from proxy.redirect import final_answer
 from proxy.report import verdict_json, write_json
 from proxy.routing import Routing
 from rules.call import NO_TRUNK, Call, Source, Trunk
-from rules.directory import time_zone
 from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
@@ -240,7 +239,7 @@ def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routin
         grid.add_row("history", Text.assemble(printable(step.uri), f"  cause {step.cause}" if step.cause is not None else ""))
     if call.privacy:
         grid.add_row("privacy", printable("; ".join(call.privacy)))
-    grid.add_row("at", datetime.fromtimestamp(call.at, _zone(generation)).isoformat(" ", "seconds"))
+    grid.add_row("at", datetime.fromtimestamp(call.at, generation.directory.zone).isoformat(" ", "seconds"))
     if verdict.action == "pass":
         grid.add_row("goes to", _destination(verdict, call, generation, routing))
     for place, would in enumerate(verdict.observed or ()):
@@ -311,17 +310,13 @@ def _steps(verdict: Verdict, generation: Generation) -> Table:
     return table
 
 
-def _zone(generation: Generation) -> tzinfo:
-    return time_zone(generation.config.node.time_zone)
-
-
 def _when(args: argparse.Namespace, generation: Generation) -> float:
     """Unix time that is meant; a time without a zone is one on the node's clock."""
     moment: datetime | None = args.at
     if moment is None:
         moment = datetime.now(UTC)
     elif moment.tzinfo is None:
-        moment = moment.replace(tzinfo=_zone(generation))
+        moment = moment.replace(tzinfo=generation.directory.zone)
     return moment.timestamp()
 
 

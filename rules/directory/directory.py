@@ -82,6 +82,7 @@ class Directory:
         "version",
         "warnings",
         "within",
+        "zone",
     )
 
     def __init__(self, head: Head, sections: Sections) -> None:
@@ -111,6 +112,8 @@ class Directory:
         """Ids of trunks with a segment for marketing."""
         self.categories = head.categories
         """What marketing calls may sell, "" apart; empty: anything."""
+        self.zone = calendar.time_zone(head.time_zone)
+        """The zone of the node's clock."""
         clock = Calendar(head.time_zone, head.holidays)
         self.within = clock.within
         """Whether an instant (second argument) is within hours (their text; empty: always), by the node's clock and holidays."""
