@@ -160,9 +160,9 @@ class Supervisor:
             notify("READY=1")
         if faults:
             self.reload_failures += 1
-            for fault in faults[:SHOWN_FAULTS]:
-                log.error("%s", fault)
-            log.error("reload failed: %d faults, the old configuration stays in force", len(faults))
+            # one record: each fault as one of its own would be held back from the sixth in a minute on
+            shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN_FAULTS])
+            log.error("reload failed: %d faults, the old configuration stays in force:\n%s", len(faults), shown)
             return False
         self.reloads += 1
         log.info("reloaded")

@@ -98,7 +98,8 @@ class Regular:
                 codes.append("CLI_DATA")
             elif kind in SERVICE and not codes and not authorised(number, call):
                 codes.append("CLI_SVC_UNAUTH")
-            if number.canonical is not None and number.canonical == call.called.canonical and call.named(number) == call.named(call.called):
+            same = not number.absent and number == call.called
+            if same and (number.canonical is None or call.named(number) == call.named(call.called)):
                 codes.append("CLI_EQ_CALLED")
             return codes
 
