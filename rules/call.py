@@ -132,8 +132,8 @@ class Call:
     counts it), `diversion` each Diversion URI in header order, so that the first is the most recent (RFC 5806), `hops` how many diversions
     they stand for where that is more (their `counter`), `history_info` what History-Info tells, the most recent first; URIs may also be
     bare numbers. `privacy` holds Privacy's values in lower case, `identity` each Identity header field as it came, `date` Date. `at` is
-    Unix time in seconds. `legs` remembers other calls, None where nobody does. `anonymous` is worked out from From's URI. `customer` is what
-    the trunk says of whose call it is, where several share it (None: it does not say).
+    Unix time in seconds. `legs` remembers other calls, None where nobody does. `anonymous` is worked out from From's URI. `customer` is
+    what the trunk says of whose call it is, where several share it (None: it does not say).
 
     What numbers.md calls "which header carries the calling number" is decided here:
 
