@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
 RUNTIME := $(VENV)/.runtime
 TESTS := $(VENV)/.tests
+KERNEL := $(wildcard proxy/*/*.pyx)
 ARGS ?=
 
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -31,8 +32,10 @@ $(BIN)/pip:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || deploy/debian-packages "make venv" =python3-venv
 	$(PYTHON) -m venv --clear $(VENV)
 
-$(RUNTIME): deploy/requirements.lock pyproject.toml | $(BIN)/pip
+# Without a compiler the installation has no kernel, and all the rest: slower, and otherwise the same.
+$(RUNTIME): deploy/requirements.lock pyproject.toml $(KERNEL) | $(BIN)/pip
 	@echo "Installing what sipwarden needs into $(VENV)"
+	@deploy/debian-packages "make venv" gcc=gcc =libc6-dev =python3-dev || echo "make venv: going on without the compiled kernel" >&2
 	@$(PIP) install --require-hashes -r deploy/requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -81,5 +84,5 @@ lock: $(BIN)/pip
 	$(UV_COMPILE) tests/requirements.in -o tests/requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(KERNEL:.pyx=.c) $(KERNEL:.pyx=.*.so) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find benchmarks deploy proxy rules tests -name __pycache__ -type d -prune -exec rm -rf {} +
