@@ -9,16 +9,19 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-inp
 RUNTIME := $(VENV)/.runtime
 TESTS := $(VENV)/.tests
 KERNEL := $(wildcard proxy/*/*.pyx)
+# Tested twice: with the compiled kernel and without it.
+TWICE := tests/proxy/sip tests/proxy/transport/test_udp.py $(patsubst %,tests/proxy/test_%.py,core flows hostile torture validate)
 ARGS ?=
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check format bench soak lock clean
+.PHONY: help venv demo test sanitize check format bench soak lock clean
 
 help:
 	@echo "make demo    real calls through a proxy on loopback, each with its verdict (ARGS=--no-wait ends it after the table)"
 	@echo "make test    all tests, with sipsak, SIPp, pyVoIP and Kamailio as peers (ARGS='-k name' for some of them)"
+	@echo "make sanitize  the kernel's tests and a long fuzz run, under the address and undefined-behaviour sanitizers"
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make format  let ruff put the source in order"
 	@echo "make bench   CPU for each call, Kamailio beside us"
@@ -53,7 +56,13 @@ demo: $(RUNTIME)
 test: $(TESTS)
 	@deploy/debian-packages "make test" sipsak=sipsak sipp=sip-tester kamailio=kamailio || \
 		echo "make test: the tests that talk to these peers will be skipped" >&2
-	$(BIN)/python -m pytest $(ARGS)
+	@status=0; \
+	$(if $(ARGS),,SIPWARDEN_PURE=1 $(BIN)/python -m pytest -q -r fE $(TWICE) || status=1;) \
+	$(BIN)/python -m pytest $(ARGS) || status=1; \
+	exit $$status
+
+sanitize: $(TESTS)
+	tests/sanitize $(BIN)/python $(TWICE)
 
 check: $(TESTS)
 	$(BIN)/ruff check --quiet .

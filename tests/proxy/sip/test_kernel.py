@@ -79,10 +79,14 @@ def told(thing: object) -> object:
     return thing
 
 
-def fate(work: Callable[[], Any]) -> object:
+def marked(value: bytes) -> bytes | None:
+    return mark_received(Via(value), ADDRESS, 5070)
+
+
+def fate(work: Callable[..., object], *arguments: object) -> object:
     """What comes of it, or which fault with what that could still be read."""
     try:
-        return told(work())
+        return told(work(*arguments))
     except ParseError as fault:
         return fault.status, fault.phrase, told(fault.message)
 
@@ -90,20 +94,20 @@ def fate(work: Callable[[], Any]) -> object:
 def read(raw: bytes) -> list[object]:
     """All that the kernel has a part in, for one message."""
     uri._KNOWN.clear()
-    found = [fate(lambda: SipMessage.parse(raw))]
+    found = [fate(SipMessage.parse, raw)]
     try:
         parsed = SipMessage.parse(raw)
     except ParseError:
         return found
     found.append(parsed.to_bytes())
     if parsed.is_request:
-        found += [fate(lambda flow=flow: Request(parsed, flow, ADDRESS)) for flow in (UDP, TCP)]
+        found += [fate(Request, parsed, flow, ADDRESS) for flow in (UDP, TCP)]
     for name in (b"via", b"from", b"contact"):
         with contextlib.suppress(ParseError):
             for value in parsed.all(name):
-                found.append(fate(lambda value=value: Via(value)))
-                found.append(fate(lambda value=value: mark_received(Via(value), ADDRESS, 5070)))
-                found.append(fate(lambda value=value: parse_uri(value[1:-1])))
+                found.append(fate(Via, value))
+                found.append(fate(marked, value))
+                found.append(fate(parse_uri, value[1:-1]))
     return found
 
 
