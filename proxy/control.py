@@ -99,6 +99,10 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     invites: tuple[tuple[str, str, str, int], ...]
     decisions: tuple[int, ...]
     decision_sum: float
+    observed: tuple[tuple[str, str, str, int], ...] = ()
+    """Rejections that observe mode did not enforce, by trunk, rule and code."""
+    spared: dict[str, int] = {}
+    """Calls with any, by trunk."""
     rule_failures: dict[str, int] = {}
     transactions_server: int = 0
     transactions_client: int = 0
@@ -107,6 +111,8 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     next_hops: tuple[Hop, ...] = ()
     lookups: tuple[tuple[str, str, int], ...] = ()
     """Look-ups by kind and outcome."""
+    signatures: dict[str, int] = {}
+    """Calls that left by a next hop which signs, by outcome."""
     lookup_states: tuple[LookupState, ...] = ()
     policy_version: str = ""
     directory_version: str = ""

@@ -24,6 +24,7 @@ from proxy.intake import asserted, privacy_values
 from proxy.relay import CANCEL_KEY, Relay, answer_directly, without_top_via
 from proxy.routing import Peer, Routing
 from proxy.screening import FORBIDDEN, LOOP, ParkedTimer, Screening
+from proxy.signing import Credential, Signer
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from proxy.sip.response import PHRASES
@@ -73,8 +74,9 @@ class Proxy:
         clock: Callable[[], float] | None = None,
         salt: bytes = b"0000",
         now: float = 0.0,
+        credential: Credential | None = None,
     ) -> None:
-        """`secret` as Secret; `salt` must differ between starts of a worker. RoutingError as Routing."""
+        """`secret` as Secret; `salt` must differ between starts of a worker; `credential` signs calls. RoutingError as Routing."""
         self.counters = Counters()
         self.secret = Secret(secret)
         self.routing = Routing(config, listeners, self.secret)
@@ -89,6 +91,8 @@ class Proxy:
         self._screening = Screening(
             self._layer, self._relay, self._answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock
         )
+        self._tell_unsigned: Callable[[str], None] | None = None
+        self._sign_with(credential)
         self._handovers: list[tuple[int, Flow, bytes]] = []
         self._health.start(self.routing, self._layer.timers, Duty.PING, now)
 
@@ -173,7 +177,7 @@ class Proxy:
         """What another worker tells of a call."""
         self._screening.correlation.hear(notice)
 
-    def apply(self, config: Config, ruleset: RuleSet, now: float) -> None:
+    def apply(self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None) -> None:
         """Put a new configuration and policy in force; calls in progress go on. RoutingError leaves the old one."""
         routing = Routing(config, self.routing.listeners, self.secret)
         known = {target.uri: target for _, target in self.routing.all_targets()}
@@ -182,6 +186,7 @@ class Proxy:
                 target.up, target.unanswered = known[target.uri].up, known[target.uri].unanswered
         self.routing = self._screening.routing = routing
         self._screening.ruleset = ruleset
+        self._sign_with(credential)
         self._screening.limit = config.node.max_transactions
         self._layer.timers.drop_unused()
         self._health.start(routing, self._layer.timers, Duty.PING, now)
@@ -204,6 +209,10 @@ class Proxy:
         """Have `watch` told of every verdict on an initial INVITE, with its call, before it is carried out; None ends that."""
         self._screening.on_verdict = watch
 
+    def watch_signing(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` told, once a minute at the most, why calls go out unsigned that should not."""
+        self._tell_unsigned = tell
+
     def drain(self) -> None:
         """Take no new calls (503) but emergency calls; those in progress go on. For a node that is about to stop."""
         self._screening.draining = True
@@ -220,6 +229,13 @@ class Proxy:
     def pending(self) -> int:
         """INVITE transactions without a final response: what a worker that is to stop waits for."""
         return sum(1 for server in self._layer.servers.values() if server.invite and server.state is State.PROCEEDING)
+
+    def _sign_with(self, credential: Credential | None) -> None:
+        self._screening.signer = None if credential is None else Signer(credential, self.secret, self._unsigned)
+
+    def _unsigned(self, why: str) -> None:
+        if self._tell_unsigned is not None:
+            self._tell_unsigned(why)
 
     def _defect(self) -> None:
         self.counters.internal_errors += 1
@@ -330,7 +346,12 @@ class Proxy:
             self._answers.refuse(request, LOOP, now)
             return
         present = request.message.first_line
-        if b"p-asserted-identity" in present or b"p-preferred-identity" in present or b"remote-party-id" in present:
+        if (
+            b"p-asserted-identity" in present
+            or b"p-preferred-identity" in present
+            or b"remote-party-id" in present
+            or b"identity" in present
+        ):
             keep_trust(request.message, privacy_values(request.message), customer_side(self.routing, onward.token))
         if onward.token.withheld and onward.token.from_caller:
             hide_caller(request.message)

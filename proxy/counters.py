@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rules.verdict import Would
 
 DECISION_BUCKETS: Final = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 0.1, 1.0)
 """Upper bounds of the decision time histogram in seconds; one more bucket stands for +Inf."""
+
+SERIES_AT_MOST: Final = 10_000
+"""Combinations of labels that one counter distinguishes: trunks, rules and codes are the operator's, and a rule of a third party that makes
+up a code for each call fills no memory.
+"""
+
+OTHER: Final = "OTHER"
+"""The code under which what is beyond that is counted."""
 
 EVENTS: Final = {
     "received": "SIP messages received",
@@ -39,11 +51,13 @@ EVENTS: Final = {
 class Counters:
     """One worker's counters.
 
-    `invites` counts verdicts by (trunk, action, code); `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are
+    `invites` counts verdicts by (trunk, action, code); `observed` rejections that observe mode did not enforce, by (trunk, rule, code), a
+    call once for each rule that would have rejected it; `spared` such calls by trunk, each once; `signatures` what became of calls toward
+    next hops that sign, by `proxy.signing.OUTCOMES`; `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are
     named in EVENTS.
     """
 
-    __slots__ = ("decision_sum", "decisions", "invites", *EVENTS)
+    __slots__ = ("decision_sum", "decisions", "invites", "observed", "signatures", "spared", *EVENTS)
 
     received: int
     sent: int
@@ -72,6 +86,9 @@ class Counters:
 
     def __init__(self) -> None:
         self.invites: dict[tuple[str, str, str], int] = {}
+        self.observed: dict[tuple[str, str, str], int] = {}
+        self.spared: dict[str, int] = {}
+        self.signatures: dict[str, int] = {}
         self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
         self.decision_sum = 0.0
         for name in EVENTS:
@@ -80,12 +97,38 @@ class Counters:
     def decided(self, trunk: str, action: str, code: str, seconds: float) -> None:
         """Count one verdict and the seconds it took."""
         key = (trunk, action, code)
-        self.invites[key] = self.invites.get(key, 0) + 1
+        try:
+            self.invites[key] += 1
+        except KeyError:
+            _count(self.invites, key)
         self.decisions[bisect_left(DECISION_BUCKETS, seconds)] += 1
         self.decision_sum += seconds
+
+    def noted(self, trunk: str, rejections: Iterable[Would]) -> None:
+        """Count the rejections of one call that observe mode did not enforce."""
+        self.spared[trunk] = self.spared.get(trunk, 0) + 1
+        for would in rejections:
+            _count(self.observed, (trunk, would.rule, would.code))
+
+    def signed(self, outcome: str) -> None:
+        """Count a call that left by a next hop which signs."""
+        self.signatures[outcome] = self.signatures.get(outcome, 0) + 1
 
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, as data that can be encoded and summed across workers."""
         events = {name: getattr(self, name) for name in EVENTS}
         invites = [(*key, count) for key, count in self.invites.items()]
-        return {"events": events, "invites": invites, "decisions": list(self.decisions), "decision_sum": self.decision_sum}
+        return {
+            "events": events,
+            "invites": invites,
+            "observed": [(*key, count) for key, count in self.observed.items()],
+            "spared": dict(self.spared),
+            "decisions": list(self.decisions),
+            "decision_sum": self.decision_sum,
+        }
+
+
+def _count(series: dict[tuple[str, str, str], int], key: tuple[str, str, str]) -> None:
+    if key not in series and len(series) >= SERIES_AT_MOST:
+        key = (*key[:2], OTHER)
+    series[key] = series.get(key, 0) + 1

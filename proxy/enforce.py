@@ -188,3 +188,4 @@ def keep_trust(message: SipMessage, privacy: tuple[str, ...], egress: Trunk | No
     if privacy and egress is not None and egress.kind == "enterprise" and not _HIDES_FROM_CALLEE.isdisjoint(privacy):
         message.remove(b"p-asserted-identity")
         message.remove(b"remote-party-id")
+        message.remove(b"identity")  # its token spells the same number out

@@ -37,7 +37,7 @@ class Hop:
     `rules.call.side_of` names trunks; none for our own network.
     """
 
-    __slots__ = ("_turn", "code", "failover", "id", "no_response", "options_interval", "sides", "targets", "verstat")
+    __slots__ = ("_turn", "code", "failover", "id", "no_response", "options_interval", "sides", "sign", "targets", "verstat")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Hop:
         options_interval: float,
         *,
         verstat: bool = True,
+        sign: bool = False,
     ) -> None:
         self.id = identifier
         self.code = code
@@ -58,6 +59,7 @@ class Hop:
         self.options_interval = options_interval
         self.sides: tuple[str, ...] = ()
         self.verstat = verstat
+        self.sign = sign
         self._turn = 0
 
     def order(self) -> list[Target]:
@@ -127,7 +129,8 @@ class Routing:
                 raise RoutingError(f"next hops {hop.id!r} and {self.hop_codes[code].id!r} share an id code; rename one")
             targets = [Target(uri, self._flow_to(uri)) for uri in hop.targets]
             failover = [Target(uri, self._flow_to(uri)) for uri in hop.failover]
-            made = Hop(hop.id, code, targets, failover, float(hop.no_response), float(hop.options_interval), verstat=hop.verstat)
+            times = (float(hop.no_response), float(hop.options_interval))
+            made = Hop(hop.id, code, targets, failover, *times, verstat=hop.verstat, sign=hop.sign)
             self.hops[hop.id] = self.hop_codes[code] = made
             for target in (*targets, *failover):
                 place = (target.flow.address, target.flow.port)

@@ -12,6 +12,7 @@ from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
 from proxy.relay import Relay
 from proxy.routing import Hop, Peer, Routing
+from proxy.signing import Signer
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.token import Secret
@@ -56,8 +57,8 @@ class Parked:
 
 class Screening:
     """Judges calls and carries the verdict out. `ruleset` and `routing` are swapped by assignment; `limit` bounds the server
-    transactions; `on_verdict` is told of every verdict on an initial INVITE before it is carried out; `catch_up` has what other workers
-    have told of their calls taken in, which a forwarded call waits for.
+    transactions; `signer` signs what leaves by a next hop that wants it; `on_verdict` is told of every verdict on an initial INVITE before
+    it is carried out; `catch_up` has what other workers have told of their calls taken in, which a forwarded call waits for.
     """
 
     __slots__ = (
@@ -77,6 +78,7 @@ class Screening:
         "parked",
         "routing",
         "ruleset",
+        "signer",
         "wall_offset",
     )
 
@@ -106,6 +108,7 @@ class Screening:
         self.ruleset = ruleset
         self.routing = routing
         self.limit = limit
+        self.signer: Signer | None = None
         self.draining = False
         self.wall_offset = 0.0
 
@@ -214,6 +217,8 @@ class Screening:
     ) -> None:
         verdict.elapsed_us = seconds * 1e6
         self._counters.decided(verdict.trunk, verdict.action, verdict.code, seconds)
+        if verdict.observed is not None:
+            self._counters.noted(verdict.trunk, verdict.observed)
         if self.on_verdict is not None:
             self.on_verdict(verdict, call)
         if verdict.action == "reject":
@@ -244,6 +249,10 @@ class Screening:
                 return
         if hop.sides:
             server.leg = self.correlation.begin(call, hop.sides, self.wall_offset)
+        if hop.sign:
+            at = now + self.wall_offset
+            signer = self.signer
+            self._counters.signed("no_key" if signer is None else signer.sign(message, call, verdict, self.ruleset.directory, at))
         withheld = verdict.labels is not None and "withhold" in verdict.labels
         token = self._secret.dialog_token(
             request.call_id, request.from_tag, ingress, hop.code, request.sender, pai, request.to_uri, withheld=withheld

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from typing import Final
+from uuid import UUID, uuid5
 
 BRANCH: Final = b"z9hG4bKsw"
 """What every branch of ours begins with: RFC 3261's magic cookie and our mark, then worker, ".", serial number, ".", loop hash."""
@@ -39,7 +40,7 @@ class DialogToken:
 class Secret:
     """The node secret, with one key derived from it for each purpose."""
 
-    __slots__ = ("_dialog", "_id", "_identity", "_loop", "_tag")
+    __slots__ = ("_dialog", "_id", "_identity", "_loop", "_origins", "_tag")
 
     def __init__(self, secret: bytes) -> None:
         """`secret`: 16 bytes or more, shared by the workers and takeover nodes; ValueError when shorter."""
@@ -50,6 +51,7 @@ class Secret:
         self._identity = blake2b(secret, person=b"sw-identity", digest_size=32).digest()
         self._loop = blake2b(secret, person=b"sw-loop", digest_size=32).digest()
         self._id = blake2b(secret, person=b"sw-id", digest_size=32).digest()
+        self._origins = UUID(bytes=blake2b(secret, person=b"sw-origins", digest_size=16).digest())
 
     def to_tag(self, branch: bytes, call_id: bytes, from_tag: bytes, cseq: bytes) -> bytes:
         """The To tag of our refusal of this request, the same for every retransmission and worker (RFC 3261 §8.2.7)."""
@@ -58,6 +60,10 @@ class Secret:
     def id_code(self, identifier: str) -> bytes:
         """Eight hex digits that stand for a trunk or next hop on the wire without naming it."""
         return blake2b(identifier.encode(), key=self._id, digest_size=ID_SIZE // 2).hexdigest().encode()
+
+    def origin_id(self, name: str) -> str:
+        """A UUID that stands for a customer or trunk (RFC 9562 §5.5): its name space is secret, so that nobody can try names."""
+        return str(uuid5(self._origins, name))
 
     def identity(self, sender: bytes, pai: tuple[bytes, ...] = ()) -> bytes:
         """Digest of the identity a request presents: From's URI and the P-Asserted-Identity values that say something else."""

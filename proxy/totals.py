@@ -15,10 +15,13 @@ class Totals:
     def __init__(self) -> None:
         self.events: Counter[str] = Counter()
         self.invites: Counter[tuple[str, str, str]] = Counter()
+        self.observed: Counter[tuple[str, str, str]] = Counter()
+        self.spared: Counter[str] = Counter()
         self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
         self.decision_sum = 0.0
         self.rule_failures: Counter[str] = Counter()
         self.lookups: Counter[tuple[str, str]] = Counter()
+        self.signatures: Counter[str] = Counter()
         self.cpu_seconds = 0.0
 
     def add(self, snapshot: Snapshot) -> None:
@@ -26,11 +29,15 @@ class Totals:
         self.events.update(snapshot.events)
         for trunk, action, code, count in snapshot.invites:
             self.invites[trunk, action, code] += count
+        for trunk, rule, code, count in snapshot.observed:
+            self.observed[trunk, rule, code] += count
+        self.spared.update(snapshot.spared)
         self.decisions = [mine + its for mine, its in zip(self.decisions, snapshot.decisions, strict=True)]
         self.decision_sum += snapshot.decision_sum
         self.rule_failures.update(snapshot.rule_failures)
         for kind, outcome, count in snapshot.lookups:
             self.lookups[kind, outcome] += count
+        self.signatures.update(snapshot.signatures)
         self.cpu_seconds += snapshot.cpu_seconds
 
     def plus(self, snapshots: Iterable[Snapshot]) -> Totals:
@@ -38,10 +45,13 @@ class Totals:
         total = Totals()
         total.events.update(self.events)
         total.invites.update(self.invites)
+        total.observed.update(self.observed)
+        total.spared.update(self.spared)
         total.decisions = list(self.decisions)
         total.decision_sum = self.decision_sum
         total.rule_failures.update(self.rule_failures)
         total.lookups.update(self.lookups)
+        total.signatures.update(self.signatures)
         total.cpu_seconds = self.cpu_seconds
         for snapshot in snapshots:
             total.add(snapshot)

@@ -71,8 +71,17 @@ class Worker:
         self.listeners = config.listeners()
         salt = token_hex(SALT_OCTETS).encode()
         self.proxy = proxy = Proxy(
-            config, generation.ruleset, self.listeners, secret, worker=number, clock=perf_counter, salt=salt, now=monotonic()
+            config,
+            generation.ruleset,
+            self.listeners,
+            secret,
+            worker=number,
+            clock=perf_counter,
+            salt=salt,
+            now=monotonic(),
+            credential=generation.credential,
         )
+        proxy.watch_signing(_unsigned)
         by_kind: dict[str, dict[int, socket.socket]] = {"udp": {}, "tcp": {}}
         for listener, sock in zip(self.listeners, sockets, strict=True):
             by_kind[listener.transport][listener.index] = sock
@@ -152,7 +161,7 @@ class Worker:
     def switch(self, generation: Generation) -> None:
         """Put another generation in force; calls in progress go on."""
         self._serve(generation)
-        self.proxy.apply(generation.config, generation.ruleset, monotonic())
+        self.proxy.apply(generation.config, generation.ruleset, monotonic(), generation.credential)
         self._failures.update(self.generation.ruleset.failures)
         self.generation = generation
         node = generation.config.node
@@ -172,8 +181,11 @@ class Worker:
         return Snapshot(
             events=counted["events"] | self.counters.snapshot(),
             invites=tuple(counted["invites"]),
+            observed=tuple(counted["observed"]),
+            spared=counted["spared"],
             decisions=tuple(counted["decisions"]),
             decision_sum=counted["decision_sum"],
+            signatures=dict(self.proxy.counters.signatures),
             rule_failures=dict(self._failures + Counter(self.generation.ruleset.failures)),
             transactions_server=gauges["transactions_server"],
             transactions_client=gauges["transactions_client"],
@@ -248,7 +260,9 @@ class Session:
         """Serve until drained or until the supervisor is gone."""
         begin = await self._channel.receive(ToWorker)
         assert isinstance(begin, Begin)
-        generation = open_generation(Path(begin.folder))
+        generation = open_generation(Path(begin.folder), again=True)
+        if generation.unsigned:
+            log.error("calls are not signed: %s", generation.unsigned)
         worker = Worker(
             self._loop,
             generation,
@@ -322,6 +336,10 @@ class Session:
     def _end(self, worker: Worker) -> None:
         self._channel.send(worker.snapshot())
         self._over.set()
+
+
+def _unsigned(why: str) -> None:
+    log.error("calls are not signed: %s", why)
 
 
 def settle() -> None:

@@ -8,10 +8,11 @@ A library user loads a policy once and asks it about each call:
 
 from rules.call import NO_TRUNK, Call, Source, Trunk
 from rules.codes import ReasonCode, reason_code, reason_codes
+from rules.directory import Directory
 from rules.faults import PolicyFault, PolicyFaults, PolicyWarning
 from rules.loader import default_policy, load_policy
 from rules.profile import known_profiles
-from rules.rule import Check, NoSettings, Rule
+from rules.rule import Check, NoSettings, OnError, Rule
 from rules.ruleset import RuleSet
 from rules.verdict import Lookup, Outcome, Step, Verdict, Would
 
@@ -19,8 +20,10 @@ __all__ = [
     "NO_TRUNK",
     "Call",
     "Check",
+    "Directory",
     "Lookup",
     "NoSettings",
+    "OnError",
     "Outcome",
     "PolicyFault",
     "PolicyFaults",

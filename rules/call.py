@@ -41,6 +41,12 @@ class Trunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     location: str = ""
     from_number: Literal["authenticate", "ignore"] = "authenticate"
     rpid_as_pai: bool = False
+    attest: Literal["B", "C", "none"] | None = None
+    """What a signature says of callers that were not authenticated (RFC 8588 §4): B our customer's, C only that they came in here, or no
+    signature. None: B on an enterprise trunk, C on interconnect and international ones, none on core.
+    """
+    origid: str | None = None
+    """The UUID that signatures name this trunk by; None: one that stands for its customer, made from the node's secret."""
     hidden: Literal["reject", "strip"] = "reject"
     trunk0: Literal["mark", "reject"] = "mark"
     satellite: bool = False

@@ -7,6 +7,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint
 from importlib.resources import files
 from typing import Any, cast, get_args
 
@@ -26,11 +27,12 @@ from rules.builtin.regular import Regular
 from rules.builtin.segments import Segments
 from rules.builtin.trunk import TrunkRule
 from rules.call import Trunk
+from rules.codes import ReasonCode, reason_codes
 from rules.directory import Directory
 from rules.faults import PolicyFault, PolicyFaults, PolicyWarning
 from rules.rule import OnError, Rule
 from rules.ruleset import BoundRule, RuleMode, RuleSet
-from rules.third_party import Unusable, attempt, load_rule, offered
+from rules.third_party import Unusable, attempt, load_rule, offered, own_codes
 from rules.toml_lines import Path as KeyPath
 from rules.toml_lines import error_line, key_lines, line_of
 
@@ -56,6 +58,8 @@ BUILTIN: dict[str, type[Rule]] = {
 
 FIXED = ("emergency", "trunk")
 """Rules that a policy can neither leave out nor soften."""
+
+INSTALL = "a rule of another package is known once the package is installed beside this one"
 
 MODES: tuple[str, ...] = get_args(RuleMode)
 ON_ERROR: tuple[str, ...] = get_args(OnError)
@@ -90,7 +94,7 @@ def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Ma
     if directory.marketing and not directory.has_consent:
         reading.warn((), f"no consent is configured: every marketing call of {', '.join(sorted(directory.marketing))} is MKT_NO_CONSENT")
     version = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return RuleSet(rules, directory, version, tuple(reading.warnings))
+    return RuleSet(rules, directory, version, tuple(reading.warnings), reading.codes)
 
 
 class _Reading:
@@ -102,6 +106,7 @@ class _Reading:
         self.directory = directory
         self.faults: list[PolicyFault] = []
         self.warnings: list[PolicyWarning] = []
+        self.codes: dict[str, ReasonCode] = {}  # of third-party rules
 
     def fault(self, path: KeyPath, message: str, remedy: str, value: object = None) -> None:
         shown = "" if value is None else repr(value)
@@ -125,10 +130,10 @@ class _Reading:
         for position, name in enumerate(order):
             path: KeyPath = ("order", position)
             if name not in known:
-                self.fault(path, "unknown rule", f"known rules: {', '.join(known)}{suggest(name, known)}", name)
+                self.fault(path, "unknown rule", f"known rules: {', '.join(known)}{suggest(name, known)}; {INSTALL}", name)
                 continue
             try:
-                rule = BUILTIN[name]() if name in BUILTIN else load_rule(name, others[name])
+                rule = BUILTIN[name]() if name in BUILTIN else self.third_party(name, others[name])
             except Unusable as unusable:
                 self.fault(path, str(unusable), "mend or reinstall the package, or take the rule out of `order`", name)
                 continue
@@ -139,10 +144,34 @@ class _Reading:
             if name in order:
                 continue
             if name not in known:
-                self.fault(("rules", name), "unknown rule", f"known rules: {', '.join(known)}{suggest(name, known)}")
+                self.fault(("rules", name), "unknown rule", f"known rules: {', '.join(known)}{suggest(name, known)}; {INSTALL}")
             else:
                 self.warn(("rules", name), "has no effect: the rule is not in `order`")
+        label = tables.get("label")
+        if isinstance(label, dict) and isinstance(label.get("weights"), dict):
+            self.weights(label["weights"], strangers=any(rule.name not in BUILTIN for rule in rules))
         return tuple(rules)
+
+    def third_party(self, name: str, points: list[EntryPoint]) -> Rule:
+        """Load a rule of another package and take in what its codes mean. Raises Unusable."""
+        rule = load_rule(name, points)
+        codes = own_codes(rule)
+        twice = [code for code in codes if code in self.codes]
+        if twice:
+            raise Unusable(f"its codes explain {', '.join(twice)}, as those of another rule in `order` do")
+        self.codes |= codes
+        return rule
+
+    def weights(self, weights: dict[str, Any], *, strangers: bool) -> None:
+        """Warn of marks that no rule gives. `strangers`: a third party's rule is in `order`, which may give any but those it explains."""
+        known = (*reason_codes(), *self.codes)
+        for code in weights:
+            if code in known:
+                continue
+            meant = suggest(code, known, cutoff=0.8) or suggest(code.upper(), known, cutoff=0.8)
+            ours = code.partition("_")[0] in {name.partition("_")[0] for name in reason_codes() if "_" in name}
+            if meant or ours or not strangers:
+                self.warn(("rules", "label", "weights", code), f"has no effect: no rule gives this mark{meant}")
 
     def order(self, value: object) -> list[str]:
         """The names in `order` that can be gone on with; without the key, the packaged order."""
@@ -171,6 +200,9 @@ class _Reading:
                 self.fault(("order",), f"{name} is missing", f'put "{name}" into `order`: it cannot be left out')
             else:
                 self.warn(("order",), f"the built-in rule {name} is not in it and judges no call")
+        if "label" in names and names[-1] != "label":
+            unweighed = ", ".join(names[names.index("label") + 1 :])
+            self.warn(("order", order.index("label")), f"label is not last: the marks of {unweighed} weigh nothing")
         return names
 
     def bind(self, name: str, rule: Rule, table: object, place: KeyPath) -> BoundRule | None:
@@ -271,7 +303,7 @@ def key_text(path: KeyPath) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
-def suggest(word: str, known: tuple[str, ...]) -> str:
-    """What the writer may have meant."""
-    close = difflib.get_close_matches(word, known, n=1)
+def suggest(word: str, known: tuple[str, ...], *, cutoff: float = 0.6) -> str:
+    """What the writer may have meant; `cutoff`: how alike it must be, from 0 to 1."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -37,8 +37,9 @@ class Rule(Protocol):
     whether or not the Struct says so; a field's type may have a class method `parse`, which raises ValueError "what is wrong | what would
     be right"). `bind` is called once when a policy is loaded; what it raises is a fault of the policy.
 
-    A rule may also have the attributes `on_error` (its default, else "mark"), `kinds` (the trunk kinds it judges) and `quiet` (what "no
-    opinion" means, for `explain`).
+    A rule may also have the attributes `on_error` (its default, else "mark"), `kinds` (the trunk kinds it judges), `quiet` (what "no
+    opinion" means, for `explain`) and, where it is a third party's, `codes`: its reason codes in words, a mapping to ReasonCode, for
+    `explain` and `sipwarden codes`. Built-in rules have theirs in codes.toml.
     """
 
     name: ClassVar[str]

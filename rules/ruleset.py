@@ -3,6 +3,8 @@
 Laws of the chain, from policy.md:
 
 - reject ends it, unless observe mode (the rule's or the trunk's) turns it into a note or an emergency override turns it into a mark;
+- a note weighs nothing and does nothing to the call; `observed` holds all of them, and `would` is the first: had it been enforced, the
+  chain would have ended there;
 - ok gives the call its code, and the last one counts; mark is noted; both go on;
 - a mark of a rule in observe mode is noted without its labels, so that nothing is done to the call;
 - pass belongs to the rule `emergency` alone: the rules after it are still read, and what they would reject becomes marks;
@@ -11,11 +13,12 @@ Laws of the chain, from policy.md:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import length_hint
 from typing import Any, Literal
 
 from rules.call import Call, Trunk
+from rules.codes import ReasonCode, reason_codes
 from rules.directory import Directory
 from rules.profile import DEFAULT, Refusal, known_profiles, refusal
 from rules.rule import Check, OnError
@@ -74,14 +77,22 @@ class RuleSet:
     changed.
 
     `evaluate` never raises, whatever the call. `failures` counts, by rule, how often a rule failed; `warnings` are what the loader found
-    odd but not wrong. `recall` may be set to what knows answers to Lookups already (None: it does not know): a call that needs no other
-    answer does not wait.
+    odd but not wrong. `codes` explains every reason code that its rules are known to give, those of third parties included. `recall` may be
+    set to what knows answers to Lookups already (None: it does not know): a call that needs no other answer does not wait.
     """
 
-    __slots__ = ("_active", "_checks", "directory", "failures", "order", "policy_version", "recall", "warnings")
+    __slots__ = ("_active", "_checks", "codes", "directory", "failures", "order", "policy_version", "recall", "warnings")
 
-    def __init__(self, rules: tuple[BoundRule, ...], directory: Directory, policy_version: str, warnings: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self,
+        rules: tuple[BoundRule, ...],
+        directory: Directory,
+        policy_version: str,
+        warnings: tuple[Any, ...] = (),
+        codes: Mapping[str, ReasonCode] | None = None,
+    ) -> None:
         self.order = rules
+        self.codes = reason_codes() if not codes else {**reason_codes(), **codes}
         self.directory = directory
         self.policy_version = policy_version
         self.warnings = warnings
@@ -123,12 +134,12 @@ class RuleSet:
                 steps.append(Step(rule.name, "off", ""))
                 continue
             call.why = why = []
-            said = "no opinion"
+            said, code = "no opinion", ""
             try:
                 outcome = self._answer(call, rule.check, resolver, waits=verdict.code != "EMG_OVERRIDE")
                 final = outcome is not None and self._settle(call, verdict, position, outcome)
                 if outcome is not None:
-                    said = outcome.effect
+                    said, code = outcome.effect, outcome.code
                     if said == "reject" and not final:
                         said = "mark" if verdict.code == "EMG_OVERRIDE" else "observed reject"
                     if outcome.detail:
@@ -136,11 +147,11 @@ class RuleSet:
             except Exception as error:
                 outcome = FAILED[rule.on_error]
                 final = outcome is not None and self._settle(call, verdict, position, outcome)
-                said = "failed"
+                said, code = "failed", "" if outcome is None else outcome.code
                 why.append(f"{type(error).__name__}: {error}; on_error is {rule.on_error!r}")
             if not why:
                 why.append(self._silence(rule, call) if outcome is None else outcome.code)
-            steps.append(Step(rule.name, said, "; ".join(why)))
+            steps.append(Step(rule.name, said, "; ".join(why), code))
             if final:
                 break
             position += 1
@@ -235,6 +246,8 @@ class RuleSet:
     def _refuse_wrong(call: Call, lookup: Lookup) -> None:
         if not isinstance(lookup.deadline, int | float):
             raise BrokenProtocol(f"a look-up's deadline is a number of seconds, not {lookup.deadline!r}")
+        if {type(lookup.kind), type(lookup.key)} != {str}:
+            raise BrokenProtocol(f"a look-up's kind and key are text, not {lookup.kind!r} and {lookup.key!r}")
         if call.answers is not None and (lookup.kind, lookup.key) in call.answers:
             raise BrokenProtocol(f"asked twice for {lookup.kind} {lookup.key!r}")
         if call.answers is not None and len(call.answers) >= LOOKUPS_AT_MOST:
@@ -270,10 +283,14 @@ class RuleSet:
         trunk = call.trunk
         said = _refusal(trunk, outcome.code)
         if not rule.fixed and (rule.mode == "observe" or trunk.mode == "observe"):
-            if verdict.would is None:
-                verdict.would = Would("reject", outcome.code, rule.name, said.status)
+            would = Would("reject", outcome.code, rule.name, said.status)
+            if verdict.observed is None:
+                verdict.would = would
+                verdict.observed = [would]
                 if rule.mode == "observe":
                     verdict.mode = "observe"
+            else:
+                verdict.observed.append(would)
             return False
         self._label(call, outcome)
         verdict.action = "reject"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar, cast
 
 import msgspec
 
+from rules.codes import ReasonCode, reason_codes
 from rules.rule import Rule
+from rules.verdict import CODE_FORM
 
 GROUP = "sipwarden.rules"
 
@@ -43,6 +45,22 @@ def load_rule(name: str, points: list[EntryPoint]) -> Rule:
     if not callable(getattr(rule, "bind", None)):
         raise Unusable(f"{points[0].value} has no bind")
     return cast(Rule, rule)
+
+
+def own_codes(rule: Rule) -> dict[str, ReasonCode]:
+    """The reason codes that a rule explains, {} where it explains none. Raises Unusable."""
+    offered_codes: object = attempt(lambda: getattr(rule, "codes", {}), "its codes cannot be read")
+    if not isinstance(offered_codes, Mapping):
+        raise Unusable(f"its codes are {offered_codes!r:.80}, not a mapping of reason codes to rules.ReasonCode")
+    codes = dict(offered_codes)
+    for code, words in codes.items():
+        if not isinstance(code, str) or CODE_FORM.fullmatch(code) is None:
+            raise Unusable(f"its codes have {code!r:.80}: a reason code is capital letters, digits and _, at most 64")
+        if not isinstance(words, ReasonCode):
+            raise Unusable(f"its codes explain {code} with {words!r:.80}, not with a rules.ReasonCode")
+        if code in reason_codes():
+            raise Unusable(f"its codes explain {code}, which is a code of the built-in rules")
+    return codes
 
 
 def attempt(call: Callable[[], _T], what: str) -> _T:

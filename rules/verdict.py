@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Final, Literal
 
 import msgspec
 
 Effect = Literal["reject", "pass", "ok", "mark"]
+
+CODE_FORM: Final = re.compile("[A-Z][A-Z0-9_]{0,63}")
+"""What a reason code looks like. Codes are labels of metrics and keys of records: their writer chooses them, never who calls."""
 
 
 class Outcome:
     """What one rule says of one call. Rules make theirs once and return the same object; `detail` is for `explain` and the records.
 
     reject ends the chain; pass ends it (emergency only); ok satisfies this rule and gives the call its code; mark notes the code and goes
-    on. `labels` are set on the call when the outcome takes effect.
+    on. `labels` are set on the call when the outcome takes effect. Raises ValueError or TypeError for what is no reason code.
     """
 
     __slots__ = ("code", "detail", "effect", "labels")
 
     def __init__(self, effect: Effect, code: str, detail: str = "", labels: tuple[tuple[str, object], ...] = ()) -> None:
+        if CODE_FORM.fullmatch(code) is None:
+            raise ValueError(f"a reason code is capital letters, digits and _, at most 64, not {code!r:.80}")
         self.effect: Effect = effect
         self.code = code
         self.detail = detail
@@ -45,7 +51,7 @@ class Lookup:
 
 
 class Would(msgspec.Struct, frozen=True):
-    """The first rejection that observe mode did not enforce."""
+    """A rejection that observe mode did not enforce."""
 
     action: str
     code: str
@@ -55,12 +61,13 @@ class Would(msgspec.Struct, frozen=True):
 
 class Step(msgspec.Struct, frozen=True):
     """One rule's part in a decision, for `explain`: outcome is "no opinion", "reject", "pass", "ok", "mark", "observed reject", "off" or
-    "failed".
+    "failed"; `code` the reason code that it gave, "" without one.
     """
 
     rule: str
     outcome: str
     detail: str
+    code: str = ""
 
 
 class Verdict:
@@ -79,6 +86,7 @@ class Verdict:
         "labels",
         "marks",
         "mode",
+        "observed",
         "overridden",
         "phrase",
         "policy_version",
@@ -125,6 +133,7 @@ class Verdict:
         self.would = would
         self.policy_version = policy_version
         self.directory_version = directory_version
+        self.observed: list[Would] | None = None  # every rejection that was not enforced, in the chain's order: `would` is the first
         self.elapsed_us = 0.0
         self.call_info = ""  # value of a Call-Info header field that goes with the refusal, or ""
         self.authenticated: bool | None = None  # the caller's number: inside its customer's segments, not inside, or asked of nobody

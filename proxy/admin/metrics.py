@@ -53,6 +53,18 @@ class NodeCollector(Collector):
             ("trunk", "action", "code"),
             totals.invites.items(),
         )
+        yield _counter(
+            "sipwarden_observed_rejections",
+            "Rejections that observe mode did not enforce; a call counts once for each rule that would have rejected it",
+            ("trunk", "rule", "code"),
+            totals.observed.items(),
+        )
+        yield _counter(
+            "sipwarden_observed_calls",
+            "Initial INVITEs with any such rejection, each counted once: what enforcing would refuse",
+            ("trunk",),
+            [((trunk,), count) for trunk, count in totals.spared.items()],
+        )
         yield _decisions(totals)
         twice = events["handed_over"] - events["handover_dropped"]  # received by two workers
         directions = ((("in",), events["received"] - twice), (("out",), events["sent"]))
@@ -73,6 +85,12 @@ class NodeCollector(Collector):
             "Look-ups: answered, cached, joined (an equal one was open), failed, timeout, refused (too many open), paused (breaker open)",
             ("kind", "outcome"),
             totals.lookups.items(),
+        )
+        yield _counter(
+            "sipwarden_signatures",
+            "Calls that left by a next hop with sign = true: signed as A, B, C or div, or why not",
+            ("outcome",),
+            [((outcome,), count) for outcome, count in totals.signatures.items()],
         )
         states = [state for one in latest for state in one.lookup_states]
         for name, text, values in (

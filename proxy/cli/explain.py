@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
     """0 whatever the verdict, 1 where the configuration has faults, 2 for wrong usage and for what is no INVITE."""
     try:
         _check_form(args)
-        generation, _ = load(args.config)
+        generation, _ = load(args.config, keys=False)
         routing = Routing(generation.config, generation.config.listeners(), Secret(_NO_SECRET))
         call = _described(args, generation) if args.sip is None else _saved(args, routing)
     except Faults as error:
@@ -107,7 +107,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         write_json(verdict_json(verdict))
     else:
-        _show(console(), verdict, call, generation, routing)
+        show(console(), verdict, call, generation, routing)
     return 0
 
 
@@ -197,9 +197,10 @@ def _saved(args: argparse.Namespace, routing: Routing) -> Call:
 # what is shown
 
 
-def _show(out: Console, verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> None:
+def show(out: Console, verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> None:
+    """Print a verdict and what each rule said, for people."""
     out.print(_headline(verdict))
-    out.print(explained(verdict.code, ACTION_STYLE[verdict.action], basis=True))
+    out.print(explained(verdict.code, ACTION_STYLE[verdict.action], basis=True, codes=generation.ruleset.codes))
     out.print()
     out.print(_facts(verdict, call, generation, routing))
     out.print()
@@ -207,7 +208,7 @@ def _show(out: Console, verdict: Verdict, call: Call, generation: Generation, ro
 
 
 def _headline(verdict: Verdict) -> Text:
-    line = Text(f" {verdict.action.upper()} ", f"{ACTION_STYLE[verdict.action]} reverse")
+    line = Text.assemble((f" {verdict.action.upper()} ", f"{ACTION_STYLE[verdict.action]} reverse"))  # no style for what follows
     if verdict.status is not None:
         line.append(f"  {verdict.status} {verdict.phrase}", "bold")
         if verdict.reason:
@@ -218,6 +219,8 @@ def _headline(verdict: Verdict) -> Text:
     if verdict.would is not None:
         would = verdict.would
         line.append(f"  observed only: would {would.action} with {would.code} by rule {would.rule}", "yellow")
+        if verdict.observed is not None and len(verdict.observed) > 1:
+            line.append(f", then {', '.join(f'{other.code} by {other.rule}' for other in verdict.observed[1:])}", "yellow")
     return line
 
 
@@ -237,16 +240,27 @@ def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routin
     grid.add_row("at", datetime.fromtimestamp(call.at, CHINA_TIME).isoformat(" ", "seconds"))
     if verdict.action == "pass":
         grid.add_row("goes to", _destination(verdict, call, generation, routing))
+    for place, would in enumerate(verdict.observed or ()):
+        words = in_words(would.code, generation.ruleset.codes)
+        grid.add_row("observed" if not place else "", Text.assemble((would.code, "yellow"), f"  {words.en} {words.zh}"))
     for place, code in enumerate(verdict.marks):
-        grid.add_row("marks" if not place else "", Text.assemble((code, "yellow"), f"  {in_words(code).en} {in_words(code).zh}"))
-    if verdict.labels:
-        grid.add_row("labels", printable(", ".join(f"{name}={value}" for name, value in verdict.labels.items())))
+        words = in_words(code, generation.ruleset.codes)
+        grid.add_row("marks" if not place else "", Text.assemble((code, "yellow"), f"  {words.en} {words.zh}"))
+    for place, (name, value) in enumerate((verdict.labels or {}).items()):
+        grid.add_row("labels" if not place else "", printable(f"{name}  {_plainly(value)}"))
     grid.add_row("policy", f"{verdict.policy_version}, directory {verdict.directory_version}")
     return grid
 
 
+def _plainly(value: object) -> str:
+    """A label's value; one that is made of others names each."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plainly(inner)}" for name, inner in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _trunk(trunk: Trunk, source: Source | None) -> Text:
-    text = Text("none" if trunk is NO_TRUNK else trunk.id, "bold")
+    text = Text.assemble(("none" if trunk is NO_TRUNK else trunk.id, "bold"))
     if trunk is not NO_TRUNK:
         text.append(f"  {trunk.kind}{f' of {trunk.customer}' if trunk.customer else ''}, {trunk.mode}", "")
     if trunk.suspended:
@@ -281,7 +295,11 @@ def _steps(verdict: Verdict, generation: Generation) -> Table:
         style = OUTCOME_STYLE.get(step.outcome, "dim")
         decided = style if step.rule == verdict.rule and step.outcome in ("reject", "ok", "pass") else ""
         quiet = "dim" if style == "dim" else ""
-        table.add_row(str(place), Text(step.rule, decided or quiet), Text(step.outcome, style), Text(printable(step.detail), quiet))
+        detail = printable(step.detail)
+        what = Text(detail, quiet)
+        if step.code and step.code not in detail:
+            what = Text.assemble((step.code, style), f"  {detail}")
+        table.add_row(str(place), Text(step.rule, decided or quiet), Text(step.outcome, style), what)
     for place, rule in enumerate(generation.ruleset.order[len(steps) :], len(steps) + 1):
         table.add_row(str(place), Text(rule.name, "dim"), Text("not asked", "dim"), "")
     return table

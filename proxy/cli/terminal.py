@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Final
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.report import readable
-from rules.codes import ReasonCode, reason_code
+from rules.codes import ReasonCode, reason_codes
 
 ACTION_STYLE: Final = {"pass": "bold green", "reject": "bold red", "redirect": "bold yellow", "drop": "bold red"}
 _UNTOLD: Final = ReasonCode(en="A code of a rule that is not built in.", zh="非内置规则的代码。")
@@ -34,9 +35,9 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def in_words(code: str) -> ReasonCode:
-    """A reason code's sentences, and what stands for them where the rule is a third party's."""
-    return reason_code(code) or _UNTOLD
+def in_words(code: str, codes: Mapping[str, ReasonCode] | None = None) -> ReasonCode:
+    """A reason code's sentences, and what stands for them where a third party's rule does not explain it; `codes`: a RuleSet's."""
+    return (reason_codes() if codes is None else codes).get(code) or _UNTOLD
 
 
 def facts() -> Table:
@@ -47,9 +48,9 @@ def facts() -> Table:
     return grid
 
 
-def explained(code: str, style: str, *, basis: bool = False) -> Text:
+def explained(code: str, style: str, *, basis: bool = False, codes: Mapping[str, ReasonCode] | None = None) -> Text:
     """A code, its sentence in both languages, the law behind it where wanted and the remedy where there is one."""
-    words = in_words(code)
+    words = in_words(code, codes)
     text = Text.assemble((code, style), "  ", words.en, "\n", words.zh)
     if basis and words.basis:
         text.append(f"\nbasis: {words.basis}", "dim")

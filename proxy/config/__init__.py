@@ -9,6 +9,7 @@ from proxy.config.faults import ConfigFault, ConfigFaults, ConfigWarning
 from proxy.config.load import load_config, pack, unpack
 from proxy.config.lookups import LONGEST_DEADLINE, LookupConfig, UrlTemplate, parse_url
 from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
+from proxy.config.signing import SigningConfig
 
 __all__ = [
     "LONGEST_DEADLINE",
@@ -24,6 +25,7 @@ __all__ = [
     "NextHop",
     "Node",
     "PolicyConfig",
+    "SigningConfig",
     "SourcePattern",
     "Target",
     "UrlTemplate",

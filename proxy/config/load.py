@@ -17,6 +17,7 @@ from proxy.config.lookups import LookupConfig
 from proxy.config.meaning import check
 from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
 from proxy.config.report import Report
+from proxy.config.signing import SigningConfig
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
 from rules.toml_lines import Path as KeyPath
@@ -24,6 +25,7 @@ from rules.toml_lines import error_line, key_lines
 
 _ONE: Final[dict[str, type[msgspec.Struct]]] = {
     "node": Node,
+    "signing": SigningConfig,
     "policy": PolicyConfig,
     "directory": DirectoryConfig,
     "journal": JournalConfig,

@@ -11,6 +11,7 @@ from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse
 from proxy.config.lookups import check_lookups
 from proxy.config.model import Config, Listen, NextHop
 from proxy.config.report import Report, name_of
+from proxy.config.signing import check_signing
 from rules.call import Trunk
 from rules.directory import time_zone
 from rules.directory.fields import is_category
@@ -38,6 +39,7 @@ def check(config: Config, report: Report) -> None:
     _check_next_hops(config, report)
     maybe = "trunk" in report.incomplete or any(trunk.kind == "international" for trunk in config.trunk)
     check_lookups(config.lookup, maybe, report)
+    check_signing(config.signing, config.trunk, [index for index, hop in enumerate(config.next_hop) if hop.sign], report)
     if config.admin is not None:
         _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))
     if config.journal is not None:

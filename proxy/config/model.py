@@ -12,6 +12,7 @@ from proxy.config.addresses import parse_host_port
 from proxy.config.duration import Duration
 from proxy.config.faults import ConfigWarning
 from proxy.config.lookups import LookupConfig
+from proxy.config.signing import SigningConfig
 from proxy.flow import Listener
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
@@ -64,6 +65,8 @@ class NextHop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Nothing heard from a target in this time, not even 100: the next one is tried."""
     verstat: bool = True
     """Whether telephone numbers of callers go there with what was found of them (verstat, 3GPP TS 24.229 §7.2A.20)."""
+    sign: bool = False
+    """Whether calls that go there are signed with what `[signing]` names (Identity, RFC 8224)."""
 
 
 class PolicyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +104,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     trunk: tuple[Trunk, ...] = ()
     next_hop: tuple[NextHop, ...] = ()
     lookup: tuple[LookupConfig, ...] = ()
+    signing: SigningConfig | None = None
     policy: PolicyConfig = PolicyConfig()
     directory: DirectoryConfig = DirectoryConfig()
     journal: JournalConfig | None = None

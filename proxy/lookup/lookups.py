@@ -10,12 +10,16 @@ from typing import Any, Final
 
 from proxy.config import LONGEST_DEADLINE, LookupConfig
 from proxy.control import LookupState
+from proxy.counters import OTHER
 from proxy.lookup.desk import ASK, CACHED, JOINED, Desk, NoAnswer
 from proxy.transport.counters import TransportCounters
 from rules.verdict import Lookup
 
 LOG_PAUSE: Final = 60.0
 """Seconds between two log lines about failures of one service."""
+
+KINDS_COUNTED: Final = 1000
+"""Kinds that nobody answers are told apart up to here: a rule of a third party may make one up for each call."""
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that connections may take to close."""
@@ -127,7 +131,8 @@ class Lookups:
         window = self._windows.get(kind)
         if window is None:
             self._counters.lookups_refused += 1
-            self.counts[kind, "refused"] += 1
+            known = (kind, "refused") in self.counts or len(self.counts) < KINDS_COUNTED
+            self.counts[kind if known else OTHER, "refused"] += 1
             self._loop.call_soon(self._resume, ticket, None)
             return
         fate, answer = window.desk.take(key, ticket, self._loop.time())

@@ -121,7 +121,8 @@ class Forwarding:
             segment = call.forwarder(directory)
             if segment is None:
                 if call.why is not None:
-                    call.why.append(f"forwarding number {named(last)} in no segment of {trunk.id}")
+                    nearly = directory.nearly(last, trunk.id, call.at)
+                    call.why.append(f"forwarding number {named(last)} in no segment of {trunk.id}{': ' if nearly else ''}{nearly}")
                 return UNAUTHORISED
             call.instead = last
             if call.why is not None:
@@ -129,6 +130,8 @@ class Forwarding:
             if proven(call):
                 call.proven = True
                 return FORWARDED
+            if call.why is not None:
+                call.why.append(f"forwarding of {trunk.id} is {trunk.forwarding!r}")
             return UNCORRELATED if trunk.forwarding == "correlated" else UNCORRELATED_NOTED
 
         return forwarding

@@ -38,9 +38,12 @@ class Intercept:
             """Whether no release lifts the entry that was found."""
             release = None if entry.source == "police" else released(type_, number, other, call.trunk, call.at)
             if call.why is not None:
-                what = f"{number.canonical or number.raw!r}" + (f" > {other.canonical or other.raw!r}" if other is not None else "")
-                lifted = f", released by {release.list_id}:{release.seq} ({release.evidence_ref})" if release is not None else ""
-                call.why.append(f"{type_} {what} on {entry.list_id}:{entry.seq}, {entry.match} {entry.number}, {entry.reason}{lifted}")
+                what = named(number) + (f" > {named(other)}" if other is not None else "")
+                said = [f"{entry.match} {entry.number}", entry.reason, f"source {entry.source}" if entry.source else "", ended(entry)]
+                said += [entry.scope if entry.scope != "global" else ""]
+                if release is not None:
+                    said.append(f"released by {release.list_id}:{release.seq} ({release.evidence_ref}), {ended(release)}")
+                call.why.append(f"{type_} {what} on {entry.list_id}:{entry.seq}, {', '.join(part for part in said if part)}")
             return release is None
 
         def intercept(call: Call) -> Outcome | None:
@@ -78,4 +81,12 @@ class Intercept:
                     lifted = RELEASED
             return lifted
 
+        def ended(entry: Entry) -> str:
+            return f"until {directory.spoken(entry.valid_to)}" if entry.valid_to is not None else ""
+
         return intercept
+
+
+def named(number: Number) -> str:
+    """How `explain` names a number."""
+    return number.canonical or repr(number.raw)

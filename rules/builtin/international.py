@@ -182,7 +182,8 @@ class International:
                     wanted = wanted or outcome
                     continue
                 if call.why is not None:
-                    call.why.append(f"{outcome.code} for {number.canonical or repr(number.raw)}, {number.kind or number.code}")
+                    presented_as = repr(number.raw) if outcome is NO_PREFIX else number.canonical or repr(number.raw)
+                    call.why.append(f"{outcome.code} for {presented_as}, {number.kind or number.code}")
                 if outcome.effect == "reject":
                     return outcome
                 if wanted is not None:

@@ -53,8 +53,8 @@ class LabelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Label:
     """Mark a call whose marks weigh too much as suspect; it is forwarded, and labelled where the settings say how.
 
-    The verdict's label `suspect` holds the score and what each mark added to it. `prefix` and `call_reason` are what the called party is
-    shown.
+    The verdict's label `suspect` holds the score, the threshold and what each mark added. `prefix` and `call_reason` are what the called
+    party is shown.
     """
 
     name: ClassVar = "label"
@@ -77,11 +77,12 @@ class Label:
             score = round(sum(weighed.values()), 6)
             suspect = score > threshold
             if call.why is not None:
-                parts = " + ".join(f"{code} {weight:g}" for code, weight in weighed.items()) or f"nothing in {', '.join(marks)}"
+                parts = " + ".join(f"{code} {weights.get(code, 0.0):g}" for code in marks)
                 call.why.append(f"{parts} = {score:g}, {'above' if suspect else 'not above'} {threshold:g}")
             if not suspect:
                 return None
-            return Outcome("mark", "LABEL_SUSPECT", labels=(("suspect", {"score": score, "marks": weighed}), *shown))
+            made_of = {"score": score, "threshold": threshold, "marks": weighed}
+            return Outcome("mark", "LABEL_SUSPECT", labels=(("suspect", made_of), *shown))
 
         if not config.country:
             return label

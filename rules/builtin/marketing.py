@@ -79,7 +79,8 @@ class Marketing:
                 consent = directory.consent(called, category, customer, at)
                 if consent is None:
                     if why is not None:
-                        why.append(f"no consent of {called.canonical or repr(called.raw)} counts")
+                        nearly = directory.nearly_consent(called, at)
+                        why.append(f"no consent of {called.canonical or repr(called.raw)} counts{': ' if nearly else ''}{nearly}")
                     return NO_CONSENT
                 call.label("consent", consent.evidence_ref)
                 hours = hours_of.get(category, config.hours)

@@ -68,7 +68,11 @@ class OwnNumber:
                 if number.canonical is None:
                     continue
                 segment = holder(number, call.at)
-                if (segment is None and not own(number)) or ported(number):
+                if segment is None and not own(number):
+                    continue
+                if ported(number):
+                    if call.why is not None:
+                        call.why.append(f"{number.canonical} is ours and was ported away")
                     continue
                 if call.why is not None:
                     where = "in `own`" if segment is None else f"in a segment of {segment.trunk} ({segment.file}:{segment.line})"
@@ -76,6 +80,8 @@ class OwnNumber:
                 if came_back(call, number):
                     outcome = CAME_BACK
                     continue
+                if call.why is not None:
+                    call.why.append(f"own_number of {call.trunk.id} is {call.trunk.own_number!r}")
                 return REJECT if call.trunk.own_number == "reject" else MARK
             return outcome
 

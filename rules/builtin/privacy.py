@@ -41,7 +41,8 @@ class Privacy:
                 return None
             if call.why is not None:
                 values = ", ".join(sorted(HIDING.intersection(call.privacy)))
-                call.why.append(f"Privacy: {values}" if values else f"From is {call.sender!r}")
+                what = f"Privacy: {values}" if values else f"From is {call.sender!r}"
+                call.why.append(f"{what}; hidden of {call.trunk.id} is {call.trunk.hidden!r}")
             return HIDDEN if call.trunk.hidden == "reject" else STRIPPED
 
         return privacy

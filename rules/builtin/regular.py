@@ -108,15 +108,18 @@ class Regular:
                 call.why.append(f"{number.canonical} is in one of two tables of assigned ranges only")
             for code in findings(call, number):
                 outcome = table[code]
-                if code == "CLI_TRUNK0" and kind == "enterprise" and trunk.trunk0 == "reject":
-                    outcome = REJECT_TRUNK0
-                elif (code == "CLI_IOT" and kind == "interconnect" and lists(trunk, trunk.iot_voice, call.called)) or (
-                    code == "CLI_EQ_CALLED" and kind == "enterprise" and lists(trunk, trunk.voicemail, number)
-                ):
-                    outcome = None
+                setting = ""
+                if code == "CLI_TRUNK0" and kind == "enterprise":
+                    setting = f", its trunk0 is {trunk.trunk0!r}"
+                    if trunk.trunk0 == "reject":
+                        outcome = REJECT_TRUNK0
+                elif code == "CLI_IOT" and kind == "interconnect" and lists(trunk, trunk.iot_voice, call.called):
+                    outcome, setting = None, ", its iot_voice lists the called number"
+                elif code == "CLI_EQ_CALLED" and kind == "enterprise" and lists(trunk, trunk.voicemail, number):
+                    outcome, setting = None, ", its voicemail lists the number"
                 if call.why is not None:
                     effect = "no opinion" if outcome is None else outcome.effect
-                    call.why.append(f"{code} for {number.canonical or repr(number.raw)} on {kind}: {effect}")
+                    call.why.append(f"{code} for {number.canonical or repr(number.raw)} on {kind}{setting}: {effect}")
                 if outcome is None:
                     continue
                 if outcome.effect == "reject":
@@ -136,6 +139,8 @@ class Regular:
             marked = None
             for number in call.presented or (call.caller,):
                 if number.code is None and number.kind in PLAIN and number.canonical != called and NOTABLE.isdisjoint(number.flags):
+                    if call.why is not None:
+                        call.why.append(f"{number.canonical} is a regular number, {number.kind}")
                     continue
                 outcome = judge(call, number)
                 if outcome is not None:

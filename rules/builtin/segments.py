@@ -50,7 +50,9 @@ class Segments:
                 segment = find(number, trunk_id, at)
                 if segment is None:
                     if call.why is not None:
-                        call.why.append(f"{number.canonical or repr(number.raw)} in no segment of {trunk_id}")
+                        nearly = directory.nearly(number, trunk_id, at)
+                        said = f"{number.canonical or repr(number.raw)} in no segment of {trunk_id}"
+                        call.why.append(f"{said}: {nearly}" if nearly else said)
                     return UNAUTHORISED
                 if call.why is not None:
                     end = f"-{segment.last}" if segment.last and segment.last != segment.first else ""

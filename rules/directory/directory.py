@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,6 +25,11 @@ from rules.numbers import Number, normalise
 
 if TYPE_CHECKING:
     from rules.call import Trunk
+
+
+STATEMENTS_NAMED: Final = 3
+NAMED_AT_MOST: Final = 64
+"""Segments of one number that `nearly` looks at."""
 
 
 class DirectoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,6 +162,20 @@ class Directory:
             return self._segments.find_alternative(number, None, "out", at)
         return found
 
+    def nearly(self, number: Number, trunk: str, at: float) -> str:
+        """For `explain`: why a number that is in no segment of the trunk is in none, as far as segments name it; "" where none does."""
+        if self._segments is None:
+            return "no segments are configured"
+        segments = list(islice(self._segments.naming(number), NAMED_AT_MOST))
+        for segment in segments:
+            if segment.trunk == trunk:
+                where = f"its segment {segment} ({segment.file}:{segment.line})"
+                if segment.valid_from is not None and at < segment.valid_from:
+                    return f"{where} counts from {self.spoken(segment.valid_from)}"
+                if segment.valid_to is not None and at >= segment.valid_to:
+                    return f"{where} ended {self.spoken(segment.valid_to)}"
+        return f"it is in one of {segments[0].trunk} ({segments[0].file}:{segments[0].line})" if segments else ""
+
     def listed(self, type: EntryType | str, number: Number, other: Number | None, trunk: Trunk, at: float) -> Entry | None:  # noqa: A002  the list's own word
         """The intercept entry that holds for a "caller" or "called" number, or for a "pair" (`number` calls `other`), on this trunk.
 
@@ -218,6 +238,20 @@ class Directory:
     def consent(self, number: Number, category: str, customer: str, at: float) -> Statement | None:
         """The called number's consent to the customer's marketing calls of this category."""
         return self._statements["consent"].consent(number, category, customer, at) if "consent" in self._statements else None
+
+    def nearly_consent(self, number: Number, at: float) -> str:
+        """For `explain`: what the called number has consented to, which does not count for the call; "" where it has to nothing."""
+        if "consent" not in self._statements:
+            return "no consent is configured"
+        told = []
+        for said in islice(self._statements["consent"].of(number), STATEMENTS_NAMED):
+            if said.valid_from is not None and at < said.valid_from:
+                told.append(f"{said}, counts from {self.spoken(said.valid_from)}")
+            elif said.valid_to is not None and at >= said.valid_to:
+                told.append(f"{said}, ended {self.spoken(said.valid_to)}")
+            else:
+                told.append(str(said))
+        return f"it consents to {' and '.join(told)}" if told else ""
 
 
 def _entry_indexes(sections: Sections, role: str) -> dict[str, EntryIndex]:

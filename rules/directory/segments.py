@@ -7,7 +7,7 @@ that stands first. Overlaps are reported as warnings.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -259,6 +259,18 @@ class SegmentIndex:
             if found is not None:
                 return found
         return None
+
+    def naming(self, number: Number) -> Iterator[Segment]:
+        """Every segment that holds the number in its canonical form, whatever its trunk, direction and dates; the best first."""
+        text = number.canonical
+        if text is None:
+            return
+        length = len(text) - 1
+        found = bisect_right(self._starts, point(text))
+        for row in self._cover[self._heads[found - 1] : self._heads[found]]:
+            segment = self._rows[row]
+            if segment.least <= length <= segment.most and (length <= DIGITS or not segment.last or segment.first == text):
+                yield segment
 
     def _find_text(self, text: str, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
         return self._find(len(text) - 1, point(text), trunk, unwanted, at, text)

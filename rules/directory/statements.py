@@ -9,7 +9,7 @@ Ten million rows fit: equal ones share one encoded row, and the index is the one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -157,6 +157,10 @@ class StatementIndex:
             if (not said.category or not category or said.category == category) and said.counts(customer, at):
                 return said
         return None
+
+    def of(self, number: Number) -> Iterator[Statement]:
+        """Everything the number has said, whether it counts or not."""
+        yield from self._index.find(number)
 
     def consent(self, number: Number, category: str, customer: str, at: float) -> Statement | None:
         """Consent to this category or to any."""

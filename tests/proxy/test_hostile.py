@@ -14,6 +14,7 @@ from proxy.core import Proxy
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from tests.proxy.party import PEERS, Party
+from tests.proxy.passports import credential
 from tests.proxy.transcript import asks
 from tests.proxy.wire import CONFIG, SECRET, Wire, edit_config, load
 
@@ -40,6 +41,11 @@ Privacy: id;critical
 To: <sip:a@b>;tag=q
 From: "
 Contact: *
+Date: Thu, 01 Jan 1970 00:00:07 GMT
+Date: Fri, 32 Foo 0000 99:00:00 GMT
+Identity: e30.e30.e30;info=<https://a.example/c.pem>
+Identity: eyJwcHQiOiJzaGFrZW4ifQ.eyJvcmlnIjp7InRuIjoiODYxMzgwMjg4MTk0NiJ9fQ.e30;ppt=shaken
+y: ..;"
 Content-Length: 9999
 CSeq: 4294967296 INVITE
 Record-Route: <sip:127.0.0.1:5060;lr;sw=>
@@ -63,6 +69,9 @@ step = st.one_of(
 def loaded() -> Any:
     config = edit_config(CONFIG, 'trunk watched methods = ["OPTIONS", "MESSAGE", "SUBSCRIBE", "REFER"]')
     config = edit_config(config, "node max_transactions = 40")
+    for hop in ("switch", "pair", "outward"):
+        config = edit_config(config, f"next_hop {hop} sign = true")
+    config = edit_config(edit_config(config, 'trunk inside attest = "B"'), 'signing x5u = "https://cert.example.net/tests.pem"')
     return load(Path(tempfile.mkdtemp()), config, "customer,trunk,first,last\nacme,acme,+8675583120000,+8675583129999\n", None, asks)
 
 
@@ -71,7 +80,7 @@ class Storm:
 
     def __init__(self) -> None:
         config, ruleset = loaded()
-        self.wire = Wire(Proxy(config, ruleset, config.listeners(), SECRET))
+        self.wire = Wire(Proxy(config, ruleset, config.listeners(), SECRET, credential=credential()))
         self.names = [*["pbx", "switch", "peer", "first", "second", "inside", "outward", "pbx"] * 3, *PEERS]
         self.heard: list[bytes] = []
         self.last: tuple[str, bytes] = ("", b"")
@@ -143,7 +152,7 @@ class Storm:
                 proxy.resume(ticket, (None, "good", "bad")[b % 3], wire.now)
         elif a % 4 == 2:
             config, ruleset = loaded()
-            proxy.apply(config, ruleset, wire.now)
+            proxy.apply(config, ruleset, wire.now, credential())
         else:
             proxy.resume(b % 5, c, wire.now)
         self.drain()

@@ -9,7 +9,9 @@ A line is a step:
     switch > 180 relay=inside                   and a response the way back
     < pbx 100                                   what must come out next, and to whom; `< switch INVITE` for a request
     < pbx 403 ; Reason: Q.850;cause=21          lines that must be in it (* stands for anything); `!Route` one that must not;
-                                                `uri=...` its Request-URI; `Via#2` how many values a header field has
+                                                `uri=...` its Request-URI; `Via#2` how many values a header field has;
+                                                `signed {...}` a PASSporT of this node's with these claims, iat and origid apart;
+                                                `same Identity first` the lines that peer first got in its last INVITE
     +0.5                                        time passes; what comes out meanwhile is expected below
     nothing                                     nothing more came out
     failed outward                              the last message to this stream peer could not be sent
@@ -17,7 +19,7 @@ A line is a step:
     reload trunk acme suspended = true          a new configuration is put in force (as many edits as there are, separated by ;)
     ask roaming 123 within=1.5                  a look-up was asked for, with that deadline in seconds
     answer abroad                               and is answered
-    count failovers 1                           a counter's value
+    count failovers 1                           a counter's value (`count signatures A 1`: calls signed so)
     config trunk acme methods = ["MESSAGE"]     before all other steps: the configuration that the flow runs with
     # a comment
 
@@ -26,12 +28,15 @@ Everything that comes out must be expected: a step that sends, or lets time pass
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+from proxy.signing import Credential
 from proxy.sip.message import SipMessage
 from rules.call import Call
 from rules.verdict import Lookup, Outcome
+from tests.proxy.passports import claims_of, credential
 from tests.proxy.wire import CONFIG, SEGMENTS, Wire, edit_config, load, make_proxy
 
 _EXPECTS = re.compile(r"< (?P<who>[\w:.\[\]-]+) (?P<what>\w+)(?P<headers>(?: ; .*)?)")
@@ -63,8 +68,13 @@ class Transcript:
     def wire(self) -> Wire:
         """The wire, made when it is first needed."""
         if self.started is None:
-            self.started = Wire(make_proxy(self.folder, self.config, check=asks))
+            self.started = Wire(make_proxy(self.folder, self.config, check=asks, credential=self.credential))
         return self.started
+
+    @property
+    def credential(self) -> Credential | None:
+        """What the tests sign with, where the configuration has it."""
+        return credential() if "[signing]" in self.config else None
 
     def play(self, text: str) -> Wire:
         """Play a transcript; AssertionError with the line that went wrong."""
@@ -103,7 +113,7 @@ class Transcript:
         elif word == "reload":
             for edit in rest.split(" ; ") if rest else []:
                 self.config = edit_config(self.config, edit)
-            wire.proxy.apply(*load(self.folder, self.config, SEGMENTS, None, asks), wire.now)
+            wire.proxy.apply(*load(self.folder, self.config, SEGMENTS, None, asks), wire.now, self.credential)
             wire.collect()
         elif word == "ask":
             lookups = wire.proxy.take_lookups()
@@ -114,6 +124,9 @@ class Transcript:
         elif word == "answer":
             wire.proxy.resume(self.tickets[-1], None if rest == "none" else rest, wire.now)
             wire.collect()
+        elif word == "count" and rest.startswith("signatures "):
+            outcome, value = rest.split()[1:]
+            assert wire.proxy.counters.signatures.get(outcome, 0) == int(value), wire.proxy.counters.signatures
         elif word == "count":
             name, value = rest.split()
             assert getattr(wire.proxy.counters, name) == int(value), getattr(wire.proxy.counters, name)
@@ -129,7 +142,8 @@ class Transcript:
         self.salt += 1
         old = self.wire
         listeners = old.proxy.routing.listeners
-        proxy = make_proxy(self.folder, self.config, check=asks, listeners=listeners, salt=b"%04d" % self.salt, now=old.now)
+        settings: dict[str, object] = {"listeners": listeners, "salt": b"%04d" % self.salt, "now": old.now, "credential": self.credential}
+        proxy = make_proxy(self.folder, self.config, check=asks, **settings)  # type: ignore[arg-type]
         old.proxy = proxy
         old.collect()
 
@@ -178,6 +192,14 @@ def _expect(wire: Wire, who: str, what: str, headers: list[str]) -> None:
             assert header[1:].lower().encode() not in message.first_line, f"{header[1:]} is in\n{shown}"
         elif header.startswith("uri="):
             assert message.uri == header[4:].encode(), f"\n{shown}"
+        elif header.startswith("same "):
+            name, other = header[5:].split()
+            before = wire.parties[other].got["request INVITE"]
+            lines = [[one.lines[at] for at in one.positions(name.lower().encode())] for one in (before, message)]
+            assert lines[0] == lines[1] != [], f"not {lines[0]} in\n{shown}"
+        elif header.startswith("signed "):
+            signed = [claims_of(value.decode()) for value in message.all(b"identity")]
+            assert json.loads(header[7:]) in [claims for claims in signed if claims is not None], f"{signed} in\n{shown}"
         elif found := re.fullmatch(r"([\w-]+)#(\d+)", header):
             assert len(message.all(found[1].lower().encode())) == int(found[2]), f"not {header}:\n{shown}"
         else:

@@ -103,10 +103,15 @@ SEGMENTS = "customer,trunk,first,last\nacme,acme,+8675583120000,+8675583129999\n
 
 
 def edit_config(config: str, edit: str) -> str:
-    """`trunk acme suspended = true`, `node max_transactions = 1`: one key of one table set, the table found by its id."""
+    """`trunk acme suspended = true`, `node max_transactions = 1`: one key of one table set, the table found by its id.
+
+    `signing x5u = "https://..."` adds the table.
+    """
     table, rest = edit.split(" ", 1)
     if table == "node":
         return config.replace("[node]\n", f"[node]\n{rest}\n")
+    if table == "signing":
+        return config + f'[signing]\nkey = "key.pem"\n{rest}\n'
     identifier, setting = rest.split(" ", 1)
     key = setting.partition("=")[0].strip()
     sections = re.split(r"(?m)^(?=\[)", config)

@@ -108,6 +108,7 @@ def view(verdict: Verdict) -> dict[str, Any]:
         "labels": verdict.labels or {},
         "mode": verdict.mode,
         "would": None if verdict.would is None else [verdict.would.code, verdict.would.rule],
+        "observed": [would.code for would in verdict.observed or ()],
     }
 
 

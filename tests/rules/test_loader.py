@@ -83,6 +83,13 @@ def test_a_built_in_rule_left_out_is_a_warning() -> None:
     ]
 
 
+def test_marks_behind_label_are_a_warning() -> None:
+    order = ", ".join(f'"{name}"' for name in [*ALL[:-3], "label", *ALL[-3:-1]])
+    assert [str(warning) for warning in policy(f"order = [{order}]").warnings] == [
+        "policy.toml:1: order[10]: label is not last: the marks of purpose, marketing weigh nothing"
+    ]
+
+
 def test_an_international_trunk_without_roaming_check_is_a_warning() -> None:
     (warning,) = policy(roaming=False).warnings
     assert "no roaming check" in str(warning)

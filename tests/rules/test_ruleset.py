@@ -82,7 +82,35 @@ def test_a_rule_in_observe_mode() -> None:
     assert verdict.would is not None
     assert (verdict.would.action, verdict.would.code, verdict.would.rule, verdict.would.status) == ("reject", "BAD", "a", 403)
     assert (verdict.marks, verdict.labels) == ([], None)
+    assert [(would.rule, would.code) for would in verdict.observed or ()] == [("a", "BAD"), ("c", "WORSE")]
     assert steps(ruleset) == [("a", "observed reject"), ("b", "ok"), ("c", "observed reject")]
+
+
+def test_explain_names_the_code_of_each_step() -> None:
+    ruleset = chain(
+        rule("a", REJECT, "observe"),
+        rule("b", ValueError()),
+        rule("c", None),
+        rule("d", MARK),
+        rule("e", ValueError(), on_error="no opinion"),
+    )
+    told = ruleset.explain(make_call("acme-sz", "83123456")).steps
+    assert told is not None
+    assert [step.code for step in told] == ["BAD", "RULE_FAILED", "", "ODD", ""]
+
+
+@pytest.mark.parametrize("code", ["", "odd", "A B", "A\n", "É", "A" * 65, "1A", None, 7])
+def test_what_is_no_reason_code(code: Any) -> None:
+    """Codes are labels and keys: what a rule makes of the caller's text is none, and its failure."""
+    with pytest.raises((ValueError, TypeError)):
+        Outcome("reject", code)
+    verdict = both(chain(rule("a", lambda call: Outcome("reject", code)), rule("b", OK)))
+    assert (verdict.code, verdict.marks) == ("GOOD", ["RULE_FAILED"])
+
+
+@pytest.mark.parametrize("lookup", [Lookup(7, "k", 1.0), Lookup("test", b"k", 1.0), Lookup("test", None, 1.0)])  # type: ignore[arg-type]
+def test_what_is_no_look_up(lookup: Lookup) -> None:
+    assert evaluated(chain(rule("a", lookup), rule("b", OK)), make_call("acme-sz", "83123456")).marks == ["RULE_FAILED"]
 
 
 def test_a_rejection_behind_an_observed_one() -> None:

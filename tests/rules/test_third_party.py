@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from rules import PolicyFaults, RuleSet
+from rules import PolicyFaults, RuleSet, reason_codes
 from rules.loader import BUILTIN
 from tests.rules.cases import evaluated, make_call, policy
 
 SOURCE = '''
 import msgspec
-from rules import NoSettings, Outcome
+from rules import NoSettings, Outcome, ReasonCode
 
 class Curfew:
     """Rejects calls at certain seconds of the minute."""
@@ -68,6 +68,16 @@ class NoCheck:
     def bind(self, config, directory):
         return "not a check"
 
+def explains(rule, codes):
+    return type(rule, (Renamed,), {"name": rule, "codes": codes})
+
+Told = explains("told", {"ODD_TOLD": ReasonCode(en="Odd.", zh="异常。")})
+ToldAgain = explains("told_again", {"ODD_TOLD": ReasonCode(en="Odd.", zh="异常。")})
+ToldAList = explains("told_a_list", ["ODD"])
+ToldAWord = explains("told_a_word", {"ODD": "Odd."})
+ToldLower = explains("told_lower", {"odd": ReasonCode(en="Odd.", zh="异常。")})
+ToldOurs = explains("told_ours", {"AUTH_FAIL": ReasonCode(en="Odd.", zh="异常。")})
+
 class CannotBeMade:
     def __init__(self, needed):
         pass
@@ -93,6 +103,12 @@ no_config = acme_rules:NoConfig
 no_bind = acme_rules:NoBind
 no_check = acme_rules:NoCheck
 cannot_be_made = acme_rules:CannotBeMade
+told = acme_rules:Told
+told_again = acme_rules:ToldAgain
+told_a_list = acme_rules:ToldAList
+told_a_word = acme_rules:ToldAWord
+told_lower = acme_rules:ToldLower
+told_ours = acme_rules:ToldOurs
 absent = acme_rules:Absent
 broken = acme_broken:Rule
 segments = acme_rules:Segments
@@ -188,11 +204,31 @@ def test_it_cannot_take_a_built_in_rule_s_name(with_rule: Callable[..., RuleSet]
         ("no_config", "has no Config that is a msgspec.Struct"),
         ("no_bind", "has no bind"),
         ("no_check", "its bind gives 'not a check', which cannot be called"),
+        ("told_a_list", "its codes are ['ODD'], not a mapping of reason codes to rules.ReasonCode"),
+        ("told_a_word", "its codes explain ODD with 'Odd.', not with a rules.ReasonCode"),
+        ("told_lower", "its codes have 'odd': a reason code is capital letters, digits and _, at most 64"),
+        ("told_ours", "its codes explain AUTH_FAIL, which is a code of the built-in rules"),
+        ('told", "told_again', "order[3]: its codes explain ODD_TOLD, as those of another rule in `order` do"),
         ("nobodys", f"unknown rule ('nobodys'; known rules: {', '.join(BUILTIN)}, curfew, fails, "),
     ],
 )
 def test_what_can_be_wrong_with_it(with_rule: Callable[..., RuleSet], name: str, part: str) -> None:
     assert part in message(lambda: with_rule(name))
+
+
+def test_its_codes_in_words(with_rule: Callable[..., RuleSet]) -> None:
+    assert with_rule("told").codes["ODD_TOLD"].zh == "异常。"
+    assert with_rule("told").codes.keys() - {"ODD_TOLD"} == with_rule("curfew").codes.keys() == reason_codes().keys()
+
+
+@pytest.mark.parametrize(
+    ("code", "warned"),
+    [("ODD_TOLD", False), ("ACME_ANY", False), ("ODD_TOLDD", True), ("CLI_ANNON", True), ("MKT_BOGUS", True)],
+)
+def test_its_marks_may_be_weighed(with_rule: Callable[..., RuleSet], code: str, warned: bool) -> None:
+    """A code that only looks like one that there is weighs nothing, and nobody may notice."""
+    ruleset = policy(f'order = ["emergency", "trunk", "told", "label"]\n[rules.label.weights]\n{code} = 1\n')
+    assert any("no rule gives this mark" in str(warning) for warning in ruleset.warnings) is warned
 
 
 @pytest.mark.parametrize(

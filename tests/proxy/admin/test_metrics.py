@@ -5,9 +5,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.admin.metrics import exposition
 from proxy.build import KERNEL
 from proxy.control import Hop, LookupState, Snapshot
-from proxy.counters import DECISION_BUCKETS, EVENTS, Counters
+from proxy.counters import DECISION_BUCKETS, EVENTS, OTHER, SERIES_AT_MOST, Counters
 from proxy.totals import Totals
 from proxy.transport.counters import TRANSPORT_EVENTS, TransportCounters
+from rules import Would
 
 
 def snapshot(counters: Counters, up: bool = True) -> Snapshot:
@@ -15,11 +16,14 @@ def snapshot(counters: Counters, up: bool = True) -> Snapshot:
     return Snapshot(
         events=counted["events"] | TransportCounters().snapshot(),
         invites=tuple(counted["invites"]),
+        observed=tuple(counted["observed"]),
+        spared=counted["spared"],
         decisions=tuple(counted["decisions"]),
         decision_sum=counted["decision_sum"],
         rule_failures={"segments": 1},
         lookups=(("roaming", "cached", 3), ("roaming", "timeout", 1)),
         lookup_states=(LookupState("roaming", not up, 2, 5),),
+        signatures={"A": 2, "expired": 1},
         transactions_server=2,
         transactions_client=3,
         next_hops=(Hop("switch", "sip:127.0.0.5", up), Hop("switch", "sip:127.0.0.6", True)),
@@ -48,6 +52,9 @@ class Status:
         one.retransmissions_out = 2
         one.decided("acme", "pass", "AUTH_OK", 3e-6)
         two.decided("acme", "pass", "AUTH_OK", 6e-6)
+        first, second = Would("reject", "CLI_400", "regular", 403), Would("reject", "AUTH_FAIL", "segments", 403)
+        gone.noted("acme", [first])
+        one.noted("acme", [first, second])
         two.decided("acme", "reject", "AUTH_FAIL", 20.0)
         gone.decided("acme", "reject", "AUTH_FAIL", 2e-4)
         self.past.add(snapshot(gone))
@@ -73,8 +80,13 @@ async def test_sums_over_workers_and_over_those_that_ended() -> None:
 
     assert value("sipwarden_invites_total", trunk="acme", action="pass", code="AUTH_OK") == 2
     assert value("sipwarden_invites_total", trunk="acme", action="reject", code="AUTH_FAIL") == 2
+    assert value("sipwarden_observed_rejections_total", trunk="acme", rule="regular", code="CLI_400") == 2
+    assert value("sipwarden_observed_rejections_total", trunk="acme", rule="segments", code="AUTH_FAIL") == 1
+    assert value("sipwarden_observed_calls_total", trunk="acme") == 2
     assert value("sipwarden_messages_total", direction="in") == 125  # what was handed over came in once
     assert value("sipwarden_messages_total", direction="out") == 7
+    assert value("sipwarden_signatures_total", outcome="A") == 6
+    assert value("sipwarden_signatures_total", outcome="expired") == 3
     assert value("sipwarden_retransmissions_total", direction="out") == 2
     assert value("sipwarden_decision_seconds_bucket", le="5e-06") == 1
     assert value("sipwarden_decision_seconds_bucket", le="1e-05") == 2
@@ -98,6 +110,17 @@ async def test_sums_over_workers_and_over_those_that_ended() -> None:
     assert value("sipwarden_workers_up") == 2
     assert value("sipwarden_worker_restarts_total") == 1
     assert value("sipwarden_events_total", event="udp_receive_dropped") == 6
+
+
+def test_a_rule_that_makes_up_codes_fills_no_memory() -> None:
+    counters = Counters()
+    for number in range(SERIES_AT_MOST + 50):
+        counters.decided("acme", "reject", f"MADE_UP_{number}", 1e-6)
+        counters.noted("acme", [Would("reject", f"MADE_UP_{number}", "odd", 403)])
+    for series, key in ((counters.invites, ("acme", "reject", OTHER)), (counters.observed, ("acme", "odd", OTHER))):
+        assert len(series) == SERIES_AT_MOST + 1
+        assert series[key] == 50
+    assert sum(counters.invites.values()) == sum(counters.decisions) == SERIES_AT_MOST + 50
 
 
 async def test_every_event_is_shown() -> None:

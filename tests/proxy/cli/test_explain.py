@@ -101,6 +101,8 @@ def test_observe_names_what_would_have_been(tmp_path: Path, capsys: pytest.Captu
     verdict = explained("--trunk acme-sz --from 4008123123 --to 13800138000", capsys, config)
     assert (verdict["action"], verdict["mode"]) == ("pass", "observe")
     assert verdict["would"] == {"action": "reject", "code": "CLI_400", "rule": "regular", "status": 403}
+    observed = [(step["rule"], step["code"]) for step in verdict["steps"] if step["outcome"] == "observed reject"]
+    assert observed == [("regular", "CLI_400"), ("segments", "AUTH_FAIL")]
     assert main(["explain", "-c", config, "--trunk", "acme-sz", "--from", "4008123123", "--to", "13800138000"]) == 0
     assert "observed only: would reject with CLI_400 by rule regular" in capsys.readouterr().out
 
@@ -123,7 +125,7 @@ def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert lines[1].startswith("AUTH_FAIL  The calling number is in no authorised segment")
     assert "鉴权失败" in lines[2]
     assert any(line.startswith("→ Call with a number of your segments") for line in lines)
-    assert any("│ 10 │ segments      │ reject     │ +8675588886666 in no segment of acme-sz" in line for line in lines)
+    assert any("│ 10 │ segments      │ reject     │ AUTH_FAIL  +8675588886666 in no segment of acme-sz" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,16 @@ def test_the_look_up_in_the_sample_is_good_once_it_is_no_comment() -> None:
         assert getattr(lookup, name) == getattr(defaults, name), name
 
 
+def test_the_signing_table_in_the_sample_is_good_once_it_is_no_comment() -> None:
+    before, _, rest = SAMPLE.read_text(encoding="utf-8").partition("# [signing]\n")
+    table, _, after = rest.partition("\n\n")
+    text = f"{before}[signing]\n" + table.replace("# ", "", 1).replace("\n# ", "\n") + "\n\n" + after
+    config = load_config(SAMPLE, text=text.replace("sign = false", "sign = true"))
+    assert config.warnings == ()
+    assert config.signing is not None
+    assert config.signing.key == "signing.key"
+
+
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case["name"])
 def test_fault_says_line_key_value_and_remedy(case: dict[str, str]) -> None:
     assert any(fault.startswith("gw.toml:" + case["says"]) for fault in faults(changed(case))), faults(changed(case))
@@ -102,6 +112,8 @@ def test_keys_not_in_force_are_accepted_with_a_warning(key: str, value: str) -> 
         ("[[trunk]]\nid = 'x'\nkind = 'core'", "41: trunk[3]: trunk x has no sources"),
         ("[[trunk]]\nid = 'x'\nkind = 'core'\nsources = ['0.0.0.0/0']", "44: trunk[3].sources[1]: 0.0.0.0/0 is every address there is"),
         ("[[lookup]]\nkind = 'roaming'\nurl = 'http://127.0.0.1/{number}'", "41: lookup[1]: no trunk is international"),
+        ("[signing]\nkey = 'k'\nx5u = 'https://a.example/c'", "41: signing: no next hop has sign = true"),
+        ("[[trunk]]\nid = 'x'\nkind = 'core'\nsources = ['127.0.0.9']\nattest = 'B'", "45: trunk[3].attest: there is no [signing]"),
     ],
 )
 def test_what_may_surprise_is_a_warning(add: str, says: str) -> None:
@@ -141,9 +153,26 @@ def test_look_ups() -> None:
     assert load(GOOD + LOOKUP).services == {"roaming": 0.8, "risk": 1.0}
 
 
+SIGNING = """
+[signing]
+key = "key.pem"
+certificate = "cert.pem"
+x5u = "https://cert.example.net:8443/c.pem?a=1"
+"""
+
+
 def test_packed_is_the_same() -> None:
-    config = load(GOOD + LOOKUP)
+    config = load(GOOD.replace('no_response = "4s"', "sign = true").replace("home_area", 'attest = "C"\nhome_area') + LOOKUP + SIGNING)
+    assert config.next_hop[0].sign
+    assert config.trunk[0].attest == "C"
     assert unpack(pack(config)) == config
+
+
+def test_a_certificate_at_an_odd_port_is_warned_of() -> None:
+    good = GOOD.replace('no_response = "4s"', "sign = true") + SIGNING
+    assert load(good).warnings == ()
+    (warning,) = load(good.replace("8443", "8444")).warnings
+    assert "signing.x5u: verifiers fetch certificates from port 443 (or 8443), few from 8444" in str(warning)
 
 
 def test_listeners_name_what_is_advertised() -> None:

@@ -10,7 +10,9 @@ import pytest
 import pytest_asyncio
 
 from proxy.config import Duration, LookupConfig
+from proxy.counters import OTHER
 from proxy.lookup import Desk, Lookups
+from proxy.lookup.lookups import KINDS_COUNTED
 from proxy.transport.counters import TransportCounters
 from rules import Lookup
 from tests.proxy.lookup.service import LookupService, serving
@@ -84,6 +86,13 @@ async def test_late_never_and_wrong(answers: Answers, caplog: pytest.LogCaptureF
     assert answers.counts("nobody") == {"refused": 1}
     await asyncio.sleep(0.1)
     assert answers.counts() == {"answered": 1, "failed": 2, "timeout": 1}
+
+
+async def test_kinds_that_nobody_answers_fill_no_memory(answers: Answers) -> None:
+    answers.start(*(Lookup(f"made-up-{number}", "x", 1.0) for number in range(KINDS_COUNTED + 50)))
+    assert set(await answers.all(1.0)) == {None}
+    assert len(answers.lookups.counts) == KINDS_COUNTED + 1
+    assert answers.counts(OTHER) == {"refused": 50}
 
 
 async def test_equal_questions_are_asked_once_and_each_ticket_keeps_its_deadline(answers: Answers) -> None:

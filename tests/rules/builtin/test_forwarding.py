@@ -37,7 +37,8 @@ def test_explain_names_the_value_that_decided(legs: Legs | None, detail: str) ->
     steps = policy().explain(make_call("acme-sz", CALLER, diversion=(DESK,), legs=legs)).steps
     assert steps is not None
     told = {step.rule: step.detail for step in steps}
-    assert told["forwarding"] == f"forwarded by {DESK} of acme-sz (segments.csv:2); {detail}"
+    setting = "" if "set up" in detail else "; forwarding of acme-sz is 'correlated'"
+    assert told["forwarding"] == f"forwarded by {DESK} of acme-sz (segments.csv:2); {detail}{setting}"
 
 
 def test_recent_is_a_setting() -> None:

@@ -12,7 +12,9 @@ from rules.codes import reason_codes
 from rules.ruleset import BoundRule
 from tests.rules.cases import cases, check_case, directory, evaluated, make_call, policy
 
-SUSPECT = {"score": 1.0, "marks": {"ID_FROM_MISMATCH": 1.0}}
+
+def suspect(threshold: float, weight: float = 1.0) -> dict[str, Any]:
+    return {"score": weight, "threshold": threshold, "marks": {"ID_FROM_MISMATCH": weight}}
 
 
 @cases("label")
@@ -30,18 +32,18 @@ def mismatched() -> Call:
     [
         ("", ["ID_FROM_MISMATCH"], {}),
         ("threshold = 1", ["ID_FROM_MISMATCH"], {}),
-        ("threshold = 0.5", ["ID_FROM_MISMATCH", "LABEL_SUSPECT"], {"suspect": SUSPECT}),
+        ("threshold = 0.5", ["ID_FROM_MISMATCH", "LABEL_SUSPECT"], {"suspect": suspect(0.5)}),
         (
             "weights = { ID_FROM_MISMATCH = 3.5 }",
             ["ID_FROM_MISMATCH", "LABEL_SUSPECT"],
-            {"suspect": {"score": 3.5, "marks": {"ID_FROM_MISMATCH": 3.5}}},
+            {"suspect": suspect(3.0, 3.5)},
         ),
         ("weights = { ID_FROM_MISMATCH = 0 }\nthreshold = 0", ["ID_FROM_MISMATCH"], {}),
         ("weights = { CLI_ANON = 9 }\nthreshold = 1", ["ID_FROM_MISMATCH"], {}),
         (
             'threshold = 0\nprefix = "疑似骚扰"\ncall_reason = "可能是骚扰"',
             ["ID_FROM_MISMATCH", "LABEL_SUSPECT"],
-            {"suspect": SUSPECT, "prefix": "疑似骚扰", "call_reason": "可能是骚扰"},
+            {"suspect": suspect(0.0), "prefix": "疑似骚扰", "call_reason": "可能是骚扰"},
         ),
         ('prefix = "疑似骚扰"', ["ID_FROM_MISMATCH"], {}),
         ('threshold = 0\nprefix = "疑似骚扰"\nmode = "observe"', ["ID_FROM_MISMATCH", "LABEL_SUSPECT"], {}),
@@ -71,7 +73,7 @@ def test_explain_names_the_weights(threshold: float, detail: str) -> None:
 def test_explain_names_marks_that_weigh_nothing() -> None:
     steps = policy("[rules.label]\nweights = { ID_FROM_MISMATCH = 0 }\n").explain(mismatched()).steps
     assert steps is not None
-    assert steps[-1].detail == "nothing in ID_FROM_MISMATCH = 0, not above 3"
+    assert steps[-1].detail == "ID_FROM_MISMATCH 0 = 0, not above 3"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_country_of_a_suspect() -> None:
     ruleset = policy('[rules.label]\ncountry = true\ncall_reason = "可能是骚扰"\nthreshold = 0\n')
     verdict = evaluated(ruleset, make_call("gw", "+12125550100", pai=("tel:+12125550101",)))
     assert verdict.labels is not None
-    assert verdict.labels["suspect"] == SUSPECT
+    assert verdict.labels["suspect"] == suspect(0.0)
     assert verdict.labels["call_reason"] == "可能是骚扰; 境外来电 +1 北美（美国、加拿大等）"
 
 
@@ -106,8 +108,33 @@ def test_marks_of_third_parties_weigh_what_the_settings_say() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ID_FROM_MISMATCH", None),
+        ("AUTH_FAIL", None),  # a mark of an emergency call
+        ("ID_FORM_MISMATCH", "; did you mean 'ID_FROM_MISMATCH'?"),
+        ("id_from_mismatch", "; did you mean 'ID_FROM_MISMATCH'?"),
+        ("CLI_NOBODYS", ""),
+        ("BOGUS", ""),
+    ],
+)
+def test_a_weight_for_a_mark_that_no_rule_gives_is_a_warning(code: str, said: str | None) -> None:
+    warnings = policy(f"[rules.label]\nthreshold = 2\n[rules.label.weights]\nCLI_ANON = 2\n{code} = 1\n").warnings
+    expected = [] if said is None else [f"policy.toml:5: rules.label.weights.{code}: has no effect: no rule gives this mark{said}"]
+    assert [str(warning) for warning in warnings] == expected
+
+
+def test_weights_may_speak_for_a_caller() -> None:
+    verdict = evaluated(policy("[rules.label]\nthreshold = 0\nweights = { ID_FROM_MISMATCH = -1 }\n"), mismatched())
+    assert verdict.marks == ["ID_FROM_MISMATCH"]
+
+
+@pytest.mark.parametrize(
     ("settings", "key"),
     [
+        ("threshold = 1001", "rules.label.threshold"),
+        ("weights = { CLI_ANON = -1001 }", "rules.label.weights.CLI_ANON"),
+        ("weights = { CLI_ANON = true }", "rules.label.weights.CLI_ANON"),
         ("threshold = nan", "rules.label.threshold"),
         ("threshold = inf", "rules.label.threshold"),
         ('threshold = "3"', "rules.label.threshold"),

@@ -37,7 +37,21 @@ def test_case(case: dict[str, Any]) -> None:
             "83146200",
             "13910000001",
             "2026-03-02T10:00:00+08:00",
-            "+8675583146200 is for uncategorised marketing of acme (segments.csv:34); no consent of +8613910000001 counts",
+            "no consent of +8613910000001 counts: it consents to finance marketing of acme, evidence C1",
+        ),
+        (
+            "acme-mkt",
+            "83146000",
+            "13910000004",
+            "2026-03-02T10:00:00+08:00",
+            "no consent of +8613910000004 counts: it consents to finance marketing of acme, evidence C4, ended Mon 2026-03-02 00:00",
+        ),
+        (
+            "acme-mkt",
+            "83146000",
+            "13910000099",
+            "2026-03-02T10:00:00+08:00",
+            "+8675583146000 is for finance marketing of acme (segments.csv:32); no consent of +8613910000099 counts",
         ),
         (
             "acme-mkt",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -20,12 +21,26 @@ def test_case(case: dict[str, Any]) -> None:
         ("83123456", "+8675583123456 in segment +8675583120000-+8675583129999 of acme-sz (segments.csv:2)"),
         ("13802881946", "+8613802881946 in segment +8613802881946 of acme-sz (segments.csv:3)"),
         ("83199999", "+8675583199999 in no segment of acme-sz"),
+        ("83130001", "+8675583130001 in no segment of acme-sz: it is in one of acme-ignore (segments.csv:9)"),
     ],
 )
 def test_explain_names_the_value_that_decided(sender: str, detail: str) -> None:
     steps = policy().explain(make_call("acme-sz", sender)).steps
     assert steps is not None
     assert {step.rule: step.detail for step in steps}["segments"] == detail
+
+
+@pytest.mark.parametrize(
+    ("at", "detail"),
+    [
+        ("2025-12-31T23:59:00+08:00", "its segment +8675583140000-+8675583140999 (segments.csv:6) counts from Thu 2026-01-01 00:00"),
+        ("2026-07-01T00:00:00+08:00", "its segment +8675583140000-+8675583140999 (segments.csv:6) ended Wed 2026-07-01 00:00"),
+    ],
+)
+def test_explain_names_the_segment_that_nearly_held(at: str, detail: str) -> None:
+    steps = policy().explain(make_call("acme-sz", "83140001", at=datetime.fromisoformat(at).timestamp())).steps
+    assert steps is not None
+    assert steps[-1].detail == f"+8675583140001 in no segment of acme-sz: {detail}"
 
 
 def test_a_call_without_any_number_is_authenticated_by_nobody() -> None:
