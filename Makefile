@@ -16,7 +16,7 @@ ARGS ?=
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test sanitize check format bench soak lock clean
+.PHONY: help venv demo test sanitize check format bench capacity soak lock clean
 
 help:
 	@echo "make demo    real calls through a proxy on loopback, each with its verdict (ARGS=--no-wait ends it after the table)"
@@ -25,6 +25,7 @@ help:
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make format  let ruff put the source in order"
 	@echo "make bench   CPU for each call, Kamailio beside us"
+	@echo "make capacity  21 million rows: look-ups, memory, pauses while they load (ARGS='--segments 10000 --entries 100000 --refusals 100000')"
 	@echo "make soak    300 calls a second for a minute through a node, with SIPp (ARGS='--rate 500 --seconds 600')"
 	@echo "make venv    only build $(VENV)"
 	@echo "make lock    pin the newest releases in the two requirements.lock"
@@ -77,6 +78,9 @@ format: $(TESTS)
 bench: $(RUNTIME)
 	@deploy/debian-packages "make bench" gcc=gcc =libc6-dev kamailio=kamailio =kamailio-extra-modules
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+capacity: $(RUNTIME)
+	$(BIN)/python benchmarks/capacity.py $(ARGS)
 
 soak: $(TESTS)
 	@deploy/debian-packages "make soak" sipp=sip-tester

@@ -24,6 +24,9 @@ _UNKNOWN_MEMORY: Final = 4096
 _UNKNOWN_LIFE: Final = 60.0
 _FLOWS: Final = 16_384
 
+SILENCE: Final = Refusal(0, "")
+"""What a request gets that is dropped: nothing, and its retransmissions nothing either."""
+
 
 class Answers:
     """Writes final responses that hold no transaction, and remembers them as long as retransmissions may come."""
@@ -82,9 +85,15 @@ class Answers:
         """Whether an ACK belongs to a request that was refused without a transaction."""
         return self._refused.find(request.key, now) is not None
 
+    def fate(self, request: Request, now: float) -> Refusal | None:
+        """What the INVITE that an ACK or CANCEL belongs to was answered without a transaction; None for any other."""
+        return self._refused.find(request.key, now)
+
     def send(self, request: Request, answer: Refusal) -> None:
         """Answer a request that is as good as forgotten: nothing is remembered."""
-        data = build_response(request.message, answer.start, request.via_line, self.to_tag(request), answer.extra)
+        if not answer.status:
+            return
+        data = build_response(request.message, answer.start, request.via_line, self.to_tag(request), answer.lines(request.message))
         flow = request.flow if request.reply_port == request.flow.port else self.reply_flow(request.flow, request.reply_port)
         self._layer.sends.append((flow, data))
 

@@ -21,6 +21,7 @@ from proxy.flow import Flow, Listener
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash, worker_of
 from proxy.health import Health, Ping
 from proxy.intake import asserted, privacy_values
+from proxy.redirect import CANCELLED, other_answer
 from proxy.relay import CANCEL_KEY, Relay, answer_directly, without_top_via
 from proxy.routing import Peer, Routing
 from proxy.screening import FORBIDDEN, LOOP, ParkedTimer, Screening
@@ -35,6 +36,7 @@ from proxy.transactions import ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request, top_value
 from rules import RuleSet
 from rules.call import Call, Trunk
+from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
 _METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO")
@@ -177,9 +179,14 @@ class Proxy:
         """What another worker tells of a call."""
         self._screening.correlation.hear(notice)
 
-    def apply(self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None) -> None:
-        """Put a new configuration and policy in force; calls in progress go on. RoutingError leaves the old one."""
-        routing = Routing(config, self.routing.listeners, self.secret)
+    def apply(
+        self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None, routing: Routing | None = None
+    ) -> None:
+        """Put a new configuration and policy in force; calls in progress go on. `routing` may have been made from that configuration
+        beforehand: of thousands of trunks it takes a while. RoutingError leaves the old one.
+        """
+        if routing is None:
+            routing = Routing(config, self.routing.listeners, self.secret)
         known = {target.uri: target for _, target in self.routing.all_targets()}
         for _, target in routing.all_targets():
             if target.uri in known:
@@ -280,7 +287,7 @@ class Proxy:
             self._ack(request, server, peer, now)
             return
         if method == b"CANCEL":
-            self._cancel(request, server, now)
+            self._cancel(request, server, peer, now)
             return
         if server is not None:
             self._layer.again(server)
@@ -288,6 +295,9 @@ class Proxy:
         if self._answers.refused_before(request, now):
             return
         trunk = peer.trunk
+        if trunk is not None and trunk.reject_profile == REDIRECT and not request.to_tag:
+            self._asked(request, trunk, peer, now)
+            return
         message = request.message
         own = request.uri.user is None and self.routing.is_own(request.uri.host, request.uri.port)
         if method == b"OPTIONS" and own and not request.to_tag:
@@ -316,6 +326,17 @@ class Proxy:
         else:
             allowed = ", ".join(dict.fromkeys((*_METHODS, *trunk.methods)))
             self._answers.refuse(request, Refusal(405, PHRASES[405], f"Allow: {allowed}\r\n".encode()), now)
+
+    def _asked(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
+        """A request to us as a redirect server, which sends nothing on: it looks at neither Max-Forwards nor at what else a request wants
+        understood (RFC 3261 §8.3).
+        """
+        if request.uri.scheme == b"sips":
+            self._answers.refuse(request, _NO_TLS, now)
+        elif request.method == b"INVITE":
+            self._screening.invite(request, trunk, peer, now)
+        else:
+            self._answers.refuse(request, other_answer(request, trunk), now)
 
     # other requests
 
@@ -405,14 +426,17 @@ class Proxy:
         outgoing = Outgoing(request, loop_hash, b"")  # Max-Forwards bounds an ACK that loops; without our token it does not get this far
         self._layer.sends.append((flow, outgoing.render(flow, self._branches.for_ack(loop_hash))))
 
-    def _cancel(self, request: Request, server: ServerTransaction | None, now: float) -> None:
+    def _cancel(self, request: Request, server: ServerTransaction | None, peer: Peer, now: float) -> None:
         key = request.key + CANCEL_KEY
         again = self._layer.servers.get(key)
         if again is not None:
             self._layer.again(again)
             return
         if server is None or not server.invite:
-            self._answers.send(request, _NO_SUCH_CALL)
+            fate = self._answers.fate(request, now)
+            if fate is None or fate.status:
+                asked = fate is not None and peer.trunk is not None and peer.trunk.reject_profile == REDIRECT
+                self._answers.send(request, CANCELLED if asked else _NO_SUCH_CALL)
             return
         own = ServerTransaction(key, request, self._answers.reply_flow(request.flow, request.reply_port))
         self._layer.servers[key] = own

@@ -9,6 +9,7 @@ from proxy.history import anonymised, diversion_shown
 from proxy.sip.caller import anonymous, with_prefix, with_verstat, without_verstat
 from proxy.sip.grammar import split_list
 from proxy.sip.message import SipMessage, unfold
+from rules.profile import refusal as profile_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,17 +19,24 @@ if TYPE_CHECKING:
 
 
 class Refusal:
-    """A final response of ours without its copied header fields: status line and further header lines."""
+    """A final response of ours without its copied header fields: status line and further header lines. `original`: Contact names the
+    Request-URI, which each request brings along, so that what is remembered of many is one object.
+    """
 
-    __slots__ = ("extra", "start", "status")
+    __slots__ = ("extra", "original", "start", "status")
 
-    def __init__(self, status: int, phrase: str, extra: bytes = b"") -> None:
+    def __init__(self, status: int, phrase: str, extra: bytes = b"", *, original: bool = False) -> None:
         self.status = status
         self.start = f"SIP/2.0 {status} {phrase}".encode()
         self.extra = extra
+        self.original = original
+
+    def lines(self, message: SipMessage) -> bytes:
+        """The further header lines of the response to this request."""
+        return self.extra + b"Contact: <" + message.uri + b">\r\n" if self.original else self.extra
 
 
-_REFUSALS: Final[dict[tuple[int, str, str, str], Refusal]] = {}
+_REFUSALS: Final[dict[tuple[int, str, str, str, str], Refusal]] = {}
 _HIDES_FROM_CALLEE: Final = frozenset(("id", "header", "user"))
 _HIDES_HISTORY: Final = frozenset(("history", "header", "session"))
 _CALLER: Final = (b"from", b"p-asserted-identity", b"remote-party-id")
@@ -38,15 +46,33 @@ _RICH: Final = re.compile(rb"(?i);\s*(?:call-reason|verified|purpose\s*=\s*(?:rc
 _VERSTAT: Final = {True: b"TN-Validation-Passed", False: b"TN-Validation-Failed", None: b"No-TN-Validation"}
 
 
-def refusal(verdict: Verdict) -> Refusal:
-    """How this verdict is said: the status, Reason (RFC 3326) and Call-Info of the trunk's reject profile, nothing of why."""
-    key = (verdict.status or 403, verdict.phrase, verdict.reason, verdict.call_info)
+def refusal(verdict: Verdict, trunk: Trunk) -> Refusal:
+    """How this verdict is said: the status, Reason (RFC 3326) and Call-Info of the trunk's reject profile, nothing of why; where the rule
+    redirects, 302 with the URI it names; where the rule wants silence and that cannot be kept, as `plain_refusal`.
+    """
+    if verdict.action == "redirect":
+        return _refusal(302, verdict.phrase, "", "", str((verdict.labels or {})["redirect_to"]))
+    if verdict.action == "drop":
+        return plain_refusal(verdict, trunk)
+    return _refusal(verdict.status or 403, verdict.phrase, verdict.reason, verdict.call_info)
+
+
+def plain_refusal(verdict: Verdict, trunk: Trunk) -> Refusal:
+    """How the trunk's profile says no to this verdict, whatever its rule would rather do: nobody is redirected inside a dialog."""
+    said = profile_refusal(trunk.reject_profile, verdict.code, trunk.redress)
+    return _refusal(said.status, said.phrase, said.reason, said.call_info)
+
+
+def _refusal(status: int, phrase: str, reason: str, call_info: str, contact: str = "") -> Refusal:
+    key = (status, phrase, reason, call_info, contact)
     found = _REFUSALS.get(key)
     if found is None:
-        extra = f"Reason: {verdict.reason}\r\n" if verdict.reason else ""
-        if verdict.call_info:
-            extra += f"Call-Info: {verdict.call_info}\r\n"
-        found = _REFUSALS[key] = Refusal(key[0], verdict.phrase, extra.encode())  # as many as there are profiles and redress addresses
+        extra = f"Reason: {reason}\r\n" if reason else ""
+        if call_info:
+            extra += f"Call-Info: {call_info}\r\n"
+        if contact:
+            extra += f"Contact: <{contact}>\r\n"
+        found = _REFUSALS[key] = Refusal(status, phrase, extra.encode())  # as many as profiles, redress addresses and rules that redirect
     return found
 
 

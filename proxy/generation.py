@@ -6,6 +6,7 @@ result in a folder; workers `open_generation` it: quick, and the directory is on
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, load_config, pack, unpack
+from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, can_name_a_file, load_config, pack, unpack
 from rules import PolicyFault, PolicyFaults, RuleSet, load_policy
-from rules.directory import Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
+from rules.directory import FILES, SHANGHAI, Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
+from rules.text_file import TextFault, read_toml_text
 
 if TYPE_CHECKING:
     from proxy.credential import Read
@@ -74,19 +76,23 @@ def load(path: Path | str, *, keys: bool = True) -> tuple[Generation, tuple[Conf
     """Read and check a configuration file, its policy, every list and, unless `keys` is False, the key that calls are signed with. Raises
     Faults with all that was found.
     """
+    faults: list[Fault] = []
     try:
         config = load_config(path)
+        zone = config.node.time_zone
     except ConfigFaults as error:
-        raise Faults(error.faults) from None
-    faults: list[Fault] = []
-    directory = _attempt(
-        lambda: load_directory(config.directory, config.base, config.trunks, time_zone=config.node.time_zone), config, faults
-    )
+        if error.rest is None:
+            raise Faults(error.faults) from None
+        faults += error.faults  # one run shows what is wrong with the files that it names, too
+        config, zone = error.rest, SHANGHAI
+    directory = _attempt(lambda: load_directory(_readable(config.directory), config.base, config.trunks, time_zone=zone), config, faults)
     # a policy can be checked without the lists, so that one run shows the faults of both
     against = directory if directory is not None else _without_lists(config)
     against.services = config.services
     judged = _attempt(lambda: _policy(config, against), config, faults)
-    read = _credential(config, faults) if keys else None
+    # a table with a fault may name no files
+    signs = keys and not any(fault.file == config.file and fault.key.startswith("signing") for fault in faults)
+    read = _credential(config, faults) if signs else None
     if faults or directory is None or judged is None:
         raise Faults(tuple(faults), config.warnings)
     policy, ruleset = judged
@@ -115,7 +121,7 @@ def save_generation(generation: Generation, folder: Path) -> None:
     """Leave a generation in a folder for the workers; what they find there is whole, since its name is told only afterwards."""
     config = generation.config
     if generation.policy is not None:
-        (folder / POLICY).write_text(generation.policy, "utf-8")
+        (folder / POLICY).write_bytes(generation.policy.encode())
     generation.directory.save(folder / DIRECTORY)
     if generation.public_key:
         (folder / PUBLIC_KEY).write_text(generation.public_key, "ascii")
@@ -131,7 +137,7 @@ def open_generation(folder: Path, *, again: bool = False) -> Generation:
     directory.services = config.services
     if config.lookup:
         import_module("proxy.lookup.http")  # here, where no call waits: it takes a quarter of a second, and 13 MB where it is needed
-    text = (folder / POLICY).read_text("utf-8") if config.policy.file is not None else None
+    text = (folder / POLICY).read_bytes().decode() if config.policy.file is not None else None
     ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks)
     if config.signing is None:
         return Generation(config, directory, ruleset, text)
@@ -168,17 +174,19 @@ def _without_lists(config: Config) -> Directory:
 
 def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:
     name = config.policy.file
-    if name is None:
+    if name is None or not can_name_a_file(name):
         return None, load_policy(None, file="", directory=directory, trunks=config.trunks)
     file = config.shown_path(name)
     try:
-        text = config.path(name).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise PolicyFaults([PolicyFault(file, None, "", error.strerror or str(error), "", "a readable file")]) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise PolicyFaults([PolicyFault(file, line, "", "not UTF-8", "", "save the file as UTF-8")]) from None
+        text = read_toml_text(config.path(name))
+    except TextFault as fault:
+        raise PolicyFaults([PolicyFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
     return text, load_policy(text, file=file, directory=directory, trunks=config.trunks)
+
+
+def _readable(directory: DirectoryConfig) -> DirectoryConfig:
+    """Without the names that name no file: they are a fault already."""
+    return msgspec.structs.replace(directory, **{kind: tuple(filter(can_name_a_file, getattr(directory, kind))) for kind in FILES})
 
 
 def _attempt(step: Callable[[], T], config: Config, faults: list[Fault]) -> T | None:
@@ -206,6 +214,7 @@ def _list_fault(config: Config, fault: DirectoryFault) -> Fault:
 def main(arguments: list[str]) -> int:
     """Check the configuration file and fill the folder that are named, print a Report as JSON; 1 where there are faults."""
     path, folder = arguments
+    gc.disable()  # what is loaded stays until the end, which is soon: looking for garbage in millions of rows only takes time
     try:
         generation, warnings = load(path)
         save_generation(generation, Path(folder))

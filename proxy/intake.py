@@ -34,7 +34,12 @@ def privacy_values(message: SipMessage) -> tuple[str, ...]:
     """Privacy's values in lower case (RFC 3323: separated by semicolons; several lines and commas are read too)."""
     if b"privacy" not in message.first_line:
         return ()
-    joined = b";".join(message.all(b"privacy")).replace(b",", b";").decode("latin-1").lower()
+    return privacy_of(b";".join(message.all(b"privacy")))
+
+
+def privacy_of(value: bytes) -> tuple[str, ...]:
+    """The same of one header value."""
+    joined = value.replace(b",", b";").decode("latin-1").lower()
     return tuple(part.strip() for part in joined.split(";") if part.strip())
 
 

@@ -42,7 +42,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 def write_json(document: object) -> None:
     """Write one JSON document to standard output, in UTF-8 whatever the locale says."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(_encodable(document)), indent=2) + b"\n")
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(encodable(document)), indent=2) + b"\n")
     sys.stdout.buffer.flush()
 
 
@@ -51,11 +51,12 @@ def readable(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
+    """The same data with all its text `readable`."""
     if isinstance(value, str):
         return readable(value)
     if isinstance(value, dict):
-        return {_encodable(key): _encodable(item) for key, item in value.items()}
+        return {encodable(key): encodable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_encodable(item) for item in value]
+        return [encodable(item) for item in value]
     return value

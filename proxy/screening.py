@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from proxy.answers import Answers
+from proxy.answers import SILENCE, Answers
 from proxy.correlation import Correlation
-from proxy.enforce import Refusal, apply_labels, distrust, refusal
+from proxy.enforce import Refusal, apply_labels, distrust, plain_refusal, refusal
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
+from proxy.redirect import UNDECIDED, final_answer
 from proxy.relay import Relay
 from proxy.routing import Hop, Peer, Routing
 from proxy.signing import Signer
@@ -19,7 +20,8 @@ from proxy.token import Secret
 from proxy.transactions import ServerTransaction, TransactionLayer
 from proxy.validate import Request
 from rules import RuleSet
-from rules.call import Call, Trunk
+from rules.call import Call, Trunk, side_of
+from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
 NOT_FOUND = Refusal(404, PHRASES[404])
@@ -112,13 +114,13 @@ class Screening:
         self.draining = False
         self.wall_offset = 0.0
 
-    def open(self, request: Request, now: float, *, emergency: bool = False) -> ServerTransaction | None:
-        """A server transaction for a request that is forwarded or parked, 100 sent for INVITE; None (and 503) where there are too many.
+    def open(self, request: Request, now: float, *, emergency: bool = False, full: Refusal = _FULL) -> ServerTransaction | None:
+        """A server transaction for a request that is forwarded or parked, 100 sent for INVITE; None (and `full`) where there are too many.
         An emergency call is never one too many.
         """
         if len(self._layer.servers) >= self.limit and not emergency:
             self._counters.transactions_refused += 1
-            self._answers.refuse(request, _FULL, now)
+            self._answers.refuse(request, full, now)
             return None
         server = ServerTransaction(request.key, request, self._answers.reply_flow(request.flow, request.reply_port))
         self._layer.servers[request.key] = server
@@ -136,7 +138,13 @@ class Screening:
         found = self.ruleset.evaluate(call)
         seconds = self._clock() - started if self._clock is not None else 0.0
         if isinstance(found, Lookup):
-            server = self.open(request, now)
+            if trunk.reject_profile == REDIRECT:
+                if self.draining:  # who asks has others to ask; what can be answered at once still is
+                    self._answers.refuse(request, UNDECIDED, now)
+                    return
+                server = self.open(request, now, full=UNDECIDED)
+            else:
+                server = self.open(request, now)
             if server is not None:
                 self._park(Parked(call, found, peer, pai, server, seconds), now)
             return
@@ -153,8 +161,8 @@ class Screening:
         found = self.ruleset.evaluate(call)
         while isinstance(found, Lookup):
             found = self.ruleset.resume(call, found, None)
-        if found.action == "reject":
-            return refusal(found)
+        if found.action != "pass":
+            return plain_refusal(found, trunk)
         withheld = found.labels is not None and "withhold" in found.labels
         return FORBIDDEN if found.overridden or withheld else None
 
@@ -221,8 +229,16 @@ class Screening:
             self._counters.noted(verdict.trunk, verdict.observed)
         if self.on_verdict is not None:
             self.on_verdict(verdict, call)
-        if verdict.action == "reject":
-            self._turn_down(request, server, refusal(verdict), now)
+        trunk = call.trunk
+        if trunk.reject_profile == REDIRECT:
+            if verdict.action == "pass" and verdict.would is None:
+                self._note_leg(call, now, known=verdict.authenticated is True)
+            self._turn_down(request, server, final_answer(verdict, trunk), now)
+            return
+        if verdict.action != "pass":
+            # silence is for UDP: on a connection, and after a 100, the caller would wait for an answer that must come
+            silent = verdict.action == "drop" and server is None and not request.flow.connection
+            self._turn_down(request, server, SILENCE if silent else refusal(verdict, trunk), now)
             return
         emergency = verdict.code == "EMG_OVERRIDE"
         hop = self.routing.hop_for(call.trunk, call.called, self.ruleset.directory, call.at, emergency=emergency)
@@ -286,4 +302,20 @@ class Screening:
         if server is None:
             self._answers.refuse(request, answer, now)
         else:
-            self._relay.answer(server, answer.status, now, answer.extra, answer.start[12:].decode())
+            self._relay.answer(server, answer.status, now, answer.lines(request.message), answer.start[12:].decode())
+
+    def _note_leg(self, call: Call, now: float, *, known: bool) -> None:
+        """A call that was told to go on reaches the customer whose number it calls, though not through us: what that customer forwards
+        of it proves itself by that. Its ringing and its end are not seen, so that it counts from now.
+
+        Nothing here shows that it was made at all, so a customer that calls itself proves nothing with a number that is not `known` to be
+        its own.
+        """
+        segment = self.ruleset.directory.inbound(call.called, call.at)
+        owner = self.routing.trunks.get(segment.trunk) if segment is not None else None
+        side = side_of(owner) if owner is not None else None
+        if side is None or (side == side_of(call.trunk) and not known):
+            return
+        leg = self.correlation.begin(call, (side,), self.wall_offset)
+        if leg is not None:
+            leg.over(now)

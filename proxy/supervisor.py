@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -36,6 +37,12 @@ READY_LIMIT: Final = 60.0
 
 LOAD_LIMIT: Final = 60.0
 """Seconds that a worker may take to make a new generation ready."""
+
+REMOVE_AFTER: Final = 60.0
+"""Seconds in which workers have let the lists go that are no longer in force."""
+
+RELOAD_NICE: Final = 10
+"""Niceness of the process that reads everything again while the node runs."""
 
 DRAIN_LIMIT: Final = 5.0
 """Seconds that open transactions have to end in."""
@@ -163,9 +170,9 @@ class Supervisor:
             notify("READY=1")
         if faults:
             self.reload_failures += 1
-            for fault in faults[:SHOWN_FAULTS]:
-                log.error("%s", fault)
-            log.error("reload failed: %d faults, the old configuration stays in force", len(faults))
+            # one record: each fault as one of its own would be held back from the sixth in a minute on
+            shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN_FAULTS])
+            log.error("reload failed: %d faults, the old configuration stays in force:\n%s", len(faults), shown)
             return False
         self.reloads += 1
         log.info("reloaded")
@@ -180,13 +187,20 @@ class Supervisor:
         if not faults:
             faults = await self._load(folder)
         if faults:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._spawn(self._remove(folder))
             return faults
         old, self._folder, self.config = self._folder, folder, config
         for slot in self.slots:
             slot.tell(Switch())
-        shutil.rmtree(old, ignore_errors=True)  # what is mapped stays until its last reader has let go
+        self._spawn(self._remove(old))
         return ()
+
+    async def _remove(self, folder: Path) -> None:
+        """Remove a generation when no worker has it mapped any more: whoever lets a removed file go last waits while the kernel frees it,
+        for a second where it is large.
+        """
+        await asyncio.sleep(REMOVE_AFTER)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _load(self, folder: Path) -> list[str]:
         """Have every worker make a generation ready; what went wrong where it did in any."""
@@ -224,6 +238,9 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             env=CHILD_ENVIRONMENT,
         )
+        if self.slots:  # calls go first
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, RELOAD_NICE)
         output, _ = await process.communicate()
         try:
             return msgspec.json.decode(output, type=Report), folder

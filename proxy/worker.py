@@ -10,8 +10,9 @@ import resource
 import signal
 import socket
 import sys
+import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic, perf_counter, time
@@ -30,6 +31,7 @@ from proxy.transport.batched import UDP
 from proxy.transport.counters import TransportCounters
 from proxy.transport.peers import Held, Parcel, Peers
 from proxy.transport.stream import Connection, StreamTransport
+from rules.directory import Directory
 
 SHORTEST: Final = 0.01
 """Seconds between two looks at the timers at least: none of SIP's needs to be more exact, and each look is a wake-up."""
@@ -45,6 +47,15 @@ DRAIN_LOOK: Final = 0.05
 
 DRAIN_LIMIT: Final = 5.0
 """Seconds that a worker has which is told to end by a signal."""
+
+LINGER: Final = 10.0
+"""Seconds after which no call waits any more that an old generation has begun to judge."""
+
+PARTING: Final = 0.002
+"""Seconds between two steps of giving old lists back."""
+
+GIVE_WAY: Final = 1e-4
+"""Seconds after which a thread that loads gives way to the one that has the calls. Each may give way to the other at every system call."""
 
 log = logging.getLogger("proxy.worker")  # the module is run as __main__
 
@@ -154,14 +165,15 @@ class Worker:
         if wanted is not None and (self._timer is None or wanted < self._timer_at - SHORTEST):
             self._arm(wanted)
 
-    def try_out(self, generation: Generation) -> None:
-        """Raise RoutingError where `switch` would fail."""
-        Routing(generation.config, self.listeners, self.proxy.secret)
+    def prepare(self, folder: Path) -> tuple[Generation, Routing]:
+        """Open a generation and make everything that `switch` wants, while calls go on in another thread. Raises what is wrong with it."""
+        generation = open_generation(folder)
+        return generation, Routing(generation.config, self.listeners, self.proxy.secret)
 
-    def switch(self, generation: Generation) -> None:
+    def switch(self, generation: Generation, routing: Routing | None = None) -> None:
         """Put another generation in force; calls in progress go on."""
         self._serve(generation)
-        self.proxy.apply(generation.config, generation.ruleset, monotonic(), generation.credential)
+        self.proxy.apply(generation.config, generation.ruleset, monotonic(), generation.credential, routing)
         self._failures.update(self.generation.ruleset.failures)
         self.generation = generation
         node = generation.config.node
@@ -252,7 +264,7 @@ class Session:
     def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
         self._loop = loop
         self._channel = channel
-        self._next: Generation | None = None
+        self._next: tuple[Generation, Routing] | None = None
         self._draining = False
         self._over = asyncio.Event()
 
@@ -260,18 +272,7 @@ class Session:
         """Serve until drained or until the supervisor is gone."""
         begin = await self._channel.receive(ToWorker)
         assert isinstance(begin, Begin)
-        generation = open_generation(Path(begin.folder), again=True)
-        if generation.unsigned:
-            log.error("calls are not signed: %s", generation.unsigned)
-        worker = Worker(
-            self._loop,
-            generation,
-            begin.secret,
-            [socket.socket(fileno=fd) for fd in begin.sockets],
-            number=begin.worker,
-            inbox=socket.socket(fileno=begin.inbox),
-            others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},
-        )
+        worker = self._make(begin)
         settle()
         await worker.start()
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, worker, DRAIN_LIMIT)
@@ -291,32 +292,63 @@ class Session:
         except EOFError:  # the supervisor has ended: nobody would restart, reload or watch this worker
             self._over.set()
 
+    def _make(self, begin: Begin) -> Worker:
+        """The worker; nothing else keeps its first generation."""
+        generation = open_generation(Path(begin.folder), again=True)
+        if generation.unsigned:
+            log.error("calls are not signed: %s", generation.unsigned)
+        return Worker(
+            self._loop,
+            generation,
+            begin.secret,
+            [socket.socket(fileno=fd) for fd in begin.sockets],
+            number=begin.worker,
+            inbox=socket.socket(fileno=begin.inbox),
+            others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},
+        )
+
     async def _obey(self, message: ToWorker, worker: Worker) -> None:
         match message:
             case Ask():
                 self._channel.send(worker.snapshot())
             case Load(folder):
+                gc.disable()  # a look at everything that is loaded would stop the calls
                 try:
-                    # beside the signalling path: a checksum over a large file, some parsing
-                    generation = await asyncio.to_thread(open_generation, Path(folder))
-                    worker.try_out(generation)
+                    self._next = await asyncio.to_thread(worker.prepare, Path(folder))
                 except Exception as error:  # whatever is wrong with it, it is not put in force
+                    gc.enable()
                     self._channel.send(Loaded(f"{type(error).__name__}: {error}"))
                 else:
-                    self._next = generation
                     self._channel.send(Loaded(""))
             case Switch():
                 if self._next is not None:
-                    worker.switch(self._next)
+                    old = worker.generation.directory
+                    worker.switch(*self._next)
                     self._next = None
-                    settle()
+                    gc.freeze()
+                    gc.enable()
+                    self._loop.call_later(LINGER, self._part_with, old)
                 self._channel.send(Switched())
             case Forget():
                 self._next = None
+                gc.enable()
             case Drain(limit):
                 self._drain(worker, limit)
             case End():
                 self._end(worker)
+
+    def _part_with(self, old: Directory) -> None:
+        """Let a directory go that is no longer in force. Where something still holds it, only a look for garbage can end that."""
+        held = weakref.ref(old)
+        steps = old.let_go()
+
+        def step(steps: Iterator[None]) -> None:
+            if next(steps, steps) is None:
+                self._loop.call_later(PARTING, step, steps)
+            else:
+                self._loop.call_later(LINGER, lambda: settle() if held() is not None else None)
+
+        step(steps)
 
     def _drain(self, worker: Worker, limit: float) -> None:
         if not self._draining:
@@ -372,6 +404,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's goes to all; the supervisor ends its workers
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     start_logging()
+    sys.setswitchinterval(GIVE_WAY)
     _raise_file_limit()
     os.set_blocking(int(arguments[0]), False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -35,6 +35,7 @@ class Trunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     deliver: str | None = None
     reject_profile: str = "default"
     redress: str = ""
+    go_on: Literal["302", "404"] = "302"
     forwarding: Literal["deny", "mark", "correlated"] = "correlated"
     suspended: bool = False
     owner: str = ""

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, TypeVar
 
 import msgspec
+
+FAULTS_PER_FILE: Final = 50
+"""After so many faults the rest of a file is not told: it is the wrong file, or one mistake made on every line."""
+
+SHOWN: Final = 60
+"""Characters of what stood in a file that a message repeats."""
+
+
+def shown(text: str) -> str:
+    """Some text of a file as a message may repeat it: short, on one line, and nothing that a terminal would obey."""
+    short = text if len(text) <= SHOWN else text[:SHOWN] + "..."
+    return short if short.isprintable() else repr(short)[1:-1]
 
 
 class PolicyFault(msgspec.Struct, frozen=True):
@@ -45,3 +58,12 @@ class PolicyFaults(ValueError):
     def __init__(self, faults: Sequence[PolicyFault]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
         self.faults = tuple(faults)
+
+
+F = TypeVar("F", bound=PolicyFault)
+
+
+def in_order(faults: list[F]) -> list[F]:
+    """In the order of their lines, what is of the whole file first; but that there are more comes last."""
+    more = faults[FAULTS_PER_FILE:]
+    return sorted(faults[:FAULTS_PER_FILE], key=lambda fault: fault.line or 0) + more

@@ -29,12 +29,13 @@ from rules.builtin.trunk import TrunkRule
 from rules.call import Trunk
 from rules.codes import ReasonCode, reason_codes
 from rules.directory import Directory
-from rules.faults import PolicyFault, PolicyFaults, PolicyWarning
+from rules.faults import FAULTS_PER_FILE, PolicyFault, PolicyFaults, PolicyWarning, in_order, shown
 from rules.rule import OnError, Rule
-from rules.ruleset import BoundRule, RuleMode, RuleSet
+from rules.ruleset import BoundRule, RuleAction, RuleMode, RuleSet
+from rules.text_file import TextFault, parse_toml
 from rules.third_party import Unusable, attempt, load_rule, offered, own_codes
 from rules.toml_lines import Path as KeyPath
-from rules.toml_lines import error_line, key_lines, line_of
+from rules.toml_lines import key_lines, line_of
 
 BUILTIN: dict[str, type[Rule]] = {
     rule.name: cast("type[Rule]", rule)
@@ -61,8 +62,21 @@ FIXED = ("emergency", "trunk")
 
 INSTALL = "a rule of another package is known once the package is installed beside this one"
 
+ORDER_AT_MOST = 200
+"""Rules that one policy may order."""
+
 MODES: tuple[str, ...] = get_args(RuleMode)
 ON_ERROR: tuple[str, ...] = get_args(OnError)
+ACTIONS: tuple[str, ...] = get_args(RuleAction)
+
+EVERY_RULE = ("mode", "on_error", "action", "redirect_to")
+"""Keys that the table of every rule may have but those of FIXED."""
+
+_TARGET = re.compile(
+    r"sips?:(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/%]+@)?(?:[A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:;[A-Za-z0-9\-_.!~*'()%=]+)*"
+    r"|tel:\+?[0-9*#\-.()]+(?:;[A-Za-z0-9\-_.!~*'()%=+]+)*"
+)
+_TARGET_LONGEST = 256
 
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`")
 
@@ -81,18 +95,20 @@ def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Ma
     if text is None:
         text, file = default_policy(), "rules/default.toml"
     try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise PolicyFaults([PolicyFault(file, error_line(str(error), text), "", f"not valid TOML: {error}", "", "")]) from None
+        document = parse_toml(text)
+    except TextFault as fault:
+        raise PolicyFaults([PolicyFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
     reading = _Reading(file, key_lines(text), directory)
     rules = reading.read(document)
     if reading.faults:
-        raise PolicyFaults(sorted(reading.faults, key=lambda fault: fault.line or 0))
+        raise PolicyFaults(in_order(reading.faults))
     checked = directory.has_roaming or "roaming" in directory.services
     if not checked and (international := [trunk.id for trunk in trunks.values() if trunk.kind == "international"]):
         reading.warn((), f"no roaming check is configured: +86 mobiles on {', '.join(international)} get what `roaming_failure` says")
     if directory.marketing and not directory.has_consent:
         reading.warn((), f"no consent is configured: every marketing call of {', '.join(sorted(directory.marketing))} is MKT_NO_CONSENT")
+    if not document:
+        reading.warn((), "nothing is set: this is the packaged policy")
     version = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return RuleSet(rules, directory, version, tuple(reading.warnings), reading.codes)
 
@@ -105,18 +121,25 @@ class _Reading:
         self.lines = lines
         self.directory = directory
         self.faults: list[PolicyFault] = []
+        self.full = False  # there is no use in looking on
         self.warnings: list[PolicyWarning] = []
         self.codes: dict[str, ReasonCode] = {}  # of third-party rules
 
     def fault(self, path: KeyPath, message: str, remedy: str, value: object = None) -> None:
-        shown = "" if value is None else repr(value)
-        self.faults.append(PolicyFault(self.file, line_of(self.lines, path), key_text(path), message, shown, remedy))
+        if len(self.faults) < FAULTS_PER_FILE:
+            said = "" if value is None else shown(repr(value))
+            self.faults.append(PolicyFault(self.file, line_of(self.lines, path), key_text(path), message, said, remedy))
+        elif not self.full:
+            self.full = True
+            self.faults.append(PolicyFault(self.file, None, "", f"more than {FAULTS_PER_FILE} faults", "", "the others are not shown"))
 
     def warn(self, path: KeyPath, message: str) -> None:
         self.warnings.append(PolicyWarning(self.file, line_of(self.lines, path), key_text(path), message))
 
     def read(self, document: dict[str, Any]) -> tuple[BoundRule, ...]:
         for key in document:
+            if self.full:
+                break
             if key not in ("order", "rules"):
                 self.fault((key,), "unknown key", f"a policy has `order` and tables [rules.NAME]{suggest(key, ('order', 'rules'))}")
         tables = document.get("rules", {})
@@ -129,6 +152,8 @@ class _Reading:
         known = (*BUILTIN, *[name for name in others if name not in BUILTIN])
         for position, name in enumerate(order):
             path: KeyPath = ("order", position)
+            if self.full:
+                break
             if name not in known:
                 self.fault(path, "unknown rule", f"known rules: {', '.join(known)}{suggest(name, known)}; {INSTALL}", name)
                 continue
@@ -141,6 +166,8 @@ class _Reading:
             if bound is not None:
                 rules.append(bound)
         for name in tables:
+            if self.full:
+                break
             if name in order:
                 continue
             if name not in known:
@@ -181,6 +208,9 @@ class _Reading:
             self.fault(("order",), "not a list", 'write order = ["emergency", "trunk", ...]', value)
             return []
         order: list[str] = []
+        if len(value) > ORDER_AT_MOST:
+            self.fault(("order",), f"{len(value)} names", f"at most {ORDER_AT_MOST}")
+            return []
         for position, name in enumerate(value):
             if not isinstance(name, str):
                 self.fault(("order", position), "not a rule's name", "write names in quotes", name)
@@ -216,6 +246,10 @@ class _Reading:
         fixed = name in FIXED
         mode = self.choice(path, settings, "mode", MODES, "enforce", fixed)
         on_error = self.choice(path, settings, "on_error", ON_ERROR, getattr(rule, "on_error", "mark"), fixed)
+        action, redirect_to = "reject", ""
+        if "action" not in rule.Config.__struct_fields__:  # a rule of a third party may have a setting of that name
+            action = self.choice(path, settings, "action", ACTIONS, "reject", fixed)
+            redirect_to = self.redirect_to(path, settings, action, fixed)
         config = self.config(path, rule.Config, settings)
         if config is None or len(self.faults) > before:
             return None
@@ -235,6 +269,8 @@ class _Reading:
             fixed=fixed,
             kinds=getattr(rule, "kinds", None),
             quiet=getattr(rule, "quiet", ""),
+            action=cast(RuleAction, action),
+            redirect_to=redirect_to,
         )
 
     def choice(self, path: KeyPath, settings: dict[str, Any], key: str, values: tuple[str, ...], default: str, fixed: bool) -> str:
@@ -250,12 +286,33 @@ class _Reading:
             return str(value)
         return default
 
+    def redirect_to(self, path: KeyPath, settings: dict[str, Any], action: str, fixed: bool) -> str:
+        """Take the URI that a rule sends callers to out of its settings; "" where there is none."""
+        remedy = 'redirect_to = "sip:announcement@192.0.2.9"'
+        key: KeyPath = (*path, "redirect_to")
+        if "redirect_to" not in settings:
+            if action == "redirect":
+                self.fault((*path, "action"), "redirects, and redirect_to is missing", remedy, action)
+            return ""
+        value = settings.pop("redirect_to")
+        if fixed:
+            self.fault(key, f"{path[-1]} has no redirect_to", "take the key out: this rule redirects nobody", value)
+        elif not isinstance(value, str) or len(value) > _TARGET_LONGEST or not _TARGET.fullmatch(value):
+            self.fault(key, "not a SIP or tel URI", f"a URI without <> and header fields: {remedy}", value)
+        elif action != "redirect":
+            self.warn(key, 'has no effect without action = "redirect"')
+        else:
+            return value
+        return ""
+
     def config(self, path: KeyPath, type_: type[msgspec.Struct], settings: dict[str, Any]) -> msgspec.Struct | None:
         """A rule's own settings, unknown keys refused."""
-        known = [field.encode_name for field in msgspec.structs.fields(type_)]
+        known = type_.__struct_encode_fields__
         unknown = [key for key in settings if key not in known]
         for key in unknown:
-            every = ("mode", "on_error", *known) if path[-1] not in FIXED else tuple(known)
+            if self.full:
+                break
+            every = (*EVERY_RULE, *known) if path[-1] not in FIXED else tuple(known)
             remedy = f"it has: {', '.join(every)}{suggest(key, every)}" if every else "it has no settings"
             self.fault((*path, key), "unknown key", remedy, settings[key])
         if unknown:
@@ -300,7 +357,7 @@ def _refused_key(settings: dict[str, Any], name: str, type_: type[msgspec.Struct
 
 def key_text(path: KeyPath) -> str:
     """How a fault names a key: `rules.intercept.mode`, `order[3]`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in path).lstrip(".")
 
 
 def suggest(word: str, known: tuple[str, ...], *, cutoff: float = 0.6) -> str:

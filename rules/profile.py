@@ -24,6 +24,12 @@ DEFAULT = Refusal(403, "Forbidden", "Q.850;cause=21")
 UNWANTED = Refusal(607, "Unwanted", "")  # RFC 8197
 REJECTED = Refusal(608, "Rejected", "")  # RFC 8688
 ANONYMITY_DISALLOWED = Refusal(433, "Anonymity Disallowed", "")  # RFC 5079
+STOP = Refusal(603, "Decline", "Q.850;cause=21")
+UNDECIDED = Refusal(503, "Service Unavailable", "")
+"""What a redirect server cannot decide; without Retry-After, which would take it out of service for calls that it can."""
+
+REDIRECT = "redirect"
+"""The profile of a trunk whose peer asks us as a redirect server (RFC 3261 §8.3): it gets an answer, and nothing is sent on."""
 
 _ANONYMOUS = frozenset({"CLI_ANON", "ENT_CLI_HIDDEN"})
 _IDENTITY = {
@@ -34,7 +40,7 @@ _IDENTITY = {
 }
 _INVALID_IDENTITY = (438, "Invalid Identity Header")
 
-_PROFILES = ("default", "rfc8688", "rfc8197", "us-603plus", "stir", "anonymous")
+_PROFILES = ("default", "rfc8688", "rfc8197", "us-603plus", "stir", "anonymous", REDIRECT)
 _WAYS = {"https": "url", "http": "url", "tel": "tel", "mailto": "email"}
 """What ATIS-1000099 calls a way to whoever blocked the call, by the scheme of the redress address."""
 _REDRESS = {"rfc8688": ("https",), "us-603plus": tuple(_WAYS)}
@@ -76,6 +82,8 @@ def refusal(profile: str, code: str, redress: str = "") -> Refusal:
         return UNWANTED
     if profile == "anonymous":
         return ANONYMITY_DISALLOWED if code in _ANONYMOUS else DEFAULT
+    if profile == REDIRECT:
+        return UNDECIDED if code == "RULE_FAILED" else STOP
     if profile == "rfc8688":
         if redress_fault(profile, redress) is not None:
             return REJECTED

@@ -7,6 +7,8 @@ Laws of the chain, from policy.md:
   chain would have ended there;
 - ok gives the call its code, and the last one counts; mark is noted; both go on;
 - a mark of a rule in observe mode is noted without its labels, so that nothing is done to the call;
+- what a rejection does is the rule's `action`: reject, redirect elsewhere, or drop in silence; a rule that fails only ever rejects;
+- a redirect server cannot withhold a caller or strip Privacy: on its trunks an outcome that would have that done rejects the call;
 - pass belongs to the rule `emergency` alone: the rules after it are still read, and what they would reject becomes marks;
 - a rule that raises, or breaks the protocol, is counted and becomes what its `on_error` says; the chain goes on behind it.
 """
@@ -20,11 +22,12 @@ from typing import Any, Literal
 from rules.call import Call, Trunk
 from rules.codes import ReasonCode, reason_codes
 from rules.directory import Directory
-from rules.profile import DEFAULT, Refusal, known_profiles, refusal
+from rules.profile import DEFAULT, REDIRECT, Refusal, known_profiles, refusal
 from rules.rule import Check, OnError
 from rules.verdict import Lookup, Outcome, Step, Verdict, Would
 
 RuleMode = Literal["enforce", "observe", "off"]
+RuleAction = Literal["reject", "redirect", "drop"]
 Resolver = Callable[[Lookup], object]
 """Answers a Lookup; None: no answer."""
 
@@ -43,14 +46,23 @@ LOOKUPS_AT_MOST = 8
 """Look-ups that one call may wait for, one after the other."""
 
 
+MOVED = Refusal(302, "Moved Temporarily", "")
+"""A rejection that sends the caller elsewhere; where to is the label `redirect_to`."""
+
+_ONLY_INLINE = frozenset({"withhold", "strip_privacy"})
+"""Labels that have the request itself edited, for the sake of who is called."""
+
+
 class BrokenProtocol(Exception):
     """A rule answered what a rule may not answer."""
 
 
 class BoundRule:
-    """One position of the chain. `fixed`: neither its own mode nor the trunk's softens it (rules 1 and 2)."""
+    """One position of the chain. `fixed`: neither its own mode nor the trunk's softens it (rules 1 and 2). `action`: what its rejection
+    does; `redirect_to` is the URI for "redirect".
+    """
 
-    __slots__ = ("check", "fixed", "kinds", "mode", "name", "on_error", "quiet")
+    __slots__ = ("action", "check", "fixed", "kinds", "mode", "name", "on_error", "quiet", "redirect_to")
 
     def __init__(
         self,
@@ -62,8 +74,12 @@ class BoundRule:
         fixed: bool = False,
         kinds: frozenset[str] | None = None,
         quiet: str = "",
+        action: RuleAction = "reject",
+        redirect_to: str = "",
     ) -> None:
         self.name = name
+        self.action: RuleAction = action
+        self.redirect_to = redirect_to
         self.check = check
         self.mode: RuleMode = mode
         self.on_error: OnError = on_error
@@ -139,9 +155,10 @@ class RuleSet:
                 outcome = self._answer(call, rule.check, resolver, waits=verdict.code != "EMG_OVERRIDE")
                 final = outcome is not None and self._settle(call, verdict, position, outcome)
                 if outcome is not None:
-                    said, code = outcome.effect, outcome.code
-                    if said == "reject" and not final:
-                        said = "mark" if verdict.code == "EMG_OVERRIDE" else "observed reject"
+                    said, code = "reject" if _must_reject(call, rule, outcome) else outcome.effect, outcome.code
+                    if said == "reject":
+                        emergency = verdict.code == "EMG_OVERRIDE"
+                        said = verdict.action if final else "mark" if emergency else "observed reject"
                     if outcome.detail:
                         why.append(outcome.detail)
             except Exception as error:
@@ -257,6 +274,9 @@ class RuleSet:
         """Let an outcome take effect; True where it ends the chain. Raises, before anything is changed, where it is no proper Outcome."""
         effect = outcome.effect
         rule = self._active[position]
+        if outcome.labels and verdict.code != "EMG_OVERRIDE" and _must_reject(call, rule, outcome):
+            outcome = Outcome("reject", outcome.code, outcome.detail)
+            effect = "reject"
         if effect == "ok" or effect == "pass":
             if effect == "pass" and rule.name != "emergency":
                 raise BrokenProtocol("only the rule emergency may answer pass")
@@ -281,9 +301,10 @@ class RuleSet:
             verdict.overridden = True
             return False
         trunk = call.trunk
-        said = _refusal(trunk, outcome.code)
+        action = rule.action if outcome.code != "RULE_FAILED" else "reject"
+        said = _refusal(trunk, outcome.code) if action == "reject" else MOVED if action == "redirect" else None
         if not rule.fixed and (rule.mode == "observe" or trunk.mode == "observe"):
-            would = Would("reject", outcome.code, rule.name, said.status)
+            would = Would(action, outcome.code, rule.name, said.status if said is not None else None)
             if verdict.observed is None:
                 verdict.would = would
                 verdict.observed = [would]
@@ -293,13 +314,16 @@ class RuleSet:
                 verdict.observed.append(would)
             return False
         self._label(call, outcome)
-        verdict.action = "reject"
+        verdict.action = action
         verdict.code = outcome.code
         verdict.rule = rule.name
-        verdict.status = said.status
-        verdict.phrase = said.phrase
-        verdict.reason = said.reason
-        verdict.call_info = said.call_info
+        if action == "redirect":
+            call.label("redirect_to", rule.redirect_to)
+        if said is not None:
+            verdict.status = said.status
+            verdict.phrase = said.phrase
+            verdict.reason = said.reason
+            verdict.call_info = said.call_info
         return True
 
     @staticmethod
@@ -313,6 +337,15 @@ def _note(call: Call, lookup: Lookup, answer: object) -> None:
     if call.answers is None:
         call.answers = {}
     call.answers[lookup.kind, lookup.key] = answer
+
+
+def _must_reject(call: Call, rule: BoundRule, outcome: Outcome) -> bool:
+    """Whether an outcome would have the request edited on a trunk whose requests never pass through us."""
+    if not outcome.labels or call.trunk.reject_profile != REDIRECT:
+        return False
+    if outcome.effect != "ok" and (outcome.effect != "mark" or rule.mode != "enforce"):
+        return False
+    return any(name in _ONLY_INLINE and value for name, value in outcome.labels)
 
 
 def _refusal(trunk: Trunk, code: str) -> Refusal:

@@ -12,6 +12,7 @@ Path = tuple[str | int, ...]
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR: Final = re.compile(r"[^,\]}#\r\n]+")
+_STRING_STOP: Final = re.compile(r"[\"'\\]")
 _ERROR_PLACE: Final = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -124,7 +125,11 @@ class _Scanner:
         self._move(len(end))
         start = self.at
         while not self.text.startswith(end, self.at):
-            self._move(2 if quote == '"' and self.text[self.at] == "\\" else 1)
+            if self.text[self.at] == "\\" and quote == '"':
+                self._move(2)
+                continue
+            stop = _STRING_STOP.search(self.text, self.at + 1)
+            self._move((stop.start() if stop else len(self.text)) - self.at)
         if long:  # up to two quotes may stand before the closing three
             while self.text.startswith(quote, self.at + 3):
                 self._move(1)

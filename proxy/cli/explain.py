@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -16,26 +15,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proxy.cli.number import bare_uri
 from proxy.cli.saved import UnusableMessage, read_invite
 from proxy.cli.terminal import ACTION_STYLE, console, explained, facts, in_words, printable
 from proxy.config import LookupConfig
 from proxy.config.addresses import SIP_PORT, parse_address, split_port
-from proxy.generation import Faults, Generation, load
-from proxy.history import read_history
+from proxy.decision import DecisionRequest, Judge, WrongRequest
+from proxy.generation import Faults, Generation
 from proxy.intake import asserted, call_of
 from proxy.lookup import NoAnswer
+from proxy.redirect import final_answer
 from proxy.report import verdict_json, write_json
-from proxy.routing import Routing, RoutingError
-from proxy.sip.error import ParseError
-from proxy.sip.grammar import name_addr, split_list
-from proxy.token import Secret
-from rules.call import NO_TRUNK, Call, Diverted, Source, Trunk
+from proxy.routing import Routing
+from rules.call import NO_TRUNK, Call, Source, Trunk
 from rules.directory.fields import CHINA_TIME
+from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
 OUTCOME_STYLE: Final = {
     "reject": "bold red",
+    "redirect": "bold red",
+    "drop": "bold red",
     "pass": "bold green",
     "ok": "green",
     "mark": "yellow",
@@ -43,9 +42,6 @@ OUTCOME_STYLE: Final = {
     "failed": "bold magenta",
 }
 """How the outcome of a step looks; one that is not named here decided nothing."""
-
-_NO_SECRET: Final = bytes(32)
-"""Nothing is sent, so nothing is signed."""
 
 
 class WrongUsage(Exception):
@@ -85,15 +81,12 @@ def main(args: argparse.Namespace) -> int:
     """0 whatever the verdict, 1 where the configuration has faults, 2 for wrong usage and for what is no INVITE."""
     try:
         _check_form(args)
-        generation, _ = load(args.config, keys=False)
-        routing = Routing(generation.config, generation.config.listeners(), Secret(_NO_SECRET))
-        call = _described(args, generation) if args.sip is None else _saved(args, routing)
+        judge = Judge.load(args.config)
+        generation, routing = judge.generation, judge.routing
+        call = _described(args, judge) if args.sip is None else _saved(args, routing)
     except Faults as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)
-        return 1
-    except RoutingError as error:
-        print(f"{args.config}: {error}", file=sys.stderr)
         return 1
     except (WrongUsage, UnusableMessage) as error:
         print(f"sipwarden explain: {error}", file=sys.stderr)
@@ -155,31 +148,25 @@ def _check_form(args: argparse.Namespace) -> None:
         raise WrongUsage(f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing")
 
 
-def _described(args: argparse.Namespace, generation: Generation) -> Call:
-    trunk = generation.config.trunks.get(args.trunk)
-    if trunk is None:
-        raise WrongUsage(f"no trunk is called {args.trunk!r}; there are: {', '.join(generation.config.trunks)}")
-    privacy = ";".join(args.privacy or ()).replace(",", ";").lower().split(";")
-    return Call(
-        trunk,
-        bare_uri(args.sender),
-        bare_uri(args.to),
+def _described(args: argparse.Namespace, judge: Judge) -> Call:
+    trunks = judge.routing.trunks
+    if args.trunk not in trunks:
+        raise WrongUsage(f"no trunk is called {args.trunk!r}; there are: {', '.join(trunks)}")
+    request = DecisionRequest(
+        trunk=args.trunk,
+        sender=args.sender,
+        to=args.to,
         at=_when(args),
-        pai=tuple(map(bare_uri, args.pai or ())),
-        diversion=tuple(map(bare_uri, args.diversion or ())),
-        history_info=_history(args.history_info or ()),
-        privacy=tuple(value.strip() for value in privacy if value.strip()),
+        pai=tuple(args.pai or ()),
+        diversion=tuple(args.diversion or ()),
+        history_info=tuple(args.history_info or ()),
+        privacy=";".join(args.privacy or ()),
     )
-
-
-def _history(texts: Iterable[str]) -> tuple[Diverted, ...]:
     try:
-        values = [value for text in texts for value in split_list(text.encode("utf-8", "surrogateescape"))]
-        for value in values:
-            name_addr(value, "History-Info")
-    except ParseError as error:
-        raise WrongUsage(f"--history-info: {error.phrase}") from None
-    return read_history(values)
+        return judge.call(request)
+    except WrongRequest as error:
+        option = error.key.partition("[")[0].replace("_", "-")
+        raise WrongUsage(f"--{option}: {error.message}") from None
 
 
 def _saved(args: argparse.Namespace, routing: Routing) -> Call:
@@ -215,6 +202,10 @@ def _headline(verdict: Verdict) -> Text:
             line.append(f"  (Reason: {verdict.reason})", "dim")
         if verdict.call_info:
             line.append(f"  (Call-Info: {verdict.call_info})", "dim")
+        if verdict.action == "redirect" and verdict.labels:
+            line.append(f"  (Contact: <{verdict.labels['redirect_to']}>)", "dim")
+    elif verdict.action == "drop":
+        line.append("  no answer", "bold")
     line.append(f"  by rule {verdict.rule}" if verdict.rule else "  no rule rejects it")
     if verdict.would is not None:
         would = verdict.would
@@ -277,6 +268,9 @@ def _written(uri: str, canonical: str | None) -> Text:
 
 
 def _destination(verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> Text:
+    if call.trunk.reject_profile == REDIRECT:
+        answer = final_answer(verdict, call.trunk).start[8:].decode()
+        return Text.assemble((answer, "bold"), "  to the peer that asks, which sends it on itself")
     emergency = verdict.code == "EMG_OVERRIDE"
     hop = routing.hop_for(call.trunk, call.called, generation.directory, call.at, emergency=emergency)
     if hop is None:
@@ -293,7 +287,7 @@ def _steps(verdict: Verdict, generation: Generation) -> Table:
     steps = verdict.steps or []
     for place, step in enumerate(steps, 1):
         style = OUTCOME_STYLE.get(step.outcome, "dim")
-        decided = style if step.rule == verdict.rule and step.outcome in ("reject", "ok", "pass") else ""
+        decided = style if step.rule == verdict.rule and step.outcome in ("reject", "redirect", "drop", "ok", "pass") else ""
         quiet = "dim" if style == "dim" else ""
         detail = printable(step.detail)
         what = Text(detail, quiet)

@@ -8,6 +8,7 @@ from proxy.config.duration import Duration
 from proxy.config.faults import ConfigFault, ConfigFaults, ConfigWarning
 from proxy.config.load import load_config, pack, unpack
 from proxy.config.lookups import LONGEST_DEADLINE, LookupConfig, UrlTemplate, parse_url
+from proxy.config.meaning import can_name_a_file
 from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
 from proxy.config.signing import SigningConfig
 
@@ -29,6 +30,7 @@ __all__ = [
     "SourcePattern",
     "Target",
     "UrlTemplate",
+    "can_name_a_file",
     "load_config",
     "pack",
     "parse_source",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rules.faults import PolicyFault, PolicyWarning
+
+if TYPE_CHECKING:
+    from proxy.config.model import Config
 
 
 class ConfigFault(PolicyFault, frozen=True):
@@ -16,8 +20,12 @@ class ConfigWarning(PolicyWarning, frozen=True):
 
 
 class ConfigFaults(ValueError):
-    """A configuration that cannot be used; `faults` holds everything found, in the order of the file."""
+    """A configuration that cannot be used; `faults` holds everything found, in the order of the file.
 
-    def __init__(self, faults: Sequence[ConfigFault]) -> None:
+    `rest` is what could be read of it, so that the files which it names can be checked too; None where nothing could.
+    """
+
+    def __init__(self, faults: Sequence[ConfigFault], rest: Config | None = None) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
         self.faults = tuple(faults)
+        self.rest = rest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,8 +19,10 @@ from proxy.config.report import Report
 from proxy.config.signing import SigningConfig
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
+from rules.faults import in_order
+from rules.text_file import TextFault, parse_toml, read_toml_text
 from rules.toml_lines import Path as KeyPath
-from rules.toml_lines import error_line, key_lines
+from rules.toml_lines import key_lines
 
 _ONE: Final[dict[str, type[msgspec.Struct]]] = {
     "node": Node,
@@ -33,6 +34,7 @@ _ONE: Final[dict[str, type[msgspec.Struct]]] = {
 }
 _MANY: Final[dict[str, type[msgspec.Struct]]] = {"listen": Listen, "trunk": Trunk, "next_hop": NextHop, "lookup": LookupConfig}
 _PLACE: Final = re.compile(r" - at `\$(.*)`$")
+_TOGETHER: Final = 256  # trunks that are decoded in one go, for which a worker's calls wait
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _FIELD: Final = re.compile(r"field `([^`]*)`")
 _TYPES: Final = {
@@ -56,30 +58,40 @@ def load_config(path: Path | str, *, text: str | None = None, base: Path | None 
     file = str(path)
     if text is None:
         try:
-            text = Path(path).read_bytes().decode("utf-8-sig")
-        except OSError as error:
-            raise ConfigFaults([ConfigFault(file, None, "", error.strerror or str(error), "", "a readable file")]) from None
-        except UnicodeDecodeError as error:
-            fault = ConfigFault(file, error.object.count(b"\n", 0, error.start) + 1, "", "not UTF-8", "", "save the file as UTF-8")
-            raise ConfigFaults([fault]) from None
+            text = read_toml_text(Path(path))
+        except TextFault as fault:
+            raise ConfigFaults([ConfigFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        what = re.sub(r" \(at .*\)$", "", str(error))
-        raise ConfigFaults([ConfigFault(file, error_line(str(error), text), "", f"not valid TOML: {what}", "", "")]) from None
+        content = parse_toml(text)
+    except TextFault as fault:
+        raise ConfigFaults([ConfigFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
     report = Report(file, key_lines(text))
     tables = _decode(content, report)
     config = Config(file=file, base=Path(path).parent.absolute() if base is None else base, text=text, **tables)
     check(config, report)
     if report.faults:
-        raise ConfigFaults(sorted(report.faults, key=lambda fault: fault.line or 0))
+        rest = msgspec.structs.replace(config, trunk=(*config.trunk, *_named(content, config)))
+        raise ConfigFaults(in_order(report.faults), rest)
     return msgspec.structs.replace(config, warnings=tuple(sorted(report.warnings, key=lambda warning: warning.line or 0)))
+
+
+def _named(content: dict[str, Any], config: Config) -> list[Trunk]:
+    """Stand-ins for trunks that could not be decoded: lists name them all the same."""
+    tables = content.get("trunk")
+    found = {}
+    for table in tables if isinstance(tables, list) else ():
+        if isinstance(table, dict) and isinstance(name := table.get("id"), str) and name not in config.trunks:
+            customer = table.get("customer")
+            found[name] = Trunk(id=name, kind="enterprise", customer=customer if isinstance(customer, str) else "")
+    return list(found.values())
 
 
 def _decode(content: dict[str, Any], report: Report) -> dict[str, Any]:
     """The tables that could be decoded, by field of Config; what could not is left out and noted."""
     tables: dict[str, Any] = {}
     for name, value in content.items():
+        if report.full:
+            break
         if name in _ONE:
             if not isinstance(value, dict):
                 report.fault((name,), "is a table", value, f"a heading [{name}]")
@@ -108,7 +120,7 @@ def _decode(content: dict[str, Any], report: Report) -> dict[str, Any]:
 def _convert(value: dict[str, Any], kind: type[S], at: KeyPath, report: Report) -> S | None:
     """One table; each fault is noted and its key taken out, so that the next one shows too and what is left can still be judged."""
     rest = dict(value)
-    while True:
+    while not report.full:
         try:
             return msgspec.convert(rest, kind, dec_hook=_special)
         except msgspec.ValidationError as error:
@@ -117,6 +129,7 @@ def _convert(value: dict[str, Any], kind: type[S], at: KeyPath, report: Report) 
             if key is None or key in required:
                 return None
             del rest[key]
+    return None
 
 
 def _note(text: str, value: dict[str, Any], kind: type[msgspec.Struct], at: KeyPath, report: Report) -> str | None:
@@ -182,12 +195,18 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 def pack(config: Config) -> bytes:
     """A checked configuration as bytes that `unpack` reads far faster than the file."""
-    return msgspec.msgpack.encode(config, enc_hook=_plain)
+    encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+    parts = [encode(msgspec.structs.replace(config, trunk=()))]
+    parts += [encode(config.trunk[start : start + _TOGETHER]) for start in range(0, len(config.trunk), _TOGETHER)]
+    return encode(parts)
 
 
 def unpack(data: bytes) -> Config:
     """What `pack` wrote."""
-    return msgspec.msgpack.decode(data, type=Config, dec_hook=_typed)
+    rest, *trunks = msgspec.msgpack.decode(data, type=list[bytes])
+    config = msgspec.msgpack.decode(rest, type=Config, dec_hook=_typed)
+    decoder = msgspec.msgpack.Decoder(tuple[Trunk, ...], dec_hook=_typed)
+    return msgspec.structs.replace(config, trunk=tuple([trunk for part in trunks for trunk in decoder.decode(part)]))
 
 
 def _plain(value: object) -> object:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 from functools import partial
+from math import inf
+from os.path import normpath
 from typing import Final, TypeVar
 
 from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse_source, parse_target
@@ -13,13 +15,16 @@ from proxy.config.model import Config, Listen, NextHop
 from proxy.config.report import Report, name_of
 from proxy.config.signing import check_signing
 from rules.call import Trunk
-from rules.directory import time_zone
+from rules.directory import FILES, time_zone
 from rules.directory.fields import is_category
 from rules.numbers import normalise
-from rules.profile import known_profiles, redress_fault
+from rules.profile import REDIRECT, known_profiles, redress_fault
 from rules.toml_lines import Path as KeyPath
 
 T = TypeVar("T")
+
+LONGEST_NAME: Final = 4096
+"""Octets of a path that Linux takes (PATH_MAX)."""
 
 NOT_IN_FORCE: Final = {
     "tls_identity": "TLS is not in this version: no peer is recognised by its certificate",
@@ -44,9 +49,36 @@ def check(config: Config, report: Report) -> None:
         _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))
     if config.journal is not None:
         report.warn(("journal",), "no journal is written in this version")
+    _check_files(config, report)
     for place, name in enumerate(config.directory.categories):
         if not is_category(name):
             report.fault(("directory", "categories", place), "not a category", name, "one word, such as finance")
+
+
+def _check_files(config: Config, report: Report) -> None:
+    """Names that can name a file, and each list once: twice it would count twice, and as two kinds it would take back what it says."""
+    names = [((kind, place), name) for kind in FILES for place, name in enumerate(getattr(config.directory, kind))]
+    seen: dict[str, str] = {}
+    for (kind, place), name in names:
+        at: KeyPath = ("directory", kind, place)
+        if not can_name_a_file(name):
+            report.fault(at, "not the name of a file", name or '""', "a file's name, relative to this file's folder")
+            continue
+        first = seen.setdefault(normpath(config.path(name)), name_of(at))
+        if first != name_of(at):
+            report.fault(at, f"stands in {first} already", name, "name each file once")
+    for key in ("key", "certificate"):
+        name = getattr(config.signing, key, None)
+        if name is not None and not can_name_a_file(name):
+            report.fault(("signing", key), "not the name of a file", name or '""', "a PEM file, relative to this file's folder")
+    if config.policy.file is not None and not can_name_a_file(config.policy.file):
+        name = config.policy.file or '""'
+        report.fault(("policy", "file"), "not the name of a file", name, "leave it out for the packaged policy")
+
+
+def can_name_a_file(name: str) -> bool:
+    """Whether a file can have this name."""
+    return bool(name) and name.isprintable() and len(name.encode("utf-8", "replace")) < LONGEST_NAME
 
 
 def _check_node(config: Config, report: Report) -> None:
@@ -103,7 +135,8 @@ def _check_trunks(config: Config, report: Report) -> None:
             if hop is not None and hop not in hops and "next_hop" not in report.incomplete:
                 remedy = f"one of {', '.join(sorted(hops))}" if hops else "a [[next_hop]]"
                 report.fault((*at, key), "no [[next_hop]] has this id", hop, remedy)
-        if trunk.next_hop is None and trunk.kind != "core" and not report.given((*at, "next_hop")):
+        asks = trunk.reject_profile == REDIRECT
+        if trunk.next_hop is None and trunk.kind != "core" and not asks and not report.given((*at, "next_hop")):
             what = f"next_hop is missing: calls from {_kind(trunk)} trunk have nowhere to go"
             report.fault(at, what, "", 'next_hop = "the id of a [[next_hop]]"')
         _check_sources(report, at, trunk, sources)
@@ -114,16 +147,37 @@ def _check_trunks(config: Config, report: Report) -> None:
             report.fault((*at, "reject_profile"), "no such profile in this version", trunk.reject_profile, remedy)
         elif (wrong := redress_fault(trunk.reject_profile, trunk.redress)) is not None:
             report.fault((*at, "redress" if trunk.redress else "reject_profile"), wrong[0], trunk.redress, wrong[1])
+        _check_redirect(report, at, trunk)
         for key in ("voicemail", "iot_voice"):
             for place, number in enumerate(getattr(trunk, key)):
                 if normalise(number, trunk.home_area).canonical is None:
                     report.fault((*at, key, place), "not a number", number, "a number with its country code, for example +8675583123456")
-        if trunk.emergency_cps <= 0:
-            what = "must be above 0: emergency calls cannot be shut off"
+        if not 0 < trunk.emergency_cps < inf:
+            what = "must be above 0 and finite: emergency calls cannot be shut off"
             report.fault((*at, "emergency_cps"), what, trunk.emergency_cps, "calls a second, 10 by default")
         for key, message in NOT_IN_FORCE.items():
             if report.given((*at, key)):
                 report.warn((*at, key), message)
+
+
+def _check_redirect(report: Report, at: KeyPath, trunk: Trunk) -> None:
+    """A trunk that asks us as a redirect server: what has no effect on it, and what cannot be done for it."""
+    if trunk.reject_profile != REDIRECT:
+        if report.given((*at, "go_on")):
+            report.warn((*at, "go_on"), f'has no effect without reject_profile = "{REDIRECT}"')
+        return
+    only_answered = f'has no effect with reject_profile = "{REDIRECT}": its requests are answered, and none is sent on'
+    for key in ("next_hop", "methods", "attest", "origid"):
+        if report.given((*at, key)):
+            report.warn((*at, key), only_answered)
+    cannot = "a redirect server cannot {}: such calls are rejected"
+    if trunk.kind == "international":
+        for key in ("unverified", "roaming_failure"):
+            if getattr(trunk, key) == "withhold":
+                remedy = f'; {key} = "mark" lets them go on'
+                report.warn((*at, key), cannot.format("withhold a number") + remedy)
+    if trunk.kind == "enterprise" and trunk.hidden == "strip":
+        report.warn((*at, "hidden"), cannot.format("strip Privacy"))
 
 
 def _check_sources(report: Report, at: KeyPath, trunk: Trunk, sources: dict[SourcePattern, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.config.faults import ConfigFault, ConfigWarning
+from rules.faults import FAULTS_PER_FILE, shown
 from rules.toml_lines import Path as KeyPath
 from rules.toml_lines import line_of
 
@@ -14,12 +15,18 @@ class Report:
         self.file = file
         self.lines = lines
         self.faults: list[ConfigFault] = []
+        self.full = False  # there is no use in looking on
         self.warnings: list[ConfigWarning] = []
         self.incomplete: set[str] = set()  # tables of which a part could not be decoded, so that names in them may seem to be missing
         self.places: dict[str, list[int]] = {}  # which [[tables]] of a name could be decoded
 
     def fault(self, at: KeyPath, message: str, value: object = "", remedy: str = "") -> None:
         """Note what is wrong; a message "what | remedy" is taken apart."""
+        if len(self.faults) >= FAULTS_PER_FILE:
+            if not self.full:
+                self.full = True
+                self.faults.append(ConfigFault(self.file, None, "", f"more than {FAULTS_PER_FILE} faults", "", "the others are not shown"))
+            return
         what, _, right = message.partition(" | ")
         self.faults.append(ConfigFault(self.file, line_of(self.lines, at), name_of(at), what, _shown(value), remedy or right))
 
@@ -40,7 +47,7 @@ def name_of(at: KeyPath) -> str:
     """A key path as an operator would write it: trunk[2].sources[0]; tables count from 1 as a reader does."""
     name = ""
     for step in at:
-        name += f"[{step + 1}]" if isinstance(step, int) else f".{step}" if name else step
+        name += f"[{step + 1}]" if isinstance(step, int) else f".{shown(step)}" if name else shown(step)
     return name
 
 
@@ -48,5 +55,6 @@ def _shown(value: object) -> str:
     """A value as the file has it, short."""
     if isinstance(value, str) and not value:
         return ""
-    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    if isinstance(value, str):
+        return value if value == '""' else f'"{shown(value)}"'
+    return shown(str(value).lower() if isinstance(value, bool) else str(value))

@@ -12,6 +12,9 @@ from rules.verdict import Outcome
 NUMBERS = frozenset({"+86110", "+86119", "+86120", "+86122"})
 """Police, fire, ambulance, traffic accidents."""
 
+HARMLESS = frozenset({"", "cpc", "oli", "isub", "isub-encoding", "npdi", "verstat"})
+"""Parameters of a number that say something of the call and lead it nowhere else (`rn`, `cic`, `ext` or `tgrp` might)."""
+
 JITTER = 1.0
 """Seconds by which `call.at` may run backwards before it counts as a clock that was set."""
 
@@ -22,8 +25,9 @@ class Emergency:
     """Pass a call to 110, 119, 120 or 122 from an enterprise, interconnect or core trunk, whoever calls; the rest is read as marks.
 
     The Request-URI's number counts, read with the trunk's home area: the code alone, behind an area code (another city's police), behind
-    +86. A number parameter that could lead a switch elsewhere (`110;rn=+861380...`) makes it an ordinary call; only `phone-context` may
-    stand there.
+    +86. What may also be another code (955120) is one only where nothing but an area code can stand before it: a trunk 0, the context of a
+    number in +86, or the trunk's own area after +86 (+8610120 from Beijing). A number parameter that could lead a switch elsewhere
+    (`110;rn=+861380...`) makes it an ordinary call; those that only describe the call may stand there.
 
     Above the trunk's `emergency_cps` only authenticated callers pass this way: on an enterprise trunk those whose every number presented
     is in a segment of that trunk. Interconnect and core trunks authenticate nobody, so their surplus is judged like any other call. The
@@ -48,7 +52,7 @@ class Emergency:
             trunk = call.trunk
             if trunk.kind == "international" or not trunk.id:
                 return None
-            if "TRUNK0" not in called.flags and ("AMBIG_95_GEO" in called.flags or "AMBIG_AREA" in called.flags):
+            if ("AMBIG_95_GEO" in called.flags or "AMBIG_AREA" in called.flags) and not names_area(call):
                 # 955120 may be 120 behind Ningxia's 955, and is somebody's 955 code just as well: not "exactly" an emergency number
                 if call.why is not None:
                     call.why.append(f"{call.to!r} reads as {called.canonical} or as another code")
@@ -107,8 +111,17 @@ class Allowance:
         return taken
 
 
+def names_area(call: Call) -> bool:
+    """Whether what stands before the code can be nothing but an area code."""
+    called = call.called
+    if "TRUNK0" in called.flags or "TRUNK0_AFTER_CC" in called.flags:
+        return True
+    home = (call.trunk.home_area or "").removeprefix("0")
+    return called.form in ("plus", "idd") and (called.area == home or ";phone-context=" in call.to.lower())
+
+
 def leads_nowhere_else(uri: str) -> bool:
-    """Whether the user part of a Request-URI has no parameter but `phone-context` (RFC 3966) with a domain or a +86 prefix."""
+    """Whether the user part of a Request-URI has no parameter but harmless ones and `phone-context` (RFC 3966) with a domain or +86."""
     user = uri.partition("@")[0]
     if ";" not in user and "%" not in user:
         return True
@@ -116,6 +129,9 @@ def leads_nowhere_else(uri: str) -> bool:
         return False
     for parameter in user.split(";")[1:]:
         name, _, value = parameter.partition("=")
-        if name.lower() != "phone-context" or (value.startswith("+") and not value.startswith("+86")):
+        name = name.lower()
+        if name in HARMLESS:
+            continue
+        if name != "phone-context" or (value.startswith("+") and not value.startswith("+86")):
             return False
     return True

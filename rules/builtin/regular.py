@@ -95,7 +95,7 @@ class Regular:
                 codes.append("CLI_DATA")
             elif kind in SERVICE and not codes and not authorised(number, trunk, call.at):
                 codes.append("CLI_SVC_UNAUTH")
-            if number.canonical is not None and number.canonical == call.called.canonical:
+            if not number.absent and number == call.called:
                 codes.append("CLI_EQ_CALLED")
             return codes
 

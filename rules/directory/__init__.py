@@ -7,14 +7,16 @@ marketing calls, and holidays, from CSV files.
 Rules ask a Directory and nothing else; `fields` says what may stand in a cell, `sheet` what a CSV file may look like.
 """
 
-from rules.directory.calendar import Hours, time_zone
-from rules.directory.directory import Directory, DirectoryConfig, load_directory
+from rules.directory.calendar import SHANGHAI, Hours, time_zone
+from rules.directory.directory import FILES, Directory, DirectoryConfig, load_directory
 from rules.directory.entries import Entry
 from rules.directory.fault import DirectoryFault, DirectoryFaults
 from rules.directory.segments import Segment
 from rules.directory.statements import Statement
 
 __all__ = [
+    "FILES",
+    "SHANGHAI",
     "Directory",
     "DirectoryConfig",
     "DirectoryFault",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,7 @@ import msgspec
 from rules.directory.calendar import SHANGHAI, Calendar, read_holidays
 from rules.directory.entries import Entry, EntryIndex, EntryType
 from rules.directory.fault import DirectoryFault, DirectoryFaults, FaultLog
-from rules.directory.image import Head, open_image, save_image
+from rules.directory.image import Head, give_back, open_image, save_image
 from rules.directory.index import Sections
 from rules.directory.lists import ROLES, TYPES, ListReader
 from rules.directory.registers import COLUMNS, RegisterIndex, RegisterReader
@@ -62,8 +62,10 @@ class Directory:
     """
 
     __slots__ = (
+        "__weakref__",
         "_head",
         "_intercept",
+        "_last",
         "_registers",
         "_release",
         "_sections",
@@ -91,6 +93,7 @@ class Directory:
         """What `check` reports without refusing it: overlapping segments, scopes that no trunk has, withdrawals of nothing."""
         self.counts: dict[str, int] = dict(head.counts)
         """Rows in force for each kind of file."""
+        self._last: tuple[Number | None, str, float, Segment | None] = (None, "", 0.0, None)
         self._segments = SegmentIndex(sections) if "segments.blob" in sections else None
         self._intercept = _entry_indexes(sections, "intercept")
         self._release = _entry_indexes(sections, "release")
@@ -132,19 +135,33 @@ class Directory:
         """Write it for other processes to open: beside `path`, flushed to disk, renamed over it. Raises OSError."""
         save_image(path, self._head, self._sections)
 
+    def let_go(self) -> Iterator[None]:
+        """Give back the memory of a directory that hardly anybody asks any more, at each step so little that no call has to wait for it."""
+        self._last = (None, "", 0.0, None)
+        if self._segments is not None:
+            yield from self._segments.forget()
+        yield from give_back(self._sections)
+
     def segment(self, number: Number, trunk: str, at: float) -> Segment | None:
         """The segment of this trunk that a call from the number uses: in its dates, the most specific first.
 
         The number's other readings count too (a 95 code that is also a fixed number). Of two segments of the same numbers, one for incoming
         calls only gives way. Purpose, hours and direction are not judged.
         """
-        if self._segments is None:
-            return None
-        found = self._segments.find(number, trunk, None, at)
+        last = self._last
+        if last[0] is number and last[1] == trunk and last[2] == at:
+            return last[3]  # one rule after another asks for the same call
+        found = None if self._segments is None else self._find_segment(self._segments, number, trunk, at)
+        self._last = (number, trunk, at, found)
+        return found
+
+    @staticmethod
+    def _find_segment(segments: SegmentIndex, number: Number, trunk: str, at: float) -> Segment | None:
+        found = segments.find(number, trunk, None, at)
         if found is None and number.alternatives:
-            found = self._segments.find_alternative(number, trunk, None, at)
+            found = segments.find_alternative(number, trunk, None, at)
         if found is not None and found.direction == "in":
-            other = self._segments.find(number, trunk, "in", at) or self._segments.find_alternative(number, trunk, "in", at)
+            other = segments.find(number, trunk, "in", at) or segments.find_alternative(number, trunk, "in", at)
             if other is not None and (other.first, other.last) == (found.first, found.last):
                 return other
         return found
@@ -322,4 +339,4 @@ def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Tru
 
 
 def _canonical_form(text: str) -> str | None:
-    return normalise(text, None).canonical
+    return normalise(f"tel:{text}", None).canonical

@@ -102,7 +102,16 @@ class EntryIndex:
 
     def find_pair(self, caller: Number, called: Number, trunk: Trunk, at: float) -> Entry | None:
         """The same for entries of type pair."""
-        rows = self._pair_rows(spoken(caller), caller.canonical is not None, spoken(called), called.canonical is not None)
+        rows: Sequence[int]
+        key, other = caller.key, called.key
+        if key and other:  # as `_pair_rows`, for nearly every call
+            rows = () if self._exact is None else self._exact.find(pair_key(key, other))
+            if self._spans is not None and (wide := self._spans.find((key & VALUE) * SCALE[key >> 56])):
+                rows = (*rows, *wide)
+            if self._by_called is not None and (wide := self._by_called.find((other & VALUE) * SCALE[other >> 56])):
+                rows = (*rows, *wide)
+        else:
+            rows = self._pair_rows(spoken(caller), caller.canonical is not None, spoken(called), called.canonical is not None)
         return self._best(rows, spoken(caller), spoken(called), trunk, at) if rows else None
 
     def _pair_rows(self, caller: str, caller_regular: bool, called: str, called_regular: bool) -> list[int]:

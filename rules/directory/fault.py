@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-FAULTS_PER_FILE = 50
-"""After so many faults the rest of that file is not read: it is the wrong file, or one mistake made on every line."""
+from rules.faults import FAULTS_PER_FILE, shown
 
-_SHOWN = 60  # octets of a refused value that a message repeats
+__all__ = ["FAULTS_PER_FILE", "CellFault", "DirectoryFault", "DirectoryFaults", "FaultLog"]
 
 
 class DirectoryFault(Exception):
-    """One fault: `value` is what stood there, `remedy` what would be right; `line` is 0 and `column` empty where it is the whole file's."""
+    """One fault: `value` is what stood there (as far as a message repeats it), `remedy` what would be right; `line` is 0 and `column` empty
+    where it is the whole file's.
+    """
 
     def __init__(self, file: str, line: int, column: str, value: str, problem: str, remedy: str = "") -> None:
         super().__init__(file, line, column, value, problem, remedy)
         self.file = file
         self.line = line
-        self.column = column
-        self.value = value
+        self.column = shown(column)
+        self.value = shown(value)
         self.problem = problem
         self.remedy = remedy
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         column = f" {self.column}:" if self.column else ""
-        shown = self.value if len(self.value) <= _SHOWN else self.value[:_SHOWN] + "..."
-        value = f" {shown!r}:" if self.value else ""
+        value = f" '{self.value}':" if self.value else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
         return f"{place}:{column}{value} {self.problem}{remedy}"
 

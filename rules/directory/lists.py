@@ -64,6 +64,7 @@ class ListReader:
     def __init__(self, role: str, trunks: Mapping[str, Trunk], log: FaultLog, canonical_form: Callable[[str], str | None]) -> None:
         self.role = role
         self._trunks = trunks
+        self._customers = {trunk.customer for trunk in trunks.values()}
         self._log = log
         self._canonical_form = canonical_form
         self._rows = RowWriter()
@@ -75,6 +76,8 @@ class ListReader:
         self._seqs = array("Q")
         self._withdraws = bytearray()
         self._places = array("Q")
+        self._newest: dict[str, int] = {}
+        self._in_order = True  # the seq of each list rises from row to row, as they are written: no row can stand twice
         self._scopes = fields.Memo(fields.scope)
         self._ops = fields.Memo(fields.word(("A", "D")))
         self._matches = fields.Memo(fields.word(("exact", "prefix", "range")))
@@ -119,6 +122,9 @@ class ListReader:
                 continue
             self._list_of.append(self._lists.setdefault(list_id, len(self._lists)))
             self._seqs.append(entry.seq)
+            if entry.seq <= self._newest.get(list_id, -1):
+                self._in_order = False
+            self._newest[list_id] = entry.seq
             self._withdraws.append(withdraws)
             self._places.append(place | line)
             if scope not in unknown_scopes and entry.scope != "global" and not self._scope_known(entry.scope):
@@ -127,7 +133,7 @@ class ListReader:
 
     def _scope_known(self, scope: str) -> bool:
         kind, _, name = scope.partition(":")
-        return name in self._trunks if kind == "trunk" else any(trunk.customer == name for trunk in self._trunks.values())
+        return name in (self._trunks if kind == "trunk" else self._customers)
 
     def _place(self, entry: Entry, withdraws: bool) -> None:
         """Keep the row, and where its number lies. Raises CellFault where it names no number."""
@@ -242,6 +248,8 @@ class ListReader:
     def _repeated(self, rows: RowReader[Entry]) -> set[int]:
         """Rows that stand again. The same seq with another content goes to the log."""
         repeated: set[int] = set()
+        if self._in_order:
+            return repeated
         by_list: dict[int, tuple[array[int], array[int]]] = {}
         for row, list_number in enumerate(self._list_of):
             if list_number not in by_list:

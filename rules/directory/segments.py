@@ -31,6 +31,9 @@ Direction = Literal["out", "in", "both"]
 _OVERLAPS_READ = 200_000  # elementary intervals and pairs looked at for warnings: enough to see them all in any sane list
 _LONGER = 64  # more digits than any number has
 
+CACHED = 4096
+"""Decoded segments kept: some 3 MiB. A power of two."""
+
 
 class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One row of segments.csv.
@@ -188,6 +191,7 @@ class SegmentReader:
                 self._log.refuse(self._segments[0].file, 0, "first", "", fault)
                 return 0
             self._warn_overlaps(SpanIndex(sections, "segments"))
+        self._segments = []  # a million of them take a gigabyte, and other lists are still to be read
         return len(intervals)
 
     def _warn_overlaps(self, index: SpanIndex) -> None:
@@ -231,17 +235,23 @@ def _last(row: dict[str, str]) -> str:
 
 
 class SegmentIndex:
-    """Finds segments. Decoded ones are kept: they are what every legitimate call needs."""
+    """Finds segments. The one decoded last for each place of the cache is kept: busy customers call again."""
 
     __slots__ = ("_cache", "_cover", "_heads", "_rows", "_starts")
 
     def __init__(self, sections: Sections) -> None:
         self._rows = RowReader(sections, "segments", Segment)
-        self._cache: list[Segment | None] = [None] * len(self._rows)
+        self._cache: list[tuple[int, Segment] | None] = [None] * CACHED  # each with its row
         # The arrays of SpanIndex, read here without a call in between: this is the hot path of every legitimate call.
         self._starts = sections["segments.starts"]
         self._heads = sections["segments.heads"]
         self._cover = sections["segments.cover"]
+
+    def forget(self) -> Iterator[None]:
+        """Drop the decoded segments, some at each step."""
+        for place in range(0, CACHED, 256):
+            self._cache[place : place + 256] = [None] * 256
+            yield
 
     def find(self, number: Number, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
         """The best segment at that time that holds the number: of `trunk` (None: of any), its direction not `unwanted`."""
@@ -282,12 +292,14 @@ class SegmentIndex:
         found = bisect_right(self._starts, place)
         here = heads[found - 1]
         end = heads[found]
+        cache = self._cache
         while here < end:
             row = self._cover[here]
             here += 1
-            segment = self._cache[row]
-            if segment is None:
-                segment = self._cache[row] = self._rows[row]
+            kept = cache[row & (CACHED - 1)]
+            if kept is None or kept[0] != row:
+                kept = cache[row & (CACHED - 1)] = (row, self._rows[row])
+            segment = kept[1]
             if (
                 (trunk is None or segment.trunk == trunk)
                 and segment.least <= length <= segment.most

@@ -1,24 +1,31 @@
 """A CSV file as people and spreadsheets save it, row by row.
 
-UTF-8 with or without a byte order mark, LF or CRLF; the first row that is no comment names the columns, in any order; lines that are
-blank (also as a spreadsheet writes them: `,,,`) or begin with `#` are skipped; cells are trimmed; missing trailing cells are empty. One
-line is one row: a quoted cell that runs over a line end is a fault, so that a lost quotation mark cannot swallow the rest of the list
-unseen.
+UTF-8 with or without a byte order mark, LF or CRLF, lines of 64 KiB at most; the first row that is no comment names the columns, in any
+order; lines that are blank (also as a spreadsheet writes them: `,,,`) or begin with `#` are skipped; cells are trimmed; missing trailing
+cells are empty. One line is one row: a quoted cell that runs over a line end is a fault, so that a lost quotation mark cannot swallow the
+rest of the list unseen.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rules.directory.fault import FaultLog
+from rules.text_file import TextFault, check_text, not_utf8, read_file
+
+OCTETS_AT_MOST: Final = 4 << 30
+"""Of one file: several times what ten million rows of an intercept list take."""
+LINE_AT_MOST: Final = 1 << 16
+COLUMNS_AT_MOST: Final = 200
 
 _BLANKS = " \t\u00a0\u3000"  # the last two: no-break and ideographic space
-_PADDING = (", ", " ,", "\n ", " \n", " \r", '" ', ' "', "\t", "\u00a0", "\u3000")
+_PADDING = tuple([mark.encode() for mark in (", ", " ,", "\n ", " \n", " \r", '" ', ' "', "\t", "\u00a0", "\u3000")])
 
 Row = tuple[int, tuple[str, ...]]
 
@@ -26,9 +33,10 @@ Row = tuple[int, tuple[str, ...]]
 def read_sheet(path: Path, file: str, log: FaultLog) -> bytes | None:
     """The file's content, or None and a fault. `file` is the name that messages use."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        log.fault(file, 0, "", "", f"cannot be read: {error.strerror or error}", "check its name in sipwarden.toml and its permissions")
+        return read_file(path, OCTETS_AT_MOST)
+    except TextFault as fault:
+        cannot = "" if fault.line else "cannot be read: "
+        log.fault(file, fault.line, "", "", cannot + fault.problem, fault.remedy)
         return None
 
 
@@ -38,14 +46,18 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
     The first `required` columns must be in the header row. Unknown columns are a fault unless `more` (then they are not looked at).
     """
     try:
-        text = data.decode("utf-8-sig")
+        check_text(data, LINE_AT_MOST)
+        if not data.isascii():
+            data.decode("utf-8")  # whole, and not kept: of ten million rows it is some GiB
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        log.fault(file, line, "", "", "not UTF-8 text", "save the sheet as 'CSV UTF-8'")
+        fault = not_utf8(error)
+        log.fault(file, fault.line, "", "", fault.problem, "save the sheet as 'CSV UTF-8'")
         return
-    trim = _padded(text)
-    comments = "#" in text
-    del text  # of ten million rows it is some hundreds of MiB, and they are read from `data` piece by piece
+    except TextFault as fault:
+        log.fault(file, fault.line, "", "", fault.problem, fault.remedy)
+        return
+    trim = _padded(data.removeprefix(BOM_UTF8))
+    comments = b"#" in data
     lines: Iterator[str] = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="\n")
     if comments:
         lines = ("\n" if line.startswith("#") else line for line in lines)
@@ -60,9 +72,12 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
         except csv.Error as error:
             if log.full(file):
                 return
-            log.fault(
-                file, previous + 1, "", "", f"not a CSV row ({error})", 'quote a cell with a comma or a quotation mark "like ""this"""'
-            )
+            what, remedy = f"not a CSV row ({error})", 'quote a cell with a comma or a quotation mark "like ""this"""'
+            if "new-line" in str(error):
+                what, remedy = "a line end of CR alone", "save the sheet with line ends LF or CRLF"
+            elif "field limit" in str(error):  # longer than any line may be
+                what, remedy = "a quoted cell runs over the end of its line", "close the quotation mark"
+            log.fault(file, previous + 1, "", "", what, remedy)
             if reader.line_num > previous + 1:
                 return  # an open quotation mark swallowed lines: what follows cannot be told apart
             previous = reader.line_num
@@ -101,15 +116,15 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
             row.extend([""] * (width - len(row)))
         row.append("")
         yield line, tuple(pick(row))
-        if log.full(file):
+        if log.faults and log.full(file):
             return
     if header is None:
         log.fault(file, 0, "", "", "no header row", f"begin with the line {','.join(columns)}")
 
 
-def _padded(text: str) -> bool:
+def _padded(data: bytes) -> bool:
     """Whether some cell may begin or end with a blank; most files have none, and trimming a million rows for nothing takes a second."""
-    return text[:1] in _BLANKS or text[-1:] in _BLANKS or any(mark in text for mark in _PADDING)
+    return data[:1] in b" \t" or data[-1:] in b" \t" or any(mark in data for mark in _PADDING)
 
 
 def _positions(
@@ -117,6 +132,9 @@ def _positions(
 ) -> list[int] | None:
     """Where each column stands in a row; absent ones point behind the row, where an empty cell is put. None after a fault."""
     good = True
+    if len(header) > COLUMNS_AT_MOST:
+        log.fault(file, line, "", "", f"a header of {len(header)} columns", f"the columns are {','.join(columns)}")
+        return None
     for position, name in enumerate(header):
         if name in header[:position]:
             log.fault(file, line, name, name, "column named twice", "name each column once")

@@ -16,12 +16,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from rules.numbers.plan import Area, Plan, Service
+from rules.numbers.plan import LONGEST, Area, Plan, Service
 
 LONGEST_CODE_IN_AREA: Final = 8
 SUBSCRIBER_FIRST: Final = frozenset("2345678")
-LONGEST: Final = 32
-"""More digits than this are no number of any class, call-centre extensions included."""
 
 
 class Reading(NamedTuple):
@@ -69,7 +67,8 @@ def classify(plan: Plan, nsn: str, *, bare: bool, trunk0: bool, home: Area | Non
 
 def local(plan: Plan, nsn: str, home: Area | None) -> Reading:
     """Seven or eight bare digits that begin as no service code does."""
-    behind = behind_area(plan, nsn)
+    area = plan.find_area(nsn)
+    behind = behind_area(plan, nsn, area) if area is not None else None
     if home is not None and len(nsn) in home.lengths:
         regular = nsn[0] in SUBSCRIBER_FIRST
         if not regular and behind is None and plan.find_service(home.code + nsn) is not None:
@@ -90,7 +89,7 @@ def national(plan: Plan, nsn: str, bare: bool, trunk0: bool) -> Reading:
     whole = plan.find_service(nsn) if nsn[0] in plan.service_digits else None
     area = plan.find_area(nsn)
     if area is not None:
-        behind = behind_area(plan, nsn)
+        behind = behind_area(plan, nsn, area)
         if behind is not None and (whole is None or trunk0 or "PROTECTED" in behind.flags):
             if whole is None or trunk0:
                 return behind
@@ -113,11 +112,8 @@ def national(plan: Plan, nsn: str, bare: bool, trunk0: bool) -> Reading:
     return irregular(plan, nsn, area, bare)
 
 
-def behind_area(plan: Plan, nsn: str) -> Reading | None:
+def behind_area(plan: Plan, nsn: str, area: Area) -> Reading | None:
     """The service code behind an area code."""
-    area = plan.find_area(nsn)
-    if area is None:
-        return None
     code = nsn[len(area.code) :]
     if not 3 <= len(code) <= LONGEST_CODE_IN_AREA or code[0] not in plan.service_digits:
         return None
@@ -190,6 +186,8 @@ def names_protected(plan: Plan, digits: str) -> bool:
 
 def _protected(plan: Plan, rest: str) -> bool:
     rest = rest.removeprefix("0")
+    if len(rest) > plan.longest_protected:
+        return False
     found = plan.find_service(rest)
     if found is not None and found.protected:
         return True

@@ -20,17 +20,17 @@ ABROAD: Final = (7, 15)
 
 is_number: Final = re.compile(r"\+?[0-9]+").fullmatch
 has_only_signs: Final = re.compile(r"[0-9+]+").fullmatch
+TRUNK0: Final = ("TRUNK0",)
 SEPARATORS: Final = dict.fromkeys(map(ord, "-.() "))
 HEX: Final = {f"{a}{b}": chr(int(a + b, 16)) for a in "0123456789abcdefABCDEF" for b in "0123456789abcdefABCDEF"}
 
-PREFIX: Final = 7
-"""Digits that decide kind and area of a mobile or fixed number: a mobile range has at most 5, an area code and the first digit behind it
-at most 4.
-"""
-SHORTEST_WHOLE: Final = 10
 BY_PREFIX: Final = frozenset(("MOB", "MVNO", "GEO"))
+"""Kinds that the first digits decide, where the whole has one of the lengths of `_prefixes`: a mobile range has at most five digits and
+begins with 1, an area code and the first digit behind it have at most four.
+"""
 
-_prefixes: dict[tuple[str, int], tuple[str | None, str | None]] = {}
+_prefixes: dict[int, dict[str, tuple[str | None, str | None] | None]] = {10: {}, 11: {}}
+"""By how many digits a national number has and which it begins with: kind and area, None where they do not decide. Some 38,000 at most."""
 _young: dict[tuple[str, str | None], Number] = {}
 _old: dict[tuple[str, str | None], Number] = {}
 
@@ -53,7 +53,8 @@ def clear_cache() -> None:
     """Forget every number read so far."""
     _young.clear()
     _old.clear()
-    _prefixes.clear()
+    for known in _prefixes.values():
+        known.clear()
 
 
 def cache_size() -> int:
@@ -75,40 +76,53 @@ def _miss(uri: str, home_area: str | None) -> Number:
 
 
 def _ordinary(uri: str) -> Number | None:
-    """A regular +86 number in a sip URI and nothing but digits before the "@", if one with the same prefix was read before; None otherwise.
+    """A regular mobile or fixed number, written +86, with a trunk 0 or bare, as the whole user part of a sip URI or the whole of a tel URI;
+    None for any other.
 
-    Called numbers hardly ever come again, and keeping each costs more than reading it this way: these are not kept. What `_read` made of
-    the first of a prefix holds for all of it where the plan decides by prefix and length alone: see `_remember`.
+    Numbers hardly ever come again, and keeping each costs more than reading it this way: these are not kept. What `_plus` made of the first
+    number that begins so holds for all of them, where the plan decides by prefix and length alone: see `_learn`.
     """
-    if not uri.startswith("sip:+86"):
+    if uri.startswith("sip:"):
+        at = uri.find("@", 4)
+        if at < 0:
+            return None
+        user = uri[4:at]
+    elif uri.startswith("tel:"):
+        user = uri[4:]
+    else:
         return None
-    at = uri.find("@", 7)
-    nsn = uri[7:at]
-    if not (nsn.isdecimal() and nsn.isascii()):
+    if user.startswith("+86"):
+        nsn = user[3:]
+    elif user.startswith("0"):
+        nsn = user[1:]
+    else:
+        nsn = user
+    known = _prefixes.get(len(nsn))
+    if known is None or not (nsn.isdecimal() and nsn.isascii()):
         return None
-    found = _prefixes.get((nsn[:PREFIX], len(nsn)))
+    prefix = nsn[:5] if nsn[0] == "1" else nsn[:4]
+    found = known[prefix] if prefix in known else _learn(known, prefix, nsn)
     if found is None:
-        return _remember(uri[4:at], nsn)
-    canonical = uri[4:at]
-    return Number(canonical, canonical, canonical, found[0], found[1], (), None, "86", nsn, "plus")
+        return None
+    if nsn is user:
+        return Number(user, user, "+86" + nsn, found[0], found[1], (), None, "86", nsn, "national")
+    if user[0] == "0":
+        return Number(user, user, "+86" + nsn, found[0], found[1], TRUNK0, None, "86", nsn, "national")
+    return Number(user, user, user, found[0], found[1], (), None, "86", nsn, "plus")
 
 
-def _remember(canonical: str, nsn: str) -> Number | None:
-    """Read one number and keep what its prefix is, where that is all that counts: a mobile or fixed number without a flag or a second
-    reading.
+def _learn(known: dict[str, tuple[str | None, str | None] | None], prefix: str, nsn: str) -> tuple[str | None, str | None] | None:
+    """Read one number and keep what its prefix says, where that is all that counts: a mobile or fixed number without a flag or a second
+    reading. Such a one reads the same behind a trunk 0, and bare: it is too long for a local number.
 
     Whole-number facts (all zeros, a protected or service code behind an area code) never give such a reading: they set a code, a flag or an
-    alternative, or have fewer digits than the 10 asked for here.
+    alternative, or have fewer than 10 digits.
     """
-    if len(nsn) < SHORTEST_WHOLE:
-        return None
+    canonical = "+86" + nsn
     number = _plus(canonical, canonical, None)
-    if number.canonical != canonical or number.code is not None or number.flags or number.alternatives or number.kind not in BY_PREFIX:
-        return None
-    if len(_prefixes) >= GENERATION:
-        _prefixes.clear()
-    _prefixes[nsn[:PREFIX], len(nsn)] = (number.kind, number.area)
-    return number
+    regular = number.canonical == canonical and number.code is None and number.kind in BY_PREFIX
+    known[prefix] = found = (number.kind, number.area) if regular and not number.flags and not number.alternatives else None
+    return found
 
 
 def _read(uri: str, home_area: str | None) -> Number:
@@ -134,7 +148,7 @@ def _read(uri: str, home_area: str | None) -> Number:
         return _overlong(raw, user)
     if "%" in user:
         user = _decode(user)
-    if not is_number(user):
+    if not (user.isdecimal() and user.isascii()) and not is_number(user):
         digits = user.translate(SEPARATORS)
         if not is_number(digits):
             return _no_number(raw, user, digits, host)
@@ -154,7 +168,7 @@ def _host(text: str) -> str:
 def _decode(text: str) -> str:
     """Undo percent-encoding once. A broken escape stays as it is; bytes over 7F become characters that no number has."""
     first, *parts = text.split("%")
-    return first + "".join(HEX[part[:2]] + part[2:] if part[:2] in HEX else "%" + part for part in parts)
+    return first + "".join([HEX[part[:2]] + part[2:] if part[:2] in HEX else "%" + part for part in parts])
 
 
 def _context(parameters: str) -> str:

@@ -14,6 +14,10 @@ from typing import Any, Final, NamedTuple
 
 FOLDER: Final = Path(__file__).parent
 
+LONGEST_AREA: Final = 3
+LONGEST: Final = 32
+"""More digits than this are no number of any class, call-centre extensions included."""
+
 Names = dict[str, str]
 """A name by language, "zh" and "en"."""
 
@@ -58,19 +62,24 @@ class Service(NamedTuple):
 class Plan:
     """The tables of one state of the plan.
 
-    classes    prefix (2 to 5 digits) to its classes; the longest prefix whose length fits counts
+    classes    prefix (2 to 5 digits) to its classes; the longest prefix whose length fits counts; `class_digits` has the digits that
+               any of them begins with
     services   prefix (2 to 4 digits) to its service codes, likewise; `codes` has whole codes, asked first, and
                `service_digits` the digits that any of them begins with
     areas      area code to Area
     countries  country calling code to Country
     hmt        country calling codes of Hong Kong, Macau and Taiwan
+    longest_protected  digits at the most of a protected code behind an area code
     repeated   foreign numbers (without +) of one repeated digit that are somebody's all the same
     """
 
     __slots__ = (
+        "_own_stems",
+        "_stems",
         "anonymous_hosts",
         "anonymous_users",
         "areas",
+        "class_digits",
         "classes",
         "code_holders",
         "codes",
@@ -78,6 +87,7 @@ class Plan:
         "date",
         "hmt",
         "holders",
+        "longest_protected",
         "repeated",
         "service_digits",
         "services",
@@ -111,9 +121,18 @@ class Plan:
             for prefix in row.get("prefixes", ()):
                 self.services[prefix] = (*self.services.get(prefix, ()), service)
         self.service_digits = frozenset(stem[0] for stem in (*self.codes, *self.services))
+        guarded = [len(code) for code, service in self.codes.items() if service.protected]
+        guarded += [length for found in self.services.values() for one in found if one.protected for length in one.lengths]
+        guarded += [LONGEST for found in self.services.values() for one in found if one.protected and one.base]
+        self.longest_protected = LONGEST_AREA + max(guarded, default=0)
         self.repeated: frozenset[str] = frozenset()
         if oracle:
             self._read_oracle(folder / "oracle.csv")
+        self.class_digits = frozenset(stem[0] for stem in self.classes)
+        self._stems = frozenset((*self.classes, *self.services))
+        self._own_stems = frozenset(
+            (*[stem for stem, found in self.classes.items() if not all(one.flags for one in found)], *self.services)
+        )
         self.areas: dict[str, Area] = {
             code: Area(code, tuple(int(length) for length in lengths.split()), {"zh": zh, "en": en})
             for code, lengths, zh, en in rows(folder / "areas.csv")
@@ -137,6 +156,8 @@ class Plan:
 
     def find_class(self, nsn: str) -> Class | None:
         """The class of a national number that its prefix and length name, None where only area and service codes can tell."""
+        if nsn[:1] not in self.class_digits:
+            return None
         classes = self.classes
         size = len(nsn)
         for end in (5, 4, 3, 2):
@@ -174,9 +195,8 @@ class Plan:
 
     def has_prefix(self, nsn: str, *, oracle: bool = True) -> bool:
         """Whether the number begins as some class or service code does, whatever its length; `oracle` False leaves libphonenumber's out."""
-        return any(
-            any(oracle or not one.flags for one in self.classes.get(nsn[:end], ())) or nsn[:end] in self.services for end in (2, 3, 4, 5)
-        )
+        stems = self._stems if oracle else self._own_stems
+        return nsn[:2] in stems or nsn[:3] in stems or nsn[:4] in stems or nsn[:5] in stems
 
     def has_service_prefix(self, nsn: str) -> bool:
         """Whether the number begins as some service code does: no subscriber number can."""

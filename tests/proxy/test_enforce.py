@@ -48,23 +48,23 @@ def test_no_refusal_tells_the_offender_anything_of_ours(profile: str, redress: s
         chosen = rules.profile.refusal(profile, code, redress)
         told = verdict(None, chosen.status, chosen.phrase, chosen.reason)
         told.code, told.call_info = code, chosen.call_info
-        said = refusal(told)
+        said = refusal(told, PEER)
         wire = said.start + b"\r\n" + said.extra.replace(b";purpose=", b"")  # Call-Info's own parameter, which a rule happens to share
         assert not INTERNAL.search(wire.decode()), wire
         lines = said.extra.decode().split("\r\n")
         assert lines.pop() == ""
         assert {line.partition(": ")[0] for line in lines} <= {"Reason", "Call-Info"}
-        assert re.fullmatch(r"SIP/2\.0 (403|428|433|43[678]|603|607|608) [A-Z][A-Za-z ]+", said.start.decode())
+        assert re.fullmatch(r"SIP/2\.0 (403|428|433|43[678]|503|603|607|608) [A-Z][A-Za-z ]+", said.start.decode())
 
 
 def test_refusals_are_made_once() -> None:
-    one = refusal(verdict(None, 403, "Forbidden", "Q.850;cause=21"))
-    assert one is refusal(verdict(None, 403, "Forbidden", "Q.850;cause=21"))
+    one = refusal(verdict(None, 403, "Forbidden", "Q.850;cause=21"), PEER)
+    assert one is refusal(verdict(None, 403, "Forbidden", "Q.850;cause=21"), PEER)
     assert (one.status, one.start, one.extra) == (403, b"SIP/2.0 403 Forbidden", b"Reason: Q.850;cause=21\r\n")
-    assert refusal(verdict(None, 607, "Unwanted")).extra == b""
+    assert refusal(verdict(None, 607, "Unwanted"), PEER).extra == b""
     with_redress = verdict(None, 608, "Rejected")
     with_redress.call_info = f"<{REDRESS}>;purpose=jwscard"
-    assert refusal(with_redress).extra == f"Call-Info: <{REDRESS}>;purpose=jwscard\r\n".encode()
+    assert refusal(with_redress, PEER).extra == f"Call-Info: <{REDRESS}>;purpose=jwscard\r\n".encode()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +17,7 @@ from proxy.config import load_config
 from proxy.generation import Faults, Generation, load, open_generation, save_generation
 from proxy.sockets import open_inboxes, open_sockets
 from proxy.worker import Worker
+from rules.numbers import normalise
 from tests.proxy.node import CONFIG, SEGMENTS, Peer, free_port
 
 SECRET = b"a secret for tests only, 32 long"
@@ -145,13 +148,36 @@ async def test_switching_keeps_calls_and_rule_failures(pair: Pair, tmp_path: Pat
     folder = tmp_path / "next"
     folder.mkdir()
     save_generation(pair.generation, folder)
-    opened = open_generation(folder)
-    worker.try_out(opened)
-    worker.switch(opened)
+    opened, routing = worker.prepare(folder)
+    worker.switch(opened, routing)
+    assert worker.proxy.routing is routing
     assert worker.snapshot().rule_failures["segments"] == 3
     assert worker.snapshot().directory_version == pair.generation.directory.version
     opened.ruleset.failures["segments"] = 1
     assert worker.snapshot().rule_failures["segments"] == 4
+
+
+async def test_an_old_generation_is_gone_without_the_garbage_collector(pair: Pair, tmp_path: Path) -> None:
+    """What refers to itself would keep the old lists mapped until a collection that stops all calls."""
+    worker = pair.workers[0]
+    folder = tmp_path / "next"
+    folder.mkdir()
+    save_generation(pair.generation, folder)
+    worker.switch(*worker.prepare(folder))
+    with closing(Peer("127.0.0.2")) as caller:
+        caller.socket.setblocking(False)
+        caller.send(caller.request("INVITE", caller="075599999999"), pair.port)
+        assert (await received(caller)).startswith(b"SIP/2.0 403 ")
+    old = weakref.ref(worker.generation.directory)
+    for _ in worker.generation.directory.let_go():  # which does no harm to whoever still asks
+        caller_known = worker.generation.directory.segment(normalise("075583123401", "755"), "acme", 0.0)
+        assert caller_known is not None
+    gc.disable()
+    try:
+        worker.switch(*worker.prepare(folder))
+        assert old() is None
+    finally:
+        gc.enable()
 
 
 def test_a_generation_is_the_same_after_it_was_saved(tmp_path: Path) -> None:

@@ -143,3 +143,25 @@ def toml(value: object) -> str:
 def test_a_fault_reads_well() -> None:
     fault = PolicyFault("policy.toml", 3, "rules.intercept.mode", "no such value", "'enfroce'", "one of 'enforce', 'observe', 'off'")
     assert str(fault) == "policy.toml:3: rules.intercept.mode: no such value ('enfroce'; one of 'enforce', 'observe', 'off')"
+
+
+def test_where_a_rule_sends_callers_without_sending_them_is_a_warning() -> None:
+    ruleset = policy('[rules.segments]\nredirect_to = "sip:announcement@192.0.2.9"\n')
+    assert [str(warning) for warning in ruleset.warnings] == [
+        'policy.toml:2: rules.segments.redirect_to: has no effect without action = "redirect"'
+    ]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sip:192.0.2.9",
+        "sip:+8675583120000@[2001:db8::1]:5062;transport=tcp;user=phone",
+        "sips:announce.example",
+        "tel:+8675583120000;phone-context=+86",
+    ],
+)
+def test_where_a_rule_may_send_callers(uri: str) -> None:
+    ruleset = policy(f'[rules.segments]\naction = "redirect"\nredirect_to = "{uri}"\n')
+    verdict = evaluated(ruleset, make_call("acme-sz", "+8675599999999"))
+    assert (verdict.action, verdict.code, verdict.status, verdict.labels) == ("redirect", "AUTH_FAIL", 302, {"redirect_to": uri})

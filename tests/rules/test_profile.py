@@ -19,7 +19,7 @@ def test_profiles(row: list[str]) -> None:
 
 
 def test_every_profile_has_its_rows() -> None:
-    assert known_profiles() == ("default", "rfc8688", "rfc8197", "us-603plus", "stir", "anonymous")
+    assert known_profiles() == ("default", "rfc8688", "rfc8197", "us-603plus", "stir", "anonymous", "redirect")
     assert {row[0] for row in ROWS} == set(known_profiles())
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from rules import Call, Lookup, Outcome, RuleSet, Verdict
 from rules.rule import Check, OnError
-from rules.ruleset import LOOKUPS_AT_MOST, BoundRule, RuleMode
-from tests.rules.cases import cases, check_case, directory, evaluated, make_call, view
+from rules.ruleset import LOOKUPS_AT_MOST, BoundRule, RuleAction, RuleMode
+from tests.rules.cases import AT, cases, check_case, directory, evaluated, make_call, trunks, view
 
 OK = Outcome("ok", "GOOD")
 OK_TOO = Outcome("ok", "BETTER")
@@ -317,3 +318,78 @@ def test_a_call_can_be_explained_after_it_was_judged() -> None:
     assert view(explained) == view(verdict)
     assert verdict.steps is None
     assert call.why is None
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "phrase", "labels"),
+    [
+        ("reject", 403, "Forbidden", {"bad": True}),
+        ("redirect", 302, "Moved Temporarily", {"bad": True, "redirect_to": "sip:a@b"}),
+        ("drop", None, "", {"bad": True}),
+    ],
+)
+class TestActions:
+    """What a rejection of a rule does, by its `action`."""
+
+    def rules(self, action: RuleAction, answer: Any, mode: RuleMode = "enforce", on_error: OnError = "reject") -> RuleSet:
+        bound = BoundRule("a", says(answer), mode=mode, on_error=on_error, action=action, redirect_to="sip:a@b")
+        return chain(rule("first", OK), bound, rule("never", REJECT_TOO))
+
+    def test_enforced(self, action: RuleAction, status: int | None, phrase: str, labels: dict[str, Any]) -> None:
+        ruleset = self.rules(action, REJECT)
+        verdict = both(ruleset)
+        assert (verdict.action, verdict.code, verdict.rule) == (action, "BAD", "a")
+        assert (verdict.status, verdict.phrase, verdict.labels) == (status, phrase, labels)
+        assert steps(ruleset) == [("first", "ok"), ("a", action)]
+
+    def test_observed(self, action: RuleAction, status: int | None, phrase: str, labels: dict[str, Any]) -> None:
+        verdict = both(chain(BoundRule("a", says(REJECT), mode="observe", action=action, redirect_to="sip:a@b"), rule("b", OK)))
+        assert (verdict.action, verdict.code, verdict.labels) == ("pass", "GOOD", None)
+        assert verdict.would is not None
+        assert (verdict.would.action, verdict.would.code, verdict.would.rule, verdict.would.status) == (action, "BAD", "a", status)
+
+    def test_nearly_it_has_nothing_against_the_call(
+        self, action: RuleAction, status: int | None, phrase: str, labels: dict[str, Any]
+    ) -> None:
+        assert both(chain(BoundRule("a", says(MARK), action=action, redirect_to="sip:a@b"))).action == "pass"
+
+    def test_a_rule_that_fails_rejects(self, action: RuleAction, status: int | None, phrase: str, labels: dict[str, Any]) -> None:
+        verdict = both(self.rules(action, KeyError("a defect")))
+        assert (verdict.action, verdict.code, verdict.status, verdict.labels) == ("reject", "RULE_FAILED", 403, None)
+
+
+class TestRedirectServer:
+    """A trunk that asks us as a redirect server: what would have its request edited rejects the call."""
+
+    def verdict(self, answer: Any, *, rule_mode: RuleMode = "enforce", emergency: bool = False, **changes: Any) -> Verdict:
+        trunk = msgspec.structs.replace(trunks()["acme-sz"], reject_profile="redirect", **changes)
+        before = [rule("emergency", PASS)] if emergency else []
+        ruleset = chain(*before, rule("a", answer, rule_mode), rule("b", OK))
+        found = evaluated(ruleset, Call(trunk, "83123456", "1", at=AT))
+        assert view(ruleset.explain(Call(trunk, "83123456", "1", at=AT))) == view(found)
+        return found
+
+    @pytest.mark.parametrize("effect", ["mark", "ok"])
+    @pytest.mark.parametrize("label", ["withhold", "strip_privacy"])
+    def test_edits(self, effect: Any, label: str) -> None:
+        said = Outcome(effect, "HIDE", labels=((label, True), ("country", "HK")))
+        verdict = self.verdict(said)
+        assert (verdict.action, verdict.code, verdict.rule, verdict.status, verdict.phrase) == ("reject", "HIDE", "a", 603, "Decline")
+        assert (verdict.marks, verdict.labels) == ([], None)
+        watched = self.verdict(said, mode="observe")  # of the trunk
+        assert (watched.action, watched.would and watched.would.code, watched.marks) == ("pass", "HIDE", [])
+        watched = self.verdict(said, rule_mode="observe")
+        assert (watched.action, watched.labels) == ("pass", None)
+        assert self.verdict(said, emergency=True).action == "pass"
+
+    def test_nearly(self) -> None:
+        """What only informs is left out, and what is not asked for is not missed."""
+        assert self.verdict(Outcome("mark", "A", labels=(("country", "HK"), ("prefix", "!")))).marks == ["A"]
+        assert self.verdict(Outcome("mark", "A", labels=(("withhold", False),))).action == "pass"
+
+    def test_a_rejection_and_a_rule_that_fails(self) -> None:
+        assert self.verdict(REJECT).status == 603
+        trunk = msgspec.structs.replace(trunks()["acme-sz"], reject_profile="redirect")
+        ruleset = chain(rule("a", KeyError("a defect"), on_error="reject"))
+        verdict = evaluated(ruleset, Call(trunk, "83123456", "1", at=AT))
+        assert (verdict.code, verdict.status, verdict.phrase, verdict.reason) == ("RULE_FAILED", 503, "Service Unavailable", "")

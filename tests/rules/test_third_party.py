@@ -238,7 +238,7 @@ def test_its_marks_may_be_weighed(with_rule: Callable[..., RuleSet], code: str, 
         ("seconds = [\n1,\n'2']", "policy.toml:5: rules.curfew.seconds[1]: Expected `int`, got `str` ('2'; "),
         (
             "second = 60",
-            "rules.curfew.second: unknown key (60; it has: mode, on_error, seconds, limits; did you mean 'seconds'",
+            "rules.curfew.second: unknown key (60; it has: mode, on_error, action, redirect_to, seconds, limits; did you mean 'seconds'",
         ),
         ("limits = { a = 1, b = 'x' }", "policy.toml:3: rules.curfew.limits"),
     ],

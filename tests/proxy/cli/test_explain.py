@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -115,6 +116,51 @@ def test_the_address_for_appeals_is_shown(tmp_path: Path, capsys: pytest.Capture
     assert main(["explain", "-c", str(tmp_path / "sipwarden.toml"), *arguments]) == 0
     first = capsys.readouterr().out.replace("\n", " ")
     assert first.startswith(" REJECT   608 Rejected  (Call-Info: <https://redress.example/jcard>;purpose=jwscard)  by rule")
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy", "caller", "first", "facts"),
+    [
+        (
+            'reject_profile = "redirect"',
+            "",
+            "83123456",
+            " PASS   by rule segments",
+            "goes to    302 Moved Temporarily  to the peer",
+        ),
+        ('reject_profile = "redirect"\ngo_on = "404"', "", "83123456", " PASS   by rule segments", "goes to    404 Not Found  to the peer"),
+        ('reject_profile = "redirect"', "", "88886666", " REJECT   603 Decline  (Reason: Q.850;cause=21)  by rule segments", ""),
+        (
+            "",
+            '[rules.segments]\naction = "redirect"\nredirect_to = "sip:announcement@192.0.2.9"\n',
+            "88886666",
+            " REDIRECT   302 Moved Temporarily  (Contact: <sip:announcement@192.0.2.9>)  by rule segments",
+            "│ 10 │ segments      │ redirect",
+        ),
+        ("", '[rules.segments]\naction = "drop"\n', "88886666", " DROP   no answer  by rule segments", "│ 10 │ segments      │ drop  "),
+    ],
+)
+def test_what_a_rejection_does_and_what_a_peer_that_asks_is_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: str,
+    policy: str,
+    caller: str,
+    first: str,
+    facts: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    for file in DEMO.iterdir():
+        text = file.read_text(encoding="utf-8").replace('id = "acme-sz"', f'id = "acme-sz"\n{changes}')
+        if policy and file.name == "sipwarden.toml":
+            text += '\n[policy]\nfile = "actions.toml"\n'
+        (tmp_path / file.name).write_text(text)
+    (tmp_path / "actions.toml").write_text(policy)
+    assert main(["explain", "-c", str(tmp_path / "sipwarden.toml"), "--trunk", "acme-sz", "--from", caller, "--to", "13800138000"]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == first
+    assert facts in re.sub(r"goes to +", "goes to    ", said)
 
 
 def test_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,44 @@ def test_what_may_surprise_is_a_warning(add: str, says: str) -> None:
     assert str(warning).startswith("gw.toml:" + says)
 
 
+ASKS = """
+[[trunk]]
+id = "sbc"
+kind = "international"
+sources = ["127.0.0.9"]
+reject_profile = "redirect"
+unverified = "mark"
+"""
+
+
+def test_a_trunk_that_asks_needs_no_next_hop() -> None:
+    config = load(GOOD + ASKS)
+    assert config.warnings == ()
+    assert [trunk.go_on for trunk in config.trunk] == ["302"] * 3
+    assert load(GOOD + ASKS + 'go_on = "404"').trunk[2].go_on == "404"
+    assert unpack(pack(load(GOOD + ASKS + 'go_on = "404"'))).trunk[2].go_on == "404"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (ASKS + 'next_hop = "switch"', '48: trunk[3].next_hop: has no effect with reject_profile = "redirect"'),
+        (ASKS + 'methods = ["MESSAGE"]', '48: trunk[3].methods: has no effect with reject_profile = "redirect"'),
+        (ASKS.replace('"mark"', '"withhold"'), "47: trunk[3].unverified: a redirect server cannot withhold a number"),
+        (ASKS.replace('unverified = "mark"\n', ""), "42: trunk[3].unverified: a redirect server cannot withhold a number"),
+        (ASKS + 'roaming_failure = "withhold"', "48: trunk[3].roaming_failure: a redirect server cannot withhold a number"),
+        (ASKS.replace("international", "enterprise") + 'hidden = "strip"', "48: trunk[3].hidden: a redirect server cannot strip Privacy"),
+        (
+            ASKS.replace("redirect", "default") + 'go_on = "302"\nnext_hop = "switch"',
+            '48: trunk[3].go_on: has no effect without reject_profile = "redirect"',
+        ),
+    ],
+)
+def test_what_a_redirect_server_does_not_do_is_a_warning(text: str, says: str) -> None:
+    (warning,) = load(GOOD + text).warnings
+    assert str(warning).startswith("gw.toml:" + says)
+
+
 def test_durations_are_seconds() -> None:
     config = load(GOOD)
     assert config.next_hop[0].options_interval == 10.0

@@ -17,8 +17,9 @@ class LookupService(socketserver.ThreadingTCPServer):
     """Listens on a free port of loopback. `does` says how the next requests are treated, `asked` holds their targets, in order.
 
     A word of `does`: a JSON text; a status such as "500"; "close", "hang", "drip" (one octet at a time, for ever), "huge", "endless"
-    (headers without an end), "redirect", "garbage" (no HTTP), "cut" (less than its Content-Length); "0.2 JSON" for the JSON text after
-    0.2 s.
+    (headers without an end), "redirect", "garbage" (no HTTP), "cut" (less than its Content-Length), "headers" (and then nothing), "trickle"
+    (an octet a second), "length" (a Content-Length that is no number), "chunks" (without an end), "more JSON" (the JSON text twice: the
+    second time nobody has asked); "0.2 JSON" for the JSON text after 0.2 s.
     """
 
     daemon_threads = True
@@ -69,6 +70,13 @@ class _Request(socketserver.StreamRequestHandler):
         if does == "hang":
             self.server.over.wait()
             return False
+        if does == "headers":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n")
+            self.server.over.wait()
+            return False
+        if does == "length":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: twenty\r\n\r\n" + b'{"state": "abroad"} ')
+            return False
         if does == "garbage":
             self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
             return False
@@ -80,6 +88,20 @@ class _Request(socketserver.StreamRequestHandler):
             self.wfile.write(f"HTTP/1.1 302 Found\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n".encode())
         elif does == "huge":
             self.wfile.write(OK % (10_000_000, b'{"state": "abroad"' + b" " * 9_999_982))
+        elif does.startswith("more "):
+            text = does[5:].encode()
+            self.wfile.write(OK % (len(text), text) * 2)
+        elif does == "chunks":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while not self.server.over.wait(0.02):
+                self.wfile.write(b"1\r\n \r\n")
+            return False
+        elif does == "trickle":
+            for octet in b'HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{"state": "abroad"}':
+                self.wfile.write(bytes([octet]))
+                if self.server.over.wait(1.0):
+                    break
+            return False
         elif does in ("drip", "endless"):
             self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 9000\r\n\r\n" if does == "drip" else b""))
             while not self.server.over.is_set():

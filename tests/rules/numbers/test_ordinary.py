@@ -17,18 +17,44 @@ prefixes = st.sampled_from(
 digits = st.text("0123456789", min_size=4, max_size=12)
 
 
-@given(prefixes, digits)
-def test_the_short_way_agrees(prefix: str, rest: str) -> None:
-    uri = f"sip:+86{prefix}{rest}@host;user=phone"
+forms = st.sampled_from(
+    ("sip:+86{}@host;user=phone", "sip:0{}@host", "sip:{}@host", "tel:+86{}", "tel:0{}", "tel:{}", "sip:+86{}", "sip:{}")
+)
+
+
+def agree(uri: str) -> bool:
     short: Number | None = module._ordinary(uri)
     whole: Number = module._read(uri, "755")
-    if short is not None:
-        assert [getattr(short, slot) for slot in Whole.__slots__] == [getattr(whole, slot) for slot in Whole.__slots__]
+    assert short is None or [getattr(short, slot) for slot in Whole.__slots__] == [getattr(whole, slot) for slot in Whole.__slots__], uri
+    return short is not None
+
+
+@given(forms, prefixes, digits)
+def test_the_short_way_agrees(form: str, prefix: str, rest: str) -> None:
+    agree(form.format(prefix + rest))
+
+
+def test_the_short_way_agrees_for_every_prefix() -> None:
+    module.clear_cache()
+    tails = ("0000000", "1111111", "9511000", "0110000", "9999999", "5361947")
+    taken = sum(
+        agree(form.format((str(start) + tails[(start + size) % len(tails)])[:size]))
+        for size in (10, 11)
+        for start in range(1000, 200_000, 61)
+        for form in ("sip:+86{}@h", "sip:0{}@h", "tel:{}")
+    )
+    assert taken > 3_000
 
 
 def test_whole_number_facts_are_not_remembered() -> None:
     module.clear_cache()
-    assert module._ordinary("sip:+867550000000@h") is None
-    assert module._ordinary("sip:+8675595588@h") is None
-    assert module._ordinary("sip:+864008123123@h") is None
-    assert not module._prefixes
+    for uri in ("sip:+867550000000@h", "sip:+8675595588@h", "sip:+864008123123@h", "sip:95110@h", "sip:075583123456", "tel:+86110"):
+        assert module._ordinary(uri) is None
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    module.clear_cache()
+    for size in range(1, 33):
+        for start in range(1000, 100_000, 211):
+            agree(f"tel:{f'{start}000000000000000000000000000'[:size]}")
+    assert sum(map(len, module._prefixes.values())) <= 38_000
