@@ -8,16 +8,20 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
 RUNTIME := $(VENV)/.runtime
 TESTS := $(VENV)/.tests
+KERNEL := $(wildcard proxy/*/*.pyx)
+# Tested twice: with the compiled kernel and without it.
+TWICE := tests/proxy/sip tests/proxy/transport/test_udp.py $(patsubst %,tests/proxy/test_%.py,core flows hostile torture validate)
 ARGS ?=
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check format bench capacity soak lock clean
+.PHONY: help venv demo test sanitize check format bench capacity soak lock clean
 
 help:
 	@echo "make demo    real calls through a proxy on loopback, each with its verdict (ARGS=--no-wait ends it after the table)"
 	@echo "make test    all tests, with sipsak, SIPp, pyVoIP and Kamailio as peers (ARGS='-k name' for some of them)"
+	@echo "make sanitize  the kernel's tests and a long fuzz run, under the address and undefined-behaviour sanitizers"
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make format  let ruff put the source in order"
 	@echo "make bench   CPU for each call, Kamailio beside us"
@@ -32,8 +36,10 @@ $(BIN)/pip:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || deploy/debian-packages "make venv" =python3-venv
 	$(PYTHON) -m venv --clear $(VENV)
 
-$(RUNTIME): deploy/requirements.lock pyproject.toml | $(BIN)/pip
+# Without a compiler the installation has no kernel, and all the rest: slower, and otherwise the same.
+$(RUNTIME): deploy/requirements.lock pyproject.toml $(KERNEL) | $(BIN)/pip
 	@echo "Installing what sipwarden needs into $(VENV)"
+	@deploy/debian-packages "make venv" gcc=gcc =libc6-dev =python3-dev || echo "make venv: going on without the compiled kernel" >&2
 	@$(PIP) install --require-hashes -r deploy/requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -51,7 +57,13 @@ demo: $(RUNTIME)
 test: $(TESTS)
 	@deploy/debian-packages "make test" sipsak=sipsak sipp=sip-tester kamailio=kamailio || \
 		echo "make test: the tests that talk to these peers will be skipped" >&2
-	$(BIN)/python -m pytest $(ARGS)
+	@status=0; \
+	$(if $(ARGS),,SIPWARDEN_PURE=1 $(BIN)/python -m pytest -q -r fE $(TWICE) || status=1;) \
+	$(BIN)/python -m pytest $(ARGS) || status=1; \
+	exit $$status
+
+sanitize: $(TESTS)
+	tests/sanitize $(BIN)/python $(TWICE)
 
 check: $(TESTS)
 	$(BIN)/ruff check --quiet .
@@ -85,5 +97,5 @@ lock: $(BIN)/pip
 	$(UV_COMPILE) tests/requirements.in -o tests/requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(KERNEL:.pyx=.c) $(KERNEL:.pyx=.*.so) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find benchmarks deploy proxy rules tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.lists import config
@@ -35,12 +35,15 @@ class NotRunning(Exception):
 class Proxy:
     """Something that listens on `port` of 127.0.0.1 and forwards to 5080. `command` is run in `folder`, its output goes to `log`."""
 
-    def __init__(self, name: str, port: int, command: list[str], folder: Path, log: Path) -> None:
+    def __init__(
+        self, name: str, port: int, command: list[str], folder: Path, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.port = port
         self._command = command
         self._folder = folder
         self._log = log
+        self._environment = os.environ | (environment or {})
 
     @contextlib.contextmanager
     def running(self) -> Iterator[int]:
@@ -50,6 +53,7 @@ class Proxy:
             process = subprocess.Popen(
                 ["taskset", "-c", "0", *self._command],
                 cwd=self._folder,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -83,11 +87,12 @@ class Proxy:
         return "".join(f"\n  {line}" for line in lines[-10:])
 
 
-def ours(name: str, port: int, checkout: Path, lists: Path) -> Proxy:
-    """`sipwarden run` of a checkout, on this Python."""
+def ours(name: str, port: int, checkout: Path, lists: Path, *, pure: bool = False) -> Proxy:
+    """`sipwarden run` of a checkout, on this Python; `pure` without the compiled kernel."""
     file = lists / f"sipwarden-{port}.toml"
     file.write_text(config(port), encoding="utf-8")
-    return Proxy(name, port, [sys.executable, "-m", "proxy", "run", "-c", str(file)], checkout, lists / f"sipwarden-{port}.log")
+    command = [sys.executable, "-m", "proxy", "run", "-c", str(file)]
+    return Proxy(name, port, command, checkout, lists / f"sipwarden-{port}.log", {"SIPWARDEN_PURE": "1"} if pure else None)
 
 
 def kamailio(name: str, port: int, lists: Path) -> Proxy:

@@ -31,9 +31,10 @@ from benchmarks.accounting import Others, cpu_seconds, tree
 from benchmarks.lists import write_lists
 from benchmarks.proxies import CALLEE_PORT, NotRunning, Proxy, kamailio, ours, refuse_taken_port
 from benchmarks.stages import measure
+from proxy.build import KERNEL
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS, KAMAILIO, BESIDE = "sipwarden", "Kamailio", "other checkout"
+OURS, PURE, KAMAILIO, BESIDE = "sipwarden", "pure Python", "Kamailio", "other checkout"
 WINDOW = 100
 """Calls that are open at the same time at saturation."""
 BUSY = 0.15
@@ -155,25 +156,24 @@ def print_times(bench: Bench, names: list[str]) -> None:
 
 def print_ratios(bench: Bench, names: list[str], python: str, rounds: int) -> None:
     """The table for README: what ours used over what the other used in the same round."""
-    bases = [name for name in names if name != OURS]
-    if not bases:
+    columns = [
+        (mine, base) for mine, base in ((OURS, KAMAILIO), (PURE, KAMAILIO), (OURS, PURE), (OURS, BESIDE)) if {mine, base} <= {*names}
+    ]
+    if not columns:
         return
-    print(f"\nCPU of {OURS}, one worker each, {rounds} interleaved rounds, median [lowest..highest]; {python}:\n")
-    print(f"| Load | {' | '.join(f'{name} = 1' for name in bases)} |\n|---|{'---|' * len(bases)}")
+    print(f"\nCPU of one worker each, {rounds} interleaved rounds, median [lowest..highest]; {python}; kernel: {KERNEL}:\n")
+    print(f"| Load | {' | '.join(f'{mine}, {base} = 1' for mine, base in columns)} |\n|---|{'---|' * len(columns)}")
     for what, _, rate in LOADS:
         cells = []
-        for base in bases:
-            pairs = [
-                [row["us"] for row in bench.runs if (row["proxy"], row["what"], row["rate"]) == (name, what, rate)] for name in (OURS, base)
-            ]
+        for column in columns:
+            pairs = [[row["us"] for row in bench.runs if (row["proxy"], row["what"], row["rate"]) == (name, what, rate)] for name in column]
             cells.append(spread(sorted(mine / other for mine, other in zip(*pairs, strict=True)), 2))
         print(f"| {what}, {f'{rate:,} a second' if rate else 'saturated'} | {' | '.join(cells)} |")
     if not bench.values(OURS, "after", 0):
         return
     whole = {name: sum(statistics.median(bench.values(name, *key)) for key in (("completed call", 0), ("after", 0))) for name in names}
-    print(
-        f"| completed call, saturated, with what it costs afterwards | {' | '.join(f'{whole[OURS] / whole[base]:.2f}' for base in bases)} |"
-    )
+    cells = [f"{whole[mine] / whole[base]:.2f}" for mine, base in columns]
+    print(f"| completed call, saturated, with what it costs afterwards | {' | '.join(cells)} |")
 
 
 def main() -> int:
@@ -182,6 +182,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="how many rounds")
     parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another checkout of this project, to measure a change")
     parser.add_argument("--no-kamailio", action="store_true", help="only ours")
+    parser.add_argument("--no-pure", action="store_true", help="not ours without the compiled kernel")
     options = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
         print("bench: wants two cores, one for the proxy and one for the load", file=sys.stderr)
@@ -195,6 +196,8 @@ def main() -> int:
             proxies = [ours(OURS, 5060, ROOT, bench.folder)]
             if not options.no_kamailio:
                 proxies.append(kamailio(KAMAILIO, 5062, bench.folder))
+            if KERNEL == "compiled" and not options.no_pure:
+                proxies.append(ours(PURE, 5061, ROOT, bench.folder, pure=True))
             if options.beside is not None:
                 proxies.append(ours(BESIDE, 5064, options.beside.resolve(), bench.folder))
             for number in range(rounds):

@@ -30,19 +30,20 @@ class Listener:
 class Flow:
     """A way to one remote address over one listener. Bytes are sent with `(flow, data)`.
 
-    `sockaddr` is what the socket wants for UDP. `connection` is the serial number of an accepted or opened stream connection, 0 for UDP
-    and for a stream destination that the transport is to connect to. `peer` is what the routing table knows about the address (cached by
-    the core). `reply_port` is where a response goes whose stream connection is gone: the port of the request's Via (RFC 3261 §18.2.2), 0
-    where that is not known.
+    `sockaddr` is what the socket wants for UDP, `packed` the same as the kernel has it, once a transport has needed that. `connection` is
+    the serial number of an accepted or opened stream connection, 0 for UDP and for a stream destination that the transport is to connect
+    to. `peer` is what the routing table knows about the address (cached by the core). `reply_port` is where a response goes whose stream
+    connection is gone: the port of the request's Via (RFC 3261 §18.2.2), 0 where that is not known.
     """
 
-    __slots__ = ("address", "connection", "listener", "peer", "port", "reply_port", "sockaddr", "source")
+    __slots__ = ("address", "connection", "listener", "packed", "peer", "port", "reply_port", "sockaddr", "source")
 
     def __init__(self, listener: Listener, address: str, port: int, sockaddr: tuple[Any, ...] | None = None, connection: int = 0) -> None:
         self.listener = listener
         self.address = address
         self.port = port
         self.sockaddr: tuple[Any, ...] = sockaddr if sockaddr is not None else ((address, port, 0, 0) if listener.ipv6 else (address, port))
+        self.packed = b""
         self.connection = connection
         self.source = Source(address, port, listener.transport)
         self.peer: Any = None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from proxy.flow import Flow
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import name_addr, number, param, split_list, split_params
+from proxy.sip.kernel import compiled, nothing
 from proxy.sip.message import SipMessage
 from proxy.sip.transaction import transaction_key
 from proxy.sip.uri import URI_CHARACTERS, Uri, is_absolute, parse_uri
-from proxy.sip.via import Via, mark_received
+from proxy.sip.via import Via, mark_received, reader
+
+if TYPE_CHECKING:
+    from proxy.sip._kernel import RequestParts
 
 _ADDRESSES: Final = (
     b"contact",
@@ -26,6 +31,9 @@ _ADDRESSES: Final = (
 )
 _LOOKED_AT: Final = frozenset((*_ADDRESSES, b"date", b"expires"))
 _CSEQ_LIMIT: Final = (1 << 32) - 1
+_read: Callable[[list[bytes], dict[bytes, int], dict[bytes, list[int]] | None, bytes, bytes], RequestParts | None] = (
+    nothing if compiled is None else compiled.Requests(reader, _ADDRESSES).read
+)
 
 
 class Request:
@@ -62,39 +70,55 @@ class Request:
         self.flow = flow
         self.method = method = message.method
         try:
-            via_text, rest = top_value(message)
-            self.via = via = Via(via_text)
+            found = _read(message.lines, message.first_line, message.more_lines, method, address)
+            rest = b""
+            plain = False
+            if found is None:
+                rest = self._read(message, method, address)
+            else:
+                value, parts, self.call_id, self.cseq, self.sender, self.from_tag, self.to_uri, self.to_tag, self.hops, self.key, plain = (
+                    found
+                )
+                self.via = Via(value, parts)
+            via = self.via
             self.reply_port = flow.port if via.rport is not None and not flow.connection else (via.port or 5060)  # rport is for UDP
             marked = mark_received(via, address, flow.port)
             self.via_line = None if marked is None else b"Via: " + marked + (b", " + rest if rest else b"")
-            call_id, cseq = message.first(b"call-id"), message.first(b"cseq")
-            sender, to = message.first(b"from"), message.first(b"to")
-            if not call_id or not cseq or not sender or not to:
-                raise ParseError(400, "Mandatory header field missing")
-            self.call_id = call_id
-            digits, _, name = cseq.partition(b" ")
-            if name != method:
-                digits, _, name = cseq.replace(b"\t", b" ").partition(b" ")
-                if name.strip(b" ") != method:
-                    raise ParseError(400, "CSeq method does not match")
-            if len(digits) > 4 or not digits.isdigit():
-                number(digits, _CSEQ_LIMIT, "CSeq")
-            self.cseq = digits.lstrip(b"0") or b"0"
-            self.sender, self.from_tag = _party(sender, "From")
-            self.to_uri, self.to_tag = _party(to, "To")
-            hops = message.first(b"max-forwards")
-            self.hops = None if hops is None else number(hops, 255, "Max-Forwards")
             if flow.connection and b"content-length" not in message.first_line:  # RFC 3261 §18.3: what would its body be?
                 raise ParseError(400, "No Content-Length")
             self.uri: Uri = parse_uri(message.uri)
-            parts = (message.uri, self.from_tag, call_id, self.cseq, via_text)
-            self.key = transaction_key(via.branch, via.sent_by, address, method, parts)
-            _check_rest(message)
+            if not plain:
+                _check_rest(message)
         except ParseError as fault:
             fault.message = message
             if method == b"ACK":
                 fault.status = 0
             raise
+
+    def _read(self, message: SipMessage, method: bytes, address: bytes) -> bytes:
+        """Read what every request must have; what stands behind the topmost Via value on its line is given back."""
+        value, rest = top_value(message)
+        self.via = via = Via(value)
+        call_id, cseq = message.first(b"call-id"), message.first(b"cseq")
+        sender, to = message.first(b"from"), message.first(b"to")
+        if not call_id or not cseq or not sender or not to:
+            raise ParseError(400, "Mandatory header field missing")
+        self.call_id = call_id
+        digits, _, name = cseq.partition(b" ")
+        if name != method:
+            digits, _, name = cseq.replace(b"\t", b" ").partition(b" ")
+            if name.strip(b" ") != method:
+                raise ParseError(400, "CSeq method does not match")
+        if len(digits) > 4 or not digits.isdigit():
+            number(digits, _CSEQ_LIMIT, "CSeq")
+        self.cseq = digits.lstrip(b"0") or b"0"
+        self.sender, self.from_tag = _party(sender, "From")
+        self.to_uri, self.to_tag = _party(to, "To")
+        hops = message.first(b"max-forwards")
+        self.hops = None if hops is None else number(hops, 255, "Max-Forwards")
+        parts = (message.uri, self.from_tag, call_id, self.cseq, value)
+        self.key = transaction_key(via.branch, via.sent_by, address, method, parts)
+        return rest
 
 
 def top_value(message: SipMessage) -> tuple[bytes, bytes]:

@@ -27,10 +27,10 @@ from proxy.generation import Generation, open_generation
 from proxy.log import start_logging
 from proxy.lookup import Lookups
 from proxy.routing import Routing
+from proxy.transport.batched import UDP
 from proxy.transport.counters import TransportCounters
 from proxy.transport.peers import Held, Parcel, Peers
 from proxy.transport.stream import Connection, StreamTransport
-from proxy.transport.udp import UdpTransport
 from rules.directory import Directory
 
 SHORTEST: Final = 0.01
@@ -96,7 +96,7 @@ class Worker:
         by_kind: dict[str, dict[int, socket.socket]] = {"udp": {}, "tcp": {}}
         for listener, sock in zip(self.listeners, sockets, strict=True):
             by_kind[listener.transport][listener.index] = sock
-        self.udp = UdpTransport(loop, self.listeners, by_kind["udp"], proxy.receive, self.flush, self.counters)
+        self.udp = UDP(loop, self.listeners, by_kind["udp"], proxy.receive, self.flush, self.counters)
         self.streams = StreamTransport(
             loop,
             self.listeners,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -25,7 +27,7 @@ def names(lines: list[str]) -> set[str]:
 
 def test_requirements_name_the_dependencies_of_the_project() -> None:
     wanted = (ROOT / "deploy/requirements.in").read_text(encoding="utf-8").splitlines()
-    assert names(wanted) == names(PROJECT["project"]["dependencies"]) | {"setuptools"}
+    assert names(wanted) == names(PROJECT["project"]["dependencies"]) | {"setuptools", "cython"}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -46,20 +48,32 @@ def test_lock_holds_what_is_wanted(wanted: str, lock: str) -> None:
     assert names((ROOT / wanted).read_text(encoding="utf-8").splitlines()) <= pinned
 
 
-def test_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
+BUILDS = shutil.which("gcc") is not None and Path(sysconfig.get_paths()["include"], "Python.h").is_file()
+KERNEL = {"proxy/sip/_kernel", "proxy/transport/_batch"}
+
+
+builds = pytest.mark.skipif(not BUILDS, reason="no gcc, or no Python.h (Debian: apt-get install gcc python3-dev)")
+
+
+@pytest.mark.parametrize("compiler", ["/bin/false", pytest.param("gcc", marks=builds)])
+def test_wheel_holds_every_file_of_the_packages(compiler: str, tmp_path: Path) -> None:
+    """And the compiled kernel where there is a compiler."""
     tree = tmp_path / "tree"
     for package in ("proxy", "rules"):
-        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
     sources = {str(path.relative_to(tree)) for package in ("proxy", "rules") for path in (tree / package).rglob("*") if path.is_file()}
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), "."]
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    environment = os.environ | {"CC": compiler, "CFLAGS": "-O0"}
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("sipwarden-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
     assert sources - packed == set()
+    assert {name.partition(".")[0] for name in packed if name.endswith(".so")} == (KERNEL if compiler == "gcc" else set())
+    assert not [name for name in packed if name.endswith(".c")]
     assert {name.split("/")[0] for name in packed if ".dist-info/" not in name} == {"proxy", "rules"}
 
 

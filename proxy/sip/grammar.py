@@ -41,20 +41,21 @@ def _is_ipv6(text: bytes) -> bool:  # callers bound its length, and with it what
     return b"%" not in text
 
 
-_HOSTS: Final[dict[bytes, tuple[bytes, int | None]]] = {}
+HOSTS: Final[dict[bytes, tuple[bytes, int | None]]] = {}
+"""What split_host has taken apart, bounded in number and size."""
 _HOSTS_KEPT: Final = 4096
 _HOST_SIZE: Final = 64
 
 
 def split_host(value: bytes, what: str) -> tuple[bytes, int | None]:
     """`host [":" port]` taken apart: host without brackets, port or None. ParseError 400 naming `what` when it is neither."""
-    found = _HOSTS.get(value)
+    found = HOSTS.get(value)
     if found is None:
         found = _split_host(value, what)
         if len(value) <= _HOST_SIZE:  # peers are few, and name themselves in every message
-            if len(_HOSTS) >= _HOSTS_KEPT:
-                _HOSTS.clear()
-            _HOSTS[value] = found
+            if len(HOSTS) >= _HOSTS_KEPT:
+                HOSTS.clear()
+            HOSTS[value] = found
     return found
 
 

@@ -1,14 +1,19 @@
 """SipMessage: one message over the bytes it came in, indexed in one pass, read lazily, edited by splicing lines.
 
-The header index (`index_lines`) is the one piece that a compiled twin is meant to take over; everything else asks it.
+The compiled kernel (proxy.sip.kernel), where there is one, does that pass for ordinary messages; what it leaves is read here.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import is_token, number, split_list
+from proxy.sip.kernel import compiled, nothing
+
+if TYPE_CHECKING:
+    from proxy.sip._kernel import Scanned
 
 MAX_MESSAGE: Final = 65535
 """Bytes of the longest message that is taken."""
@@ -122,6 +127,11 @@ def index_lines(lines: list[bytes]) -> tuple[dict[bytes, int], dict[bytes, list[
     return first, more
 
 
+_scan: Callable[[bytes], Scanned | None] = (
+    nothing if compiled is None else compiled.Scanner(_KNOWN, canonical_name, SINGLE, _METHODS, MAX_MESSAGE, MAX_HEAD, MAX_HEADERS).scan
+)
+
+
 class SipMessage:
     """One SIP message.
 
@@ -164,6 +174,23 @@ class SipMessage:
     @classmethod
     def parse(cls, raw: bytes) -> SipMessage:
         """Read one datagram or framed stream message. ParseError is the only exception, with what could be read in its `message`."""
+        found = _scan(raw)
+        if found is not None:  # an ordinary message, and nothing is wrong with it
+            message = cls.__new__(cls)
+            (
+                message.raw,
+                message.lines,
+                message.body,
+                message.first_line,
+                message.more_lines,
+                message.method,
+                message.uri,
+                message.status,
+                message.phrase,
+            ) = found
+            message.is_request = not message.status
+            message.start = message.top = message.replaced = None
+            return message
         message = cls()
         if raw[:2] == b"\r\n":
             raw = raw.lstrip(b"\r\n")  # RFC 3261 §7.5

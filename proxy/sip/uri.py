@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import ALNUM, is_token, split_host, split_params
+from proxy.sip.kernel import compiled, nothing
+
+if TYPE_CHECKING:
+    from proxy.sip._kernel import UriParts
 
 URI_CHARACTERS: Final = ALNUM + b"-_.!~*'()%&=+$,;?/:@[]"
 _SCHEME: Final = ALNUM + b"+-."
@@ -41,6 +46,7 @@ class Uri:
         return None
 
 
+_read: Callable[[bytes], UriParts | None] = nothing if compiled is None else compiled.read_uri
 _KNOWN: Final[dict[bytes, Uri]] = {}
 _KEPT: Final = 4096
 _KEPT_SIZE: Final = 128
@@ -55,7 +61,8 @@ def parse_uri(uri: bytes, what: str = "Request-URI") -> Uri:
     """
     found = _KNOWN.get(uri)
     if found is None:
-        found = _parse(uri, what)
+        parts = _read(uri)
+        found = _parse(uri, what) if parts is None else Uri(*parts)
         if len(uri) <= _KEPT_SIZE:
             if len(_KNOWN) >= _KEPT:
                 _KNOWN.clear()

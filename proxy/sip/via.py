@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from proxy.sip.error import ParseError
-from proxy.sip.grammar import is_token, split_host, split_params, split_semicolons
+from proxy.sip.grammar import HOSTS, is_token, split_host, split_params, split_semicolons
+from proxy.sip.kernel import compiled, nothing
+
+if TYPE_CHECKING:
+    from proxy.sip._kernel import ViaParts, Vias
 
 MAGIC: Final = b"z9hG4bK"
 _USUAL: Final = (b"TCP ", b"TLS ")
@@ -19,6 +24,10 @@ _TORTUOUS: Final = re.compile(
 )
 
 
+reader: Vias | None = None if compiled is None else compiled.Vias(HOSTS, split_host)
+_read: Callable[[bytes], ViaParts | None] = nothing if reader is None else reader.read
+
+
 class Via:
     """One Via value: `host` without brackets, `port` None for the default, `sent_by` as written, `rport` None (absent), b"" or its
     value.
@@ -26,9 +35,16 @@ class Via:
 
     __slots__ = ("branch", "host", "port", "received", "rport", "sent_by", "transport", "value")
 
-    def __init__(self, value: bytes) -> None:
-        """Take `value` apart; ParseError 400 when it is not a Via value."""
+    def __init__(self, value: bytes, parts: ViaParts | None = None) -> None:
+        """Take `value` apart, unless the kernel has; ParseError 400 when it is not a Via value."""
         self.value = value
+        parts = parts or _read(value)
+        if parts is not None:
+            self.transport, self.sent_by, self.host, self.port, self.branch, self.rport, self.received = parts
+        else:
+            self._read(value)
+
+    def _read(self, value: bytes) -> None:
         head, semicolon, tail = value.partition(b";")
         if (head[:12] == b"SIP/2.0/UDP " or (head[:8] == b"SIP/2.0/" and head[8:12] in _USUAL)) and b" " not in head[12:]:
             self.transport = head[8:11]
@@ -40,9 +56,7 @@ class Via:
             self.transport = found[3]
             self.sent_by = found[4] if found[5] is None else found[4] + b":" + found[5]
         self.host, self.port = split_host(self.sent_by, "Via")
-        self.branch: bytes | None = None
-        self.rport: bytes | None = None
-        self.received: bytes | None = None
+        self.branch = self.rport = self.received = None
         if tail[:7] == b"branch=" and b";" not in tail and is_token(tail[7:]):  # the ordinary case: a branch and nothing else
             self.branch = tail[7:]
         elif semicolon:

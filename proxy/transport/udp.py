@@ -1,6 +1,6 @@
 """SIP over UDP: readiness callbacks, a bounded drain, one write pass for each batch.
 
-`UdpTransport` is the whole interface, so that a compiled twin (recvmmsg, sendmmsg) can stand in for it.
+`proxy.transport.batched` has the same with fewer system calls, where it was built.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ QUEUE: Final = 2048
 
 FLOWS: Final = 65536
 """Remote addresses remembered for each socket; at the limit all are forgotten, which costs one new Flow for each that still sends."""
+
+KEEPALIVE: Final = 5
+"""Octets of the shortest datagram that is no keep-alive whatever it holds."""
 
 _LARGEST: Final = 65535
 
@@ -49,29 +52,29 @@ class UdpTransport:
         self._receive = receive
         self._flush = flush
         self._counters = counters
-        self._ports: list[_Port | None] = [None] * len(listeners)
+        self._ports: list[Port | None] = [None] * len(listeners)
         for index, sock in sockets.items():
-            self._ports[index] = _Port(sock, listeners[index])
+            self._ports[index] = Port(sock, listeners[index])
 
     def start(self) -> None:
         """Begin to read."""
         for port in self._ports:
             if port is not None:
-                self._loop.add_reader(port.socket.fileno(), self._readable, port)
+                self._loop.add_reader(port.descriptor, self._readable, port)
 
     def close(self) -> None:
         """Stop reading and writing; the sockets stay open, they belong to whoever made them."""
         for port in self._ports:
             if port is not None:
-                self._loop.remove_reader(port.socket.fileno())
-                self._loop.remove_writer(port.socket.fileno())
+                self._loop.remove_reader(port.descriptor)
+                self._loop.remove_writer(port.descriptor)
                 port.queue.clear()
 
     def flow(self, index: int, sockaddr: tuple[Any, ...]) -> Flow:
         """The Flow of a remote address on the listener of this index."""
         port = self._ports[index]
         assert port is not None
-        return port.flows.get(sockaddr) or port.remember(sockaddr)
+        return port.flows.get(sockaddr) or port.remember(sockaddr, sockaddr)
 
     def send(self, sends: Sends) -> Sends:
         """Send what goes over UDP, in order; what does not is given back."""
@@ -86,17 +89,17 @@ class UdpTransport:
                 others.append(pair)
                 continue
             if port.queue:
-                self._enqueue(port, flow, data)
+                self._enqueue(port, data, flow.sockaddr)
                 continue
             try:
                 port.sendto(data, flow.sockaddr)
             except BlockingIOError:
-                self._enqueue(port, flow, data)
+                self._enqueue(port, data, flow.sockaddr)
             except (OSError, OverflowError):  # ENOBUFS, EMSGSIZE, EPERM (a packet filter), ENETUNREACH ...: lost, as a datagram may be
                 self._counters.udp_send_failed += 1
         return others or ()
 
-    def _readable(self, port: _Port) -> None:
+    def _readable(self, port: Port) -> None:
         now = monotonic()
         receive = self._receive
         recvfrom = port.recvfrom
@@ -108,21 +111,21 @@ class UdpTransport:
                 break
             except OSError:  # an ICMP error that belongs to an earlier send
                 continue
-            if len(data) < 5 and not data.strip(b"\r\n\x00"):
+            if len(data) < KEEPALIVE and not data.strip(b"\r\n\0"):
                 self._counters.keepalives += 1
                 continue
-            receive(data, flows.get(sockaddr) or port.remember(sockaddr), now)
+            receive(data, flows.get(sockaddr) or port.remember(sockaddr, sockaddr), now)
         self._flush()
 
-    def _enqueue(self, port: _Port, flow: Flow, data: bytes) -> None:
+    def _enqueue(self, port: Port, data: bytes, address: Any) -> None:
         if len(port.queue) >= QUEUE:
             self._counters.udp_send_dropped += 1
             return
         if not port.queue:
-            self._loop.add_writer(port.socket.fileno(), self._writable, port)
-        port.queue.append((data, flow.sockaddr))
+            self._loop.add_writer(port.descriptor, self._writable, port)
+        port.queue.append((data, address))
 
-    def _writable(self, port: _Port) -> None:
+    def _writable(self, port: Port) -> None:
         queue = port.queue
         for _ in range(BATCH):
             if not queue:
@@ -135,25 +138,28 @@ class UdpTransport:
                 self._counters.udp_send_failed += 1
             queue.popleft()
         if not queue:
-            self._loop.remove_writer(port.socket.fileno())
+            self._loop.remove_writer(port.descriptor)
 
 
-class _Port:
-    """One socket with its listener, its known remote addresses and the datagrams that wait to be sent."""
+class Port:
+    """One socket with its listener, its known remote addresses and the datagrams that wait to be sent, each with where to."""
 
-    __slots__ = ("flows", "listener", "queue", "recvfrom", "sendto", "socket")
+    __slots__ = ("descriptor", "family", "flows", "listener", "queue", "recvfrom", "sendto", "socket")
 
     def __init__(self, sock: socket.socket, listener: Listener) -> None:
         self.socket = sock
+        self.descriptor = sock.fileno()
+        self.family = sock.family
         self.listener = listener
-        self.flows: dict[tuple[Any, ...], Flow] = {}
-        self.queue: deque[tuple[bytes, tuple[Any, ...]]] = deque()
+        self.flows: dict[Any, Flow] = {}
+        self.queue: deque[tuple[bytes, Any]] = deque()
         self.recvfrom = sock.recvfrom
         self.sendto = sock.sendto
 
-    def remember(self, sockaddr: tuple[Any, ...]) -> Flow:
+    def remember(self, key: Any, sockaddr: tuple[Any, ...]) -> Flow:
+        """A new Flow of this remote address, to be found by `key`."""
         if len(self.flows) >= FLOWS:
             self.flows.clear()
         flow = Flow(self.listener, sockaddr[0].partition("%")[0], sockaddr[1], sockaddr)
-        self.flows[sockaddr] = flow
+        self.flows[key] = flow
         return flow

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from proxy.build import WITHOUT
+
 ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """
@@ -78,6 +80,9 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
+NO_KERNEL = f"WARNING proxy.supervisor: kernel: pure Python, which takes about twice the CPU for a call ({WITHOUT})\n" if WITHOUT else ""
+
+
 class Node:
     """`sipwarden run` in a folder of its own; `process` is the supervisor."""
 
@@ -122,6 +127,11 @@ class Node:
 
     @property
     def log(self) -> str:
+        """Standard error so far, behind what it says first where there is no compiled kernel."""
+        return self.whole_log.removeprefix(NO_KERNEL)
+
+    @property
+    def whole_log(self) -> str:
         """Standard error so far."""
         return self._log.read_text()
 

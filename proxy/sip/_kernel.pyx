@@ -1,0 +1,619 @@
+# cython: language_level=3, boundscheck=True, wraparound=False, embedsignature=True
+"""The parser's compiled kernel: one pass over a message for its header index, one over what every request needs of it.
+
+Only what is ordinary is read here. For everything else, and for every message with a fault, the answer is None, and the Python that
+called (proxy.sip.message, proxy.validate) reads it itself: what is accepted, refused and said about it stands there, and only there.
+Every pointer stays between the beginning of a bytes object and the NUL behind its end.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
+from cpython.list cimport PyList_Append
+from cpython.object cimport PyObject
+from libc.string cimport memchr, memcmp, memcpy
+
+cdef enum:
+    SLOTS = 2048  # a power of two, several times as many as there are names
+    FIELDS = 192
+    LONGEST_NAME = 40
+    LONGEST_KEY = 500  # less than what transaction_key hashes
+
+cdef enum:
+    IN_TOKEN = 1
+    IN_URI = 2
+    IN_NAME = 4  # of a parameter, in lower case: a token that is as split_params gives it back
+    IN_VALUE = 8  # of a parameter, not quoted
+
+cdef unsigned char KIND[256]
+
+
+cdef void set_kinds(bytes characters, unsigned char kind):
+    cdef unsigned char c
+    for c in characters:
+        KIND[c] |= kind
+
+
+cdef bytes ALNUM = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+cdef bytes TOKEN = ALNUM + b"-.!%*_+`'~"
+set_kinds(TOKEN, IN_TOKEN)
+set_kinds(ALNUM + b"-_.!~*'()%&=+$,;?/:@[]", IN_URI)
+set_kinds(bytes([c for c in TOKEN if not 0x41 <= c <= 0x5A]), IN_NAME)
+set_kinds(bytes([c for c in range(0x21, 0x7F) if c not in b'";,']), IN_VALUE)
+
+
+cdef inline bytes cut(const char *start, const char *end):
+    return PyBytes_FromStringAndSize(start, end - start)
+
+
+cdef inline bint all_of(const char *at, const char *end, unsigned char kind) noexcept nogil:
+    """Whether each octet is of this kind; True of none."""
+    while at < end:
+        if not KIND[<unsigned char>at[0]] & kind:
+            return False
+        at += 1
+    return True
+
+
+cdef inline long digits(const char *at, const char *end) noexcept nogil:
+    """The value of one to nine digits, -1 for anything else."""
+    cdef long value = 0
+    if not 0 < end - at < 10:
+        return -1
+    while at < end:
+        if not 48 <= at[0] <= 57:
+            return -1
+        value = value * 10 + (at[0] - 48)
+        at += 1
+    return value
+
+
+cdef struct Name:
+    const char *text
+    Py_ssize_t size
+    int field
+
+
+cdef class Scanner:
+    """Reads whole messages. `known` maps names as they are written to canonical names; `learn(line)` is asked for others and raises where
+    there is none; `single` are the canonical names that may stand in a message once; `methods` those of ordinary requests.
+    """
+
+    cdef dict known
+    cdef object learn
+    cdef frozenset single
+    cdef list kept  # what the pointers in `names` point into
+    cdef Name names[SLOTS]
+    cdef PyObject *keys[FIELDS]
+    cdef bint once[FIELDS]
+    cdef int fields
+    cdef dict numbers
+    cdef list methods
+    cdef int content_length
+    cdef Py_ssize_t max_message, max_head, max_lines
+
+    def __init__(
+        self, dict known not None, object learn, frozenset single not None, frozenset methods not None, Py_ssize_t max_message, Py_ssize_t max_head, Py_ssize_t max_lines
+    ):
+        cdef bytes name, key
+        if None in known or None in known.values() or None in methods:
+            raise TypeError("names are octets")
+        self.known = known
+        self.learn = learn
+        self.single = single
+        self.kept = []
+        self.numbers = {}
+        self.methods = sorted(methods)
+        self.max_message = max_message
+        self.max_head = max_head
+        self.max_lines = max_lines
+        self.fields = 0
+        for name, key in known.items():
+            if key not in self.numbers:
+                if self.fields >= FIELDS:
+                    raise ValueError("too many header fields")
+                self.kept.append(key)
+                self.keys[self.fields] = <PyObject *>key
+                self.once[self.fields] = key in single
+                self.numbers[key] = self.fields
+                self.fields += 1
+            if len(name) > LONGEST_NAME or len(name) < 1 or len(self.kept) >= SLOTS // 2:
+                raise ValueError("a header field's name is too long, or there are too many")
+            self.kept.append(name)
+            self.enter(PyBytes_AS_STRING(name), len(name), self.numbers[key])
+        self.content_length = self.numbers[b"content-length"]
+
+    cdef inline unsigned int place(self, const char *text, Py_ssize_t size) noexcept nogil:
+        cdef unsigned int hashed = <unsigned int>size
+        cdef Py_ssize_t at
+        for at in range(size):
+            hashed = (hashed ^ <unsigned char>text[at]) * 16777619
+        return (hashed ^ (hashed >> 15)) & (SLOTS - 1)
+
+    cdef void enter(self, const char *text, Py_ssize_t size, int field):
+        cdef unsigned int at = self.place(text, size)
+        while self.names[at].text != NULL:
+            at = (at + 1) & (SLOTS - 1)
+        self.names[at].text = text
+        self.names[at].size = size
+        self.names[at].field = field
+
+    cdef inline int find(self, const char *text, Py_ssize_t size) noexcept nogil:
+        """The number of the field that is written so, -1 where it is not among the known ones."""
+        cdef unsigned int at
+        if size > LONGEST_NAME:
+            return -1
+        at = self.place(text, size)
+        while self.names[at].text != NULL:
+            if self.names[at].size == size and memcmp(self.names[at].text, text, size) == 0:
+                return self.names[at].field
+            at = (at + 1) & (SLOTS - 1)
+        return -1
+
+    def scan(self, bytes raw not None):
+        """One ordinary message: (raw, lines, body, first line of each field, lines of repeated ones, method, uri, status, phrase)."""
+        cdef const char *start = PyBytes_AS_STRING(raw)
+        cdef const char *end = start + PyBytes_GET_SIZE(raw)
+        cdef const char *at = start
+        cdef const char *stop
+        cdef const char *colon
+        cdef const char *value
+        cdef Py_ssize_t number = 0, size
+        cdef long length = -1
+        cdef int field
+        cdef bint seen[FIELDS]
+        cdef bytes line, written, method = b"", uri = b"", phrase = b"", body
+        cdef int status = 0
+        cdef list lines = [], places
+        cdef dict first = {}, more = None
+        cdef PyObject *found
+        cdef object key, place
+
+        if end - start > self.max_message:
+            return None
+        for field in range(self.fields):
+            seen[field] = False
+        while True:
+            stop = <const char *>memchr(at, 10, end - at)
+            if stop == NULL or stop == start or (stop - 1)[0] != 13:
+                return None
+            stop -= 1  # at its CR
+            if memchr(at, 13, stop - at) != NULL:
+                return None
+            if stop == at:  # the empty line
+                if number == 0:
+                    return None
+                at += 2
+                break
+            if number > self.max_lines or stop - start > self.max_head:
+                return None
+            line = cut(at, stop)
+            PyList_Append(lines, line)
+            if number == 0:
+                if stop - at >= 11 and memcmp(at, b"SIP/2.0 ", 8) == 0:
+                    if (stop - at > 11 and at[11] != 32) or digits(at + 8, at + 11) < 100 or digits(at + 8, at + 11) > 699:
+                        return None
+                    status = <int>digits(at + 8, at + 11)
+                    phrase = cut(at + 12, stop) if stop - at > 12 else b""
+                else:
+                    value = <const char *>memchr(at, 32, stop - at)
+                    if value == NULL:
+                        return None
+                    method = self.method(at, value - at)
+                    if method is None:
+                        return None
+                    colon = <const char *>memchr(value + 1, 32, stop - value - 1)
+                    if colon == NULL or colon == value + 1 or stop - colon != 8 or memcmp(colon, b" SIP/2.0", 8) != 0:
+                        return None
+                    uri = cut(value + 1, colon)
+                number = 1
+                at = stop + 2
+                continue
+            if at[0] == 32 or at[0] == 9:  # folded
+                return None
+            colon = <const char *>memchr(at, 58, stop - at)
+            if colon == NULL:
+                return None
+            field = self.find(at, colon - at)
+            place = number
+            if field >= 0:
+                key = <object>self.keys[field]
+            else:
+                written = cut(at, colon)
+                found = PyDict_GetItem(self.known, written)
+                if found != NULL:
+                    key = <object>found
+                else:
+                    try:
+                        key = self.learn(line)
+                    except Exception:
+                        return None
+                found = PyDict_GetItem(self.numbers, key)
+                if found != NULL:
+                    field = <object>found
+            if field >= 0 and not seen[field]:
+                seen[field] = True
+                PyDict_SetItem(first, key, place)
+            elif field >= 0 and self.once[field]:
+                return None
+            else:
+                found = PyDict_GetItem(first, key)
+                if found == NULL:
+                    PyDict_SetItem(first, key, place)
+                else:
+                    if key in self.single:
+                        return None
+                    if more is None:
+                        more = {}
+                    places = more.get(key)
+                    if places is None:
+                        more[key] = [<object>found, place]
+                    else:
+                        places.append(place)
+            if field == self.content_length:
+                value = colon + 1
+                size = stop - value
+                while size > 0 and (value[0] == 32 or value[0] == 9):
+                    value += 1
+                    size -= 1
+                while size > 0 and (value[size - 1] == 32 or value[size - 1] == 9):
+                    size -= 1
+                length = digits(value, value + size)
+                if length < 0:
+                    return None
+            number += 1
+            at = stop + 2
+        if at - start > self.max_head:
+            return None
+        if length < 0:
+            body = cut(at, end)
+        elif length > end - at:
+            return None
+        else:
+            body = cut(at, at + length)
+            if at + length < end:
+                raw = cut(start, at + length)  # what follows in the datagram is not ours to pass on (RFC 3261 §18.3)
+        return raw, lines, body, first, more, method, uri, status, phrase
+
+    cdef bytes method(self, const char *text, Py_ssize_t size):
+        """A method's name as one of those that are kept, None for an unusual one."""
+        cdef bytes name
+        for name in self.methods:
+            if PyBytes_GET_SIZE(name) == size and memcmp(PyBytes_AS_STRING(name), text, size) == 0:
+                return name
+        return None
+
+
+cdef struct Span:
+    const char *start
+    const char *end
+
+
+cdef inline Py_ssize_t length(Span span) noexcept nogil:
+    return span.end - span.start
+
+
+cdef inline bytes octets(Span span):
+    return PyBytes_FromStringAndSize(span.start, span.end - span.start)
+
+
+cdef inline bint begins(Span span, const char *text, Py_ssize_t size) noexcept nogil:
+    return span.end - span.start >= size and memcmp(span.start, text, size) == 0
+
+
+cdef inline const char *seek(const char *at, const char *end, char wanted) noexcept nogil:
+    """The first octet that is `wanted`, `end` without one."""
+    cdef const char *found = <const char *>memchr(at, wanted, end - at) if at < end else NULL
+    return end if found == NULL else found
+
+
+cdef inline bint blank(char c) noexcept nogil:
+    """What bytes.strip() takes away."""
+    return c == 32 or 9 <= c <= 13
+
+
+cdef inline Span stripped(Span span) noexcept nogil:
+    while span.start < span.end and blank(span.start[0]):
+        span.start += 1
+    while span.start < span.end and blank((span.end - 1)[0]):
+        span.end -= 1
+    return span
+
+
+cdef int value_at(list lines, dict first, bytes name, Span *value) except -2:
+    """The value of the first line of a field: 1 when it is there, 0 when the field is not, -1 where it has to be unfolded."""
+    cdef PyObject *at = PyDict_GetItem(first, name)
+    cdef bytes line
+    if at == NULL:
+        return 0
+    line = lines[<Py_ssize_t><object>at]
+    if line is None:
+        raise TypeError("a line is octets")
+    value.start = PyBytes_AS_STRING(line)
+    value.end = value.start + PyBytes_GET_SIZE(line)
+    if seek(value.start, value.end, 13) != value.end:
+        return -1
+    value.start = seek(value.start, value.end, 58)
+    if value.start < value.end:
+        value.start += 1
+    value[0] = stripped(value[0])
+    return 1
+
+
+cdef bint party(Span value, Span *uri, Span *tag) noexcept nogil:
+    """From or To in its ordinary forms: [display] <uri> [;tag=token]. False for any other."""
+    cdef const char *opening = seek(value.start, value.end, 60)
+    cdef const char *closing
+    cdef const char *at
+    cdef Span display
+    if opening == value.end:
+        return False
+    closing = seek(opening, value.end, 62)
+    if closing == value.end:
+        return False
+    uri.start = opening + 1
+    uri.end = closing
+    if length(uri[0]) < 5 or not (begins(uri[0], b"sip:", 4) or begins(uri[0], b"tel:", 4)):
+        return False
+    if not all_of(uri.start, uri.end, IN_URI):
+        return False
+    display.start = value.start
+    display.end = opening
+    display = stripped(display)
+    if display.start < display.end and display.start[0] == 34:
+        if length(display) < 2 or seek(display.start + 1, display.end, 34) != display.end - 1:
+            return False
+        if seek(display.start, display.end, 92) != display.end:
+            return False
+    else:
+        at = display.start
+        while at < display.end:
+            if not (KIND[<unsigned char>at[0]] & IN_TOKEN or at[0] == 32 or at[0] == 9):
+                return False
+            at += 1
+    tag.start = closing + 1
+    tag.end = value.end
+    if tag.start < tag.end:
+        if not begins(tag[0], b";tag=", 5):
+            return False
+        tag.start += 5
+        return tag.start < tag.end and all_of(tag.start, tag.end, IN_TOKEN)
+    return True
+
+
+cdef bint plain(Span value) noexcept nogil:
+    """Whether an address is `<uri>` and nothing else."""
+    cdef const char *last = value.end - 1
+    cdef const char *at
+    cdef bint colon = False
+    if length(value) <= 6 or value.start[0] != 60 or last[0] != 62:
+        return False
+    at = value.start + 1
+    while at < last:
+        if at[0] == 60 or at[0] == 62 or at[0] == 32 or at[0] == 44 or at[0] == 34:
+            return False
+        colon |= at[0] == 58
+        at += 1
+    return colon
+
+
+cdef class Vias:
+    """Takes Via values apart. `hosts` are what `split_host` has taken apart before."""
+
+    cdef dict hosts
+    cdef object split_host
+
+    def __init__(self, dict hosts not None, object split_host):
+        self.hosts = hosts
+        self.split_host = split_host
+
+    def read(self, bytes value not None):
+        """One ordinary Via value: (transport, sent-by, host, port, branch, rport, received)."""
+        cdef Span span
+        span.start = PyBytes_AS_STRING(value)
+        span.end = span.start + PyBytes_GET_SIZE(value)
+        return self.parts(span)
+
+    cdef tuple parts(self, Span value):
+        cdef Span head, part, name, text
+        cdef bytes sent_by, branch = None, rport = None, received = None
+        cdef PyObject *found
+        cdef tuple place
+        cdef const char *at
+        head.start = value.start
+        head.end = seek(value.start, value.end, 59)
+        if length(head) < 13 or memcmp(head.start, b"SIP/2.0/", 8) != 0 or head.start[11] != 32:
+            return None
+        if memcmp(head.start + 8, b"UDP", 3) != 0 and memcmp(head.start + 8, b"TCP", 3) != 0 and memcmp(head.start + 8, b"TLS", 3) != 0:
+            return None
+        sent_by = cut(head.start + 12, head.end)
+        found = PyDict_GetItem(self.hosts, sent_by)
+        if found != NULL:
+            place = <object>found
+        else:
+            try:
+                place = self.split_host(sent_by, "Via")
+            except Exception:
+                return None
+        at = head.end
+        while at < value.end:  # at a semicolon
+            part.start = at + 1
+            part.end = at = seek(at + 1, value.end, 59)
+            name.start = part.start
+            name.end = seek(part.start, part.end, 61)
+            if length(name) == 0 or not all_of(name.start, name.end, IN_NAME):
+                return None
+            text.start = name.end + 1 if name.end < part.end else part.end
+            text.end = part.end
+            if (name.end < part.end and length(text) == 0) or not all_of(text.start, text.end, IN_VALUE):
+                return None
+            if length(name) == 6 and memcmp(name.start, b"branch", 6) == 0:
+                if branch is not None or name.end == part.end:
+                    return None
+                branch = octets(text)
+            elif length(name) == 5 and memcmp(name.start, b"rport", 5) == 0:
+                rport = octets(text)
+            elif length(name) == 8 and memcmp(name.start, b"received", 8) == 0:
+                if name.end == part.end:
+                    return None
+                received = octets(text)
+        return cut(head.start + 8, head.start + 11), sent_by, place[0], place[1], branch, rport, received
+
+
+cdef class Requests:
+    """Reads what every request is asked for. `vias` takes its Via apart, `addresses` are the fields whose values must be addresses."""
+
+    cdef Vias vias
+    cdef tuple addresses
+
+    def __init__(self, Vias vias not None, tuple addresses not None):
+        self.vias = vias
+        self.addresses = addresses
+
+    def read(self, list lines not None, dict first not None, dict more, bytes method not None, bytes address not None):
+        """An ordinary request: (top Via's value, its parts, Call-ID, CSeq digits, From's URI and tag, To's URI and tag, Max-Forwards or
+        None, transaction key, whether the fields that we do not use ourselves are plain).
+        """
+        cdef Span via, call_id, cseq, sender, to, hops, uri, tag, to_uri, to_tag
+        cdef tuple parts
+        cdef bytes branch, sent_by, kind
+        cdef const char *at
+        cdef const char *end
+        cdef long limit = -1
+        cdef int there
+        if value_at(lines, first, b"via", &via) != 1 or length(via) == 0 or seek(via.start, via.end, 44) != via.end:
+            return None
+        parts = self.vias.parts(via)
+        if parts is None:
+            return None
+        if value_at(lines, first, b"call-id", &call_id) != 1 or length(call_id) == 0:
+            return None
+        if value_at(lines, first, b"cseq", &cseq) != 1:
+            return None
+        at = seek(cseq.start, cseq.end, 32)
+        if cseq.end - at - 1 != PyBytes_GET_SIZE(method) or memcmp(at + 1, PyBytes_AS_STRING(method), PyBytes_GET_SIZE(method)) != 0:
+            return None
+        if digits(cseq.start, at) < 0:
+            return None
+        while at - cseq.start > 1 and cseq.start[0] == 48:
+            cseq.start += 1
+        cseq.end = at
+        if value_at(lines, first, b"from", &sender) != 1 or not party(sender, &uri, &tag):
+            return None
+        if value_at(lines, first, b"to", &to) != 1 or not party(to, &to_uri, &to_tag):
+            return None
+        there = value_at(lines, first, b"max-forwards", &hops)
+        if there < 0:
+            return None
+        if there:
+            limit = digits(hops.start, hops.end)
+            if not 0 <= limit <= 255:
+                return None
+        branch = parts[4]
+        sent_by = parts[1]
+        if branch is None or not (PyBytes_GET_SIZE(branch) > 7 and memcmp(PyBytes_AS_STRING(branch), b"z9hG4bK", 7) == 0):
+            return None
+        if PyBytes_GET_SIZE(branch) + PyBytes_GET_SIZE(sent_by) + PyBytes_GET_SIZE(address) + PyBytes_GET_SIZE(method) > LONGEST_KEY:
+            return None
+        kind = b"INVITE" if method == b"ACK" or method == b"CANCEL" else method
+        return (
+            octets(via),
+            parts,
+            octets(call_id),
+            octets(cseq),
+            octets(uri),
+            octets(tag),
+            octets(to_uri),
+            octets(to_tag),
+            limit if there else None,
+            joined(branch, sent_by, address, kind),
+            self.rest_is_plain(lines, first, more),
+        )
+
+    cdef bint rest_is_plain(self, list lines, dict first, dict more) except -1:
+        cdef bytes name
+        cdef Span value
+        cdef int there
+        if more is not None or PyDict_GetItem(first, b"date") != NULL or PyDict_GetItem(first, b"expires") != NULL:
+            return False
+        for name in self.addresses:
+            there = value_at(lines, first, name, &value)
+            if there and (there < 0 or not plain(value)):
+                return False
+        return True
+
+
+cdef bytes joined(bytes branch, bytes sent_by, bytes address, bytes kind):
+    """b" ".join of the four."""
+    cdef Py_ssize_t a = PyBytes_GET_SIZE(branch), b = PyBytes_GET_SIZE(sent_by), c = PyBytes_GET_SIZE(address), d = PyBytes_GET_SIZE(kind)
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, a + b + c + d + 3)
+    cdef char *at = PyBytes_AS_STRING(made)
+    memcpy(at, PyBytes_AS_STRING(branch), a)
+    at[a] = 32
+    at += a + 1
+    memcpy(at, PyBytes_AS_STRING(sent_by), b)
+    at[b] = 32
+    at += b + 1
+    memcpy(at, PyBytes_AS_STRING(address), c)
+    at[c] = 32
+    memcpy(at + c + 1, PyBytes_AS_STRING(kind), d)
+    return made
+
+
+def read_uri(bytes text not None):
+    """An ordinary SIP or tel URI: (scheme, user or None, host, port, parameter tail)."""
+    cdef Span whole, rest, user, host, params
+    cdef const char *at
+    cdef const char *colon
+    cdef long port = -1
+    whole.start = PyBytes_AS_STRING(text)
+    whole.end = whole.start + PyBytes_GET_SIZE(text)
+    if length(whole) < 5 or not all_of(whole.start, whole.end, IN_URI) or seek(whole.start, whole.end, 37) != whole.end:
+        return None
+    rest.start = whole.start + 4
+    rest.end = whole.end
+    if memcmp(whole.start, b"tel:", 4) == 0:
+        params.start = seek(rest.start, rest.end, 59)
+        params.end = rest.end
+        if params.start == rest.start or seek(rest.start, rest.end, 64) != rest.end or seek(rest.start, rest.end, 63) != rest.end:
+            return None
+        return b"tel", cut(rest.start, params.start), b"", None, octets(params)
+    if memcmp(whole.start, b"sip:", 4) != 0:
+        return None
+    at = seek(rest.start, rest.end, 64)
+    user.start = rest.start
+    user.end = at
+    host.start = rest.start
+    if at < rest.end:
+        if length(user) == 0 or user.start[0] == 58 or seek(at + 1, rest.end, 64) != rest.end:
+            return None
+        if seek(user.start, user.end, 91) != user.end or seek(user.start, user.end, 93) != user.end:
+            return None
+        host.start = at + 1
+    if seek(host.start, rest.end, 63) != rest.end:
+        return None
+    params.start = seek(host.start, rest.end, 59)
+    params.end = rest.end
+    host.end = params.start
+    colon = seek(host.start, host.end, 58)
+    if colon < host.end:
+        port = digits(colon + 1, host.end)
+        if not 0 <= port <= 65535 or host.end - colon > 6:
+            return None
+        host.end = colon
+    if length(host) == 0:
+        return None
+    colon = host.start
+    while colon < host.end:
+        # a name in lower case or an IPv4 address: brackets and capitals are read elsewhere
+        if not (97 <= colon[0] <= 122 or 48 <= colon[0] <= 57 or colon[0] == 45 or colon[0] == 46 or colon[0] == 95):
+            return None
+        colon += 1
+    if length(params) > 0:
+        if (params.end - 1)[0] == 59:
+            return None
+        colon = params.start
+        while colon + 1 < params.end:
+            if colon[0] == 59 and colon[1] == 59:
+                return None
+            colon += 1
+    return b"sip", octets(user) if at < rest.end else None, octets(host), port if port >= 0 else None, octets(params)

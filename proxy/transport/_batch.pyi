@@ -1,0 +1,6 @@
+BATCH: int
+
+class Receiver:
+    def receive(self, fd: int) -> list[tuple[bytes, bytes]]: ...
+
+def send(fd: int, batch: list[tuple[bytes, bytes]], begin: int) -> int: ...

@@ -1,0 +1,236 @@
+"""The compiled kernel reads what the Python reads: same messages, same fields, and it leaves the Python every fault."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy import validate
+from proxy.flow import Flow, Listener
+from proxy.sip import kernel, message, uri, via
+from proxy.sip.error import ParseError
+from proxy.sip.message import SipMessage
+from proxy.sip.uri import Uri, parse_uri
+from proxy.sip.via import Via, mark_received
+from proxy.validate import Request
+from tests.proxy.sip import cases
+from tests.proxy.sip.cases import INVITE, RESPONSE, table
+
+FUZZ = int(os.environ.get("SIPWARDEN_FUZZ", "1"))
+"""How many times as long as usual to look for differences."""
+
+UDP = Flow(Listener(0, "udp", "127.0.0.1", 5060), "127.0.0.2", 5070)
+TCP = Flow(Listener(1, "tcp", "127.0.0.1", 5060), "127.0.0.2", 5070, connection=1)
+ADDRESS = b"127.0.0.2"
+
+USUAL = (
+    INVITE,
+    RESPONSE,
+    INVITE.replace(b";branch=z9hG4bKa", b";rport;branch=z9hG4bKa;alias;received=127.0.0.9").replace(
+        b"Subject: x\r\n",
+        b"Contact: <sip:a@127.0.0.2:5060;transport=udp>\r\nP-Asserted-Identity: <tel:+8675583123456>\r\nRoute: <sip:127.0.0.1;lr>\r\n"
+        b"X-Own: 1\r\nx-own: 2\r\nVIA: SIP/2.0/TCP [2001:db8::1]:5062;branch=z9hG4bKb\r\nv:SIP/2.0/TLS b.example\r\nExpires: 60\r\n",
+    ),
+    (
+        b"BYE tel:+8613800000000;phone-context=a SIP/2.0\r\nv: SIP/2.0/UDP [2001:db8::1]:5062;branch=z9hG4bKb\r\nf: Me <tel:+86138>;tag=a.b"
+        b"\r\nt: <sip:b@example>;tag=2\r\ni: x\r\nCSeq: 0002 BYE\r\nl: 0\r\n\r\n"
+    ),
+    (
+        b"ACK sip:b@127.0.0.1:5060;lr SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.2;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n"
+        b"To: <sip:c@d>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 ACK\r\nMax-Forwards: 1\r\n\r\n"
+    ),
+)
+"""What the kernel reads itself."""
+
+TORTURE = tuple(cases.message(path.read_bytes()) for path in sorted((cases.CASES / "torture").glob("*.sip")))
+OCTETS = b'\r\n\t \0:;,"\\<>@%[]=*?/.a+1AZz\x7f\xff\x0b'
+PIECES = (
+    *(bytes((octet,)) for octet in OCTETS),
+    *b"\r\n\r\n|\r\n |SIP/2.0|sip:|sips:|tel:|l: 3\r\n|Via: |Content-Length: |;tag=|;branch=|;rport|;received=|99999|-1|INVITE|;;|<>".split(
+        b"|"
+    ),
+)
+compiled = pytest.mark.skipif(kernel.compiled is None, reason=f"no compiled kernel: {kernel.without}")
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """The Python without the kernel."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((message, "_scan"), (via, "_read"), (uri, "_read"), (validate, "_read")):
+            patch.setattr(module, name, kernel.nothing)
+        yield
+
+
+def told(thing: object) -> object:
+    """All that an object of ours holds, to compare."""
+    if isinstance(thing, SipMessage | Via | Uri | Request):
+        slots = [name for name in type(thing).__slots__ if name not in ("message", "flow")]
+        return type(thing).__name__, [(name, told(getattr(thing, name))) for name in slots]
+    return thing
+
+
+def marked(value: bytes) -> bytes | None:
+    return mark_received(Via(value), ADDRESS, 5070)
+
+
+def fate(work: Callable[..., object], *arguments: object) -> object:
+    """What comes of it, or which fault with what that could still be read."""
+    try:
+        return told(work(*arguments))
+    except ParseError as fault:
+        return fault.status, fault.phrase, told(fault.message)
+
+
+def read(raw: bytes) -> list[object]:
+    """All that the kernel has a part in, for one message."""
+    uri._KNOWN.clear()
+    found = [fate(SipMessage.parse, raw)]
+    try:
+        parsed = SipMessage.parse(raw)
+    except ParseError:
+        return found
+    found.append(parsed.to_bytes())
+    if parsed.is_request:
+        found += [fate(Request, parsed, flow, ADDRESS) for flow in (UDP, TCP)]
+    for name in (b"via", b"from", b"contact"):
+        with contextlib.suppress(ParseError):
+            for value in parsed.all(name):
+                found.append(fate(Via, value))
+                found.append(fate(marked, value))
+                found.append(fate(parse_uri, value[1:-1]))
+    return found
+
+
+def agree(raw: bytes) -> None:
+    with_kernel = read(raw)
+    with alone():
+        assert read(raw) == with_kernel
+
+
+def spoilt(raw: bytes, draw: random.Random) -> bytes:
+    """A message with one to three pieces put in, taken out or put in the place of others."""
+    for _ in range(draw.choice((1, 1, 1, 2, 3))):
+        at, length = draw.randrange(len(raw) + 1), draw.choice((0, 0, 1, 1, 2, 5, 40))
+        raw = raw[:at] + draw.choice(PIECES) + raw[at + length :]
+    return raw
+
+
+@compiled
+@pytest.mark.parametrize("raw", USUAL)
+def test_reads_the_usual_itself(raw: bytes) -> None:
+    """Otherwise all would be right, and slow."""
+    assert message._scan(raw) is not None
+    parsed = SipMessage.parse(raw)
+    if parsed.is_request:
+        assert validate._read(parsed.lines, parsed.first_line, parsed.more_lines, parsed.method, ADDRESS) is not None
+        assert uri._read(parsed.uri) is not None
+    for value in parsed.all(b"via"):
+        assert via._read(value) is not None
+
+
+@compiled
+@pytest.mark.parametrize("raw", [*USUAL, *TORTURE])
+def test_agrees_on_every_beginning_of_a_message(raw: bytes) -> None:
+    agree(raw)
+    for end in range(min(len(raw), 2000)):
+        agree(raw[:end])
+
+
+@compiled
+@pytest.mark.parametrize("raw", USUAL)
+def test_agrees_on_every_octet_changed(raw: bytes) -> None:
+    for at in range(len(raw)):
+        for octet in (
+            OCTETS if FUZZ > 1 else (OCTETS[at % len(OCTETS)], OCTETS[(at * 7 + 3) % len(OCTETS)], OCTETS[(at * 11 + 5) % len(OCTETS)])
+        ):
+            agree(raw[:at] + bytes((octet,)) + raw[at + 1 :])
+
+
+@compiled
+def test_agrees_on_spoilt_messages() -> None:
+    draw = random.Random(4)
+    seeds = (*USUAL * 4, *TORTURE)
+    for _ in range(10_000 * FUZZ):
+        agree(spoilt(draw.choice(seeds), draw))
+
+
+@compiled
+@settings(max_examples=100 * FUZZ, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(USUAL), st.integers(0, 700))
+def test_agrees_on_any_octets(octets: bytes, raw: bytes, at: int) -> None:
+    agree(octets)
+    agree(raw[:at] + octets + raw[at:])
+
+
+@compiled
+@pytest.mark.parametrize("name", ["vias.tsv", "uris.tsv", "addresses.tsv", "received.tsv"])
+def test_agrees_on_the_cases_of_the_parser(name: str) -> None:
+    for row in table(cases.CASES / name):
+        for text in row.values():
+            value = text.encode()
+            line = value.replace(b"\r", b"").replace(b"\n", b"")
+            agree(INVITE.replace(b"SIP/2.0/UDP 127.0.0.2:5060;branch=z9hG4bKa", line))
+            agree(INVITE.replace(b'"Desk" <sip:+8675583123456@pbx.example>;tag=1', line))
+            agree(INVITE.replace(b"sip:+862161234567@lab.example SIP", line + b" SIP"))
+            agree(INVITE.replace(b"Subject: x", b"Contact: " + line))
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("count", "size"),
+    [
+        (message.MAX_HEADERS - 11, 1),
+        (message.MAX_HEADERS - 10, 1),
+        (message.MAX_HEADERS - 9, 1),
+        (message.MAX_HEADERS, 1),
+        (1, 32_700),
+        (9, 9000),
+    ],
+)
+def test_agrees_on_limits(count: int, size: int) -> None:
+    raw = INVITE.replace(b"Subject: x\r\n", b"".join(b"X-%d: %b\r\n" % (number, b"x" * size) for number in range(count)))
+    agree(raw)
+    for more in range(size > 1 and 600):
+        agree(raw.replace(b": x", b": x" + b"x" * more, 1))
+    for length in (message.MAX_MESSAGE - 1, message.MAX_MESSAGE, message.MAX_MESSAGE + 1):
+        agree(INVITE.replace(b"Content-Length: 4\r\n", b"")[:-4].ljust(length, b"x"))
+
+
+@compiled
+@pytest.mark.parametrize("wrong", [None, "text", 1, bytearray(b"x"), [b"x"]])
+def test_refuses_what_is_not_octets(wrong: Any) -> None:
+    assert kernel.compiled is not None
+    readers = (message._scan, via._read, uri._read)
+    for reader in readers:
+        with pytest.raises(TypeError):
+            reader(wrong)
+    for arguments in (
+        ([wrong], {b"via": 0}, None, b"INVITE", ADDRESS),
+        (wrong, {b"via": 3}, None, b"INVITE", ADDRESS),
+        ([b"Via: x"], {b"via": "0"}, None, b"INVITE", ADDRESS),
+        ([b"Via: x"], {b"via": 7}, None, b"INVITE", ADDRESS),
+    ):
+        with pytest.raises((TypeError, IndexError)):
+            validate._read(*arguments)
+
+
+@pytest.mark.parametrize(("value", "why"), [("1", "SIPWARDEN_PURE is set"), ("yes", "SIPWARDEN_PURE is set"), ("0", None), ("", None)])
+def test_the_environment_chooses(value: str, why: str | None) -> None:
+    code = "from proxy.build import KERNEL, WITHOUT; print(KERNEL, WITHOUT)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"SIPWARDEN_PURE": value}, capture_output=True, text=True, check=True
+    )
+    if why is not None:
+        assert done.stdout == f"pure {why}\n"
+    elif kernel.compiled is not None:
+        assert done.stdout == "compiled \n"
