@@ -99,14 +99,24 @@ def apply_labels(
             privacy = ("id",)
         if verdict.code != "EMG_OVERRIDE":
             show(message, labels, verdict.caller)
+        if "stir_reasons" in labels and "request" in ingress.stir_reason:
+            message.insert_top(b"Reason: " + stir_reasons(labels))
     keep_trust(message, privacy, egress)
     if egress is not None and egress.kind == "enterprise":
         hide_history(message, privacy)
     if verstat:
-        found = _VERSTAT[verdict.authenticated]
+        passed = verdict.authenticated
+        if passed is None and labels is not None:
+            passed = labels.get("verified")  # what others have signed counts where we know nothing of our own
+        found = _VERSTAT[passed]
         asserted = [at for at in message.positions(b"p-asserted-identity") if current(message, at) is not None]
         for at in asserted or message.positions(b"from"):
             edit(message, at, with_verstat, found)
+
+
+def stir_reasons(labels: Mapping[str, Any]) -> bytes:
+    """Values of Reason for Identity header fields that do not hold, of a call that goes on all the same (RFC 9410 §4)."""
+    return ", ".join(labels["stir_reasons"]).encode()
 
 
 def hide_history(message: SipMessage, privacy: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from time import time
@@ -20,7 +21,10 @@ import msgspec
 from proxy.config import Config, ConfigFault, ConfigFaults, ConfigWarning, can_name_a_file, load_config, pack, unpack
 from rules import PolicyFault, PolicyFaults, RuleSet, load_policy
 from rules.directory import FILES, SHANGHAI, Directory, DirectoryConfig, DirectoryFault, DirectoryFaults, load_directory
+from rules.document import read_document, reader
+from rules.passport import CertificateFile
 from rules.text_file import TextFault, read_toml_text
+from rules.toml_lines import key_lines, line_of
 
 if TYPE_CHECKING:
     from proxy.credential import Read
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 CONFIG: Final = "config.msgpack"
 POLICY: Final = "policy.toml"
+NAMED: Final = "files.msgpack"
 DIRECTORY: Final = "directory.bin"
 PUBLIC_KEY: Final = "signing.sha256"
 """Digest of the public key that was checked: workers read the key file themselves, and sign with no other that has come there since."""
@@ -57,6 +62,10 @@ class Generation(msgspec.Struct, frozen=True):
     ruleset: RuleSet
     policy: str | None = None
     """The text that `ruleset` was made from; None: the packaged policy."""
+    files: dict[str, bytes] = {}
+    """What the policy's settings name, by the name that they give it."""
+    ca: bytes | None = None
+    """The content of `ca_file` of [certificates]."""
     credential: Credential | None = None
     """What calls are signed with."""
     public_key: str = ""
@@ -88,18 +97,21 @@ def load(path: Path | str, *, keys: bool = True) -> tuple[Generation, tuple[Conf
     directory = _attempt(lambda: load_directory(_readable(config.directory), config.base, config.trunks, time_zone=zone), config, faults)
     # a policy can be checked without the lists, so that one run shows the faults of both
     against = directory if directory is not None else _without_lists(config)
-    against.services = config.services
-    judged = _attempt(lambda: _policy(config, against), config, faults)
+    _offer(config, against)
+    files: dict[str, bytes] = {}
+    judged = _attempt(lambda: _policy(config, against, files), config, faults)
+    ca = _attempt(lambda: _ca(config), config, faults)
     # a table with a fault may name no files
     signs = keys and not any(fault.file == config.file and fault.key.startswith("signing") for fault in faults)
     read = _credential(config, faults) if signs else None
     if faults or directory is None or judged is None:
         raise Faults(tuple(faults), config.warnings)
     policy, ruleset = judged
+    generation = Generation(config, directory, ruleset, policy, files, ca)
+    if read is not None:
+        generation = msgspec.structs.replace(generation, credential=read.credential, public_key=read.digest)
     warnings = (*config.warnings, *(read.warnings if read is not None else ()), *_warnings(config, directory, ruleset))
-    if read is None:
-        return Generation(config, directory, ruleset, policy), warnings
-    return Generation(config, directory, ruleset, policy, read.credential, read.digest), warnings
+    return generation, (*warnings, *_expiries(generation))
 
 
 def load_rules(path: Path | str) -> RuleSet:
@@ -110,8 +122,8 @@ def load_rules(path: Path | str) -> RuleSet:
         raise Faults(error.faults) from None
     faults: list[Fault] = []
     against = _without_lists(config)
-    against.services = config.services
-    judged = _attempt(lambda: _policy(config, against), config, faults)
+    _offer(config, against)
+    judged = _attempt(lambda: _policy(config, against, {}), config, faults)
     if judged is None:
         raise Faults(tuple(faults), config.warnings)
     return judged[1]
@@ -123,6 +135,7 @@ def save_generation(generation: Generation, folder: Path) -> None:
     if generation.policy is not None:
         (folder / POLICY).write_bytes(generation.policy.encode())
     generation.directory.save(folder / DIRECTORY)
+    (folder / NAMED).write_bytes(msgspec.msgpack.encode((generation.files, generation.ca)))
     if generation.public_key:
         (folder / PUBLIC_KEY).write_text(generation.public_key, "ascii")
     (folder / CONFIG).write_bytes(pack(config))
@@ -134,25 +147,30 @@ def open_generation(folder: Path, *, again: bool = False) -> Generation:
     """
     config = unpack((folder / CONFIG).read_bytes())
     directory = Directory.open(folder / DIRECTORY)
-    directory.services = config.services
+    _offer(config, directory)
+    # here, where no call waits: it takes a quarter of a second, and 13 MB where it is needed
     if config.lookup:
-        import_module("proxy.lookup.http")  # here, where no call waits: it takes a quarter of a second, and 13 MB where it is needed
+        import_module("proxy.lookup.http")
+    if config.certificates.hosts:
+        import_module("proxy.lookup.certificates")
     text = (folder / POLICY).read_bytes().decode() if config.policy.file is not None else None
-    ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks)
+    files, ca = msgspec.msgpack.decode((folder / NAMED).read_bytes(), type=tuple[dict[str, bytes], bytes | None])
+    ruleset = load_policy(text, file=config.policy.file or "", directory=directory, trunks=config.trunks, read=files.__getitem__)
+    generation = Generation(config, directory, ruleset, text, files, ca)
     if config.signing is None:
-        return Generation(config, directory, ruleset, text)
+        return generation
     faults: list[Fault] = []
     read = _credential(config, faults)
     known = (folder / PUBLIC_KEY).read_text("ascii")
     if read is not None and read.digest == known:
-        return Generation(config, directory, ruleset, text, read.credential, known)
+        return msgspec.structs.replace(generation, credential=read.credential, public_key=known)
     if not faults:
         faults.append(
             Fault(config.file, None, "signing.key", "the key is not the one that was checked", f'"{config.signing.key}"', "reload")
         )
     if not again:
         raise Faults(tuple(faults))
-    return Generation(config, directory, ruleset, text, unsigned=str(faults[0]))
+    return msgspec.structs.replace(generation, unsigned=str(faults[0]))
 
 
 def _credential(config: Config, faults: list[Fault]) -> Read | None:
@@ -172,7 +190,14 @@ def _without_lists(config: Config) -> Directory:
     return load_directory(DirectoryConfig(categories=config.directory.categories), config.base, config.trunks)
 
 
-def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:
+def _offer(config: Config, directory: Directory) -> None:
+    """Tell a directory what rules can ask beyond its lists."""
+    directory.services = config.services
+    directory.certificate_hosts = config.certificates.authorities
+
+
+def _policy(config: Config, directory: Directory, files: dict[str, bytes]) -> tuple[str | None, RuleSet]:
+    """The policy's text and what it says; `files` takes what it names."""
     name = config.policy.file
     if name is None or not can_name_a_file(name):
         return None, load_policy(None, file="", directory=directory, trunks=config.trunks)
@@ -181,7 +206,47 @@ def _policy(config: Config, directory: Directory) -> tuple[str | None, RuleSet]:
         text = read_toml_text(config.path(name))
     except TextFault as fault:
         raise PolicyFaults([PolicyFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
-    return text, load_policy(text, file=file, directory=directory, trunks=config.trunks)
+    read = reader(config.path(name).parent)
+
+    def keep(named: str) -> bytes:
+        files[named] = read(named)
+        return files[named]
+
+    return text, load_policy(text, file=file, directory=directory, trunks=config.trunks, read=keep)
+
+
+def _ca(config: Config) -> bytes | None:
+    """What the hosts of [certificates] are trusted by; None: by the system's certificates."""
+    name = config.certificates.ca_file
+    if name is None:
+        return None
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        file = read_document(CertificateFile, name, reader(config.base))
+    except ValueError as error:
+        what, _, remedy = str(error).partition(" | ")
+        line = line_of(key_lines(config.text), ("certificates", "ca_file"))
+        raise ConfigFaults([Fault(config.file, line, "certificates.ca_file", what, f'"{name}"', remedy)]) from None
+    return b"".join([certificate.public_bytes(Encoding.PEM) for certificate in file.certificates])  # without what stands around them
+
+
+def _expiries(generation: Generation) -> Iterator[ConfigWarning]:
+    """Certificates that are not valid now."""
+    config = generation.config
+    shown = {str(Path(config.policy.file or "").parent / name): content for name, content in generation.files.items()}
+    if generation.ca is not None and config.certificates.ca_file is not None:
+        shown[config.certificates.ca_file] = generation.ca
+    now = datetime.now(UTC)
+    for name, content in shown.items():
+        for certificate in CertificateFile(name, content).certificates if b"-----BEGIN CERTIFICATE" in content else ():
+            subject = certificate.subject.rfc4514_string() or "a certificate"
+            if certificate.not_valid_after_utc < now:
+                yield ConfigWarning(config.shown_path(name), None, "", f"{subject} expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+            elif certificate.not_valid_before_utc > now:
+                yield ConfigWarning(
+                    config.shown_path(name), None, "", f"{subject} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+                )
 
 
 def _readable(directory: DirectoryConfig) -> DirectoryConfig:
@@ -194,6 +259,8 @@ def _attempt(step: Callable[[], T], config: Config, faults: list[Fault]) -> T | 
         return step()
     except PolicyFaults as error:
         faults += [Fault(fault.file, fault.line, fault.key, fault.message, fault.value, fault.remedy) for fault in error.faults]
+    except ConfigFaults as error:
+        faults += error.faults
     except DirectoryFaults as error:
         faults += [_list_fault(config, fault) for fault in error.faults]
     return None

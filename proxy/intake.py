@@ -60,6 +60,7 @@ def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ..
         history_info=read_history(message.all(b"history-info")) if b"history-info" in present else (),
         privacy=privacy_values(message) if b"privacy" in present else (),
         identity=tuple(text(value) for value in message.all(b"identity")) if b"identity" in present else (),
+        date=text(message.first(b"date") or b"") if b"identity" in present else "",
         call_id=text(request.call_id),
         legs=legs,
         customer=customer_named(message, trunk.customer_header) if trunk.customer_header is not None else None,

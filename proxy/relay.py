@@ -86,6 +86,8 @@ class Relay:
         via = request.via
         if status > 100:
             tag = self._secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
+            if server.told is not None:
+                extra += b"Reason: " + server.told + b"\r\n"
         else:
             tag = b""
             at = request.message.first_line.get(b"timestamp")
@@ -170,6 +172,8 @@ class Relay:
             keep_internal(message, upstream.routing.internal)
         if server.own_from is not None and b"from" in present:
             message.replace_line(present[b"from"], server.own_from)
+        if server.told is not None:
+            message.insert_top(b"Reason: " + server.told)
         data = without_top_via(message)
         if data is None or not self._layer.respond(server, event, data, now):
             if data is not None and event is Event.SUCCESS and server.invite:  # the callee has picked up, however late (§16.7 step 5)

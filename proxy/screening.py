@@ -7,7 +7,7 @@ from enum import Enum
 
 from proxy.answers import SILENCE, Answers
 from proxy.correlation import Correlation
-from proxy.enforce import Refusal, apply_labels, distrust, keep_internal, plain_refusal, refusal
+from proxy.enforce import Refusal, apply_labels, distrust, keep_internal, plain_refusal, refusal, stir_reasons
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
 from proxy.redirect import UNDECIDED, final_answer
@@ -265,6 +265,8 @@ class Screening:
             server = self.open(request, now, emergency=emergency)
             if server is None:
                 return
+        if verdict.labels is not None and "stir_reasons" in verdict.labels and "responses" in call.trunk.stir_reason:
+            server.told = stir_reasons(verdict.labels)
         sides = hop.sides
         if hop.shared:
             sides = self.routing.sides_for(hop, call.called, self.ruleset.directory, call.at, call.trunk.home_area)

@@ -36,7 +36,7 @@ class ServerTransaction(Transaction):
 
     `request` and `last` are dropped when they can no longer be needed. `targets` are those still to be tried; `client` the one being tried;
     `clients` those tried before it; `rang` says that a 101-199 went upstream; `leg` is told of the final response; `own_from` is the
-    sender's From line where the request went on with another.
+    sender's From line where the request went on with another; `told` what the sender is told in Reason of a call that goes on.
     """
 
     __slots__ = (
@@ -57,6 +57,7 @@ class ServerTransaction(Transaction):
         "request",
         "targets",
         "timed_out",
+        "told",
     )
 
     def __init__(self, key: bytes, request: Request, flow: Flow) -> None:
@@ -78,6 +79,7 @@ class ServerTransaction(Transaction):
         self.reasons: list[bytes] | None = None
         self.parked = 0
         self.leg: Leg | None = None
+        self.told: bytes | None = None
 
 
 class ClientTransaction(Transaction):

@@ -183,6 +183,7 @@ class Worker:
     def _serve(self, generation: Generation) -> None:
         """Have the look-ups that a generation asks for; what is known already needs no call to wait."""
         self.lookups.configure(generation.config.lookup)
+        self.lookups.fetch_certificates(generation.config.certificates, generation.ca)
         generation.ruleset.recall = self.lookups.recall
 
     def snapshot(self) -> Snapshot:

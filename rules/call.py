@@ -66,6 +66,8 @@ class Trunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     unverified: Literal["withhold", "mark", "reject"] = "withhold"
     roaming_failure: Literal["reject", "withhold", "mark"] = "reject"
     own_number: Literal["reject", "mark"] = "reject"
+    identity: Literal["off", "mark", "reject", "require"] = "mark"
+    stir_reason: tuple[Literal["responses", "request"], ...] = ()
 
     @property
     def serves(self) -> tuple[str, ...]:
@@ -129,9 +131,9 @@ class Call:
     `sender` is From's URI, `to` the Request-URI, `pai` each P-Asserted-Identity URI in order (Remote-Party-ID already added where the trunk
     counts it), `diversion` each Diversion URI in header order, so that the first is the most recent (RFC 5806), `hops` how many diversions
     they stand for where that is more (their `counter`), `history_info` what History-Info tells, the most recent first; URIs may also be
-    bare numbers. `privacy` holds Privacy's values in lower case. `at` is Unix time in seconds. `legs` remembers other calls, None where
-    nobody does. `anonymous` is worked out from From's URI. `customer` is what the trunk says of whose call it is, where several share it
-    (None: it does not say).
+    bare numbers. `privacy` holds Privacy's values in lower case, `identity` each Identity header field as it came, `date` Date. `at` is
+    Unix time in seconds. `legs` remembers other calls, None where nobody does. `anonymous` is worked out from From's URI. `customer` is
+    what the trunk says of whose call it is, where several share it (None: it does not say).
 
     What numbers.md calls "which header carries the calling number" is decided here:
 
@@ -154,6 +156,7 @@ class Call:
         "call_id",
         "called",
         "caller",
+        "date",
         "diversion",
         "from_number",
         "history_info",
@@ -192,6 +195,7 @@ class Call:
         history_info: tuple[Diverted, ...] = (),
         privacy: tuple[str, ...] = (),
         identity: tuple[str, ...] = (),
+        date: str = "",
         call_id: str = "",
         legs: Legs | None = None,
         customer: str | None = None,
@@ -206,6 +210,7 @@ class Call:
         self.history_info = history_info
         self.privacy = privacy
         self.identity = identity
+        self.date = date
         self.call_id = call_id
         self.legs = legs
         self.said_customer = customer

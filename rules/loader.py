@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import msgspec
@@ -21,6 +22,7 @@ from rules.builtin.international import International
 from rules.builtin.label import Label
 from rules.builtin.marketing import Marketing
 from rules.builtin.own_number import OwnNumber
+from rules.builtin.passport import PassportRule
 from rules.builtin.privacy import Privacy
 from rules.builtin.purpose import Purpose
 from rules.builtin.regular import Regular
@@ -29,6 +31,7 @@ from rules.builtin.trunk import TrunkRule
 from rules.call import Trunk
 from rules.codes import ReasonCode, reason_codes
 from rules.directory import Directory
+from rules.document import Document, Read, read_document, reader
 from rules.faults import FAULTS_PER_FILE, PolicyFault, PolicyFaults, PolicyWarning, in_order, shown
 from rules.rule import OnError, Rule
 from rules.ruleset import BoundRule, RuleAction, RuleMode, RuleSet
@@ -52,6 +55,7 @@ BUILTIN: dict[str, type[Rule]] = {
         Segments,
         Purpose,
         Marketing,
+        PassportRule,
         Label,
     )
 }
@@ -86,11 +90,12 @@ def default_policy() -> str:
     return files("rules").joinpath("default.toml").read_text(encoding="utf-8")
 
 
-def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Mapping[str, Trunk]) -> RuleSet:
+def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Mapping[str, Trunk], read: Read | None = None) -> RuleSet:
     """Bind the rules that a policy.toml orders to a directory; `text` None: the packaged policy.
 
     `file` is the name that faults carry. `trunks` are looked at for warnings only (a policy judges calls of trunks it has not seen, too).
-    Raises PolicyFaults. `RuleSet.policy_version` is made of the text alone: the first 12 hexadecimal digits of its SHA-256.
+    `read` gives the files that settings name; without it they are read from the policy file's folder. Raises PolicyFaults.
+    `RuleSet.policy_version` is made of the text alone: the first 12 hexadecimal digits of its SHA-256.
     """
     if text is None:
         text, file = default_policy(), "rules/default.toml"
@@ -98,7 +103,7 @@ def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Ma
         document = parse_toml(text)
     except TextFault as fault:
         raise PolicyFaults([PolicyFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
-    reading = _Reading(file, key_lines(text), directory)
+    reading = _Reading(file, key_lines(text), directory, read or reader(Path(file).parent))
     rules = reading.read(document)
     if reading.faults:
         raise PolicyFaults(in_order(reading.faults))
@@ -107,6 +112,9 @@ def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Ma
         reading.warn((), f"no roaming check is configured: +86 mobiles on {', '.join(international)} get what `roaming_failure` says")
     if directory.marketing and not directory.has_consent:
         reading.warn((), f"no consent is configured: every marketing call of {', '.join(sorted(directory.marketing))} is MKT_NO_CONSENT")
+    strict = [trunk.id for trunk in trunks.values() if trunk.identity in ("reject", "require") and trunk.kind != "core"]
+    if strict and not document.get("rules", {}).get("passport", {}).get("roots"):
+        reading.warn((), f"no roots of passport are configured: no Identity on {', '.join(strict)} can be verified, and each is refused")
     if not document:
         reading.warn((), "nothing is set: this is the packaged policy")
     version = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
@@ -116,10 +124,11 @@ def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Ma
 class _Reading:
     """One pass over a document, collecting what is wrong."""
 
-    def __init__(self, file: str, lines: dict[KeyPath, int], directory: Directory) -> None:
+    def __init__(self, file: str, lines: dict[KeyPath, int], directory: Directory, read: Read) -> None:
         self.file = file
         self.lines = lines
         self.directory = directory
+        self.read_file = read
         self.faults: list[PolicyFault] = []
         self.full = False  # there is no use in looking on
         self.warnings: list[PolicyWarning] = []
@@ -318,13 +327,13 @@ class _Reading:
         if unknown:
             return None
         try:
-            return msgspec.convert(settings, type_, dec_hook=_parsed)
+            return msgspec.convert(settings, type_, dec_hook=self.parsed)
         except msgspec.ValidationError as error:
             message = str(error)
             found = _PLACE.search(message)
             inner = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", found[1])) if found else ()
             if found and found[1].endswith("[...]") and len(inner) == 1:
-                inner = (*inner, _refused_key(settings, str(inner[0]), type_))
+                inner = (*inner, self.refused_key(settings, str(inner[0]), type_))
             value: Any = settings
             for part in inner:
                 try:
@@ -335,24 +344,26 @@ class _Reading:
             self.fault((*path, *inner), what, remedy or "see the rule's settings", value)
             return None
 
+    def parsed(self, kind: type, value: object) -> object:
+        """A setting that names a file, or of a type with a class method `parse`, which raises ValueError ("what is wrong | what would be
+        right").
+        """
+        if issubclass(kind, Document):
+            return read_document(kind, value, self.read_file)
+        parse = getattr(kind, "parse", None)
+        if parse is None:
+            raise NotImplementedError(kind)
+        return parse(value)
 
-def _parsed(kind: type, value: object) -> object:
-    """A setting of a type with a class method `parse`, which raises ValueError ("what is wrong | what would be right")."""
-    parse = getattr(kind, "parse", None)
-    if parse is None:
-        raise NotImplementedError(kind)
-    return parse(value)
-
-
-def _refused_key(settings: dict[str, Any], name: str, type_: type[msgspec.Struct]) -> str:
-    """Which key of a table within the settings was refused: msgspec does not say."""
-    for key, value in settings[name].items():
-        try:
-            msgspec.convert({**settings, name: {key: value}}, type_, dec_hook=_parsed)
-        except msgspec.ValidationError as error:
-            if f"$.{name}[...]" in str(error):
-                return str(key)
-    raise AssertionError(f"{name} was refused, and none of its keys is")
+    def refused_key(self, settings: dict[str, Any], name: str, type_: type[msgspec.Struct]) -> str:
+        """Which key of a table within the settings was refused: msgspec does not say."""
+        for key, value in settings[name].items():
+            try:
+                msgspec.convert({**settings, name: {key: value}}, type_, dec_hook=self.parsed)
+            except msgspec.ValidationError as error:
+                if f"$.{name}[...]" in str(error):
+                    return str(key)
+        raise AssertionError(f"{name} was refused, and none of its keys is")
 
 
 def key_text(path: KeyPath) -> str:

@@ -33,10 +33,11 @@ REDIRECT = "redirect"
 
 _ANONYMOUS = frozenset({"CLI_ANON", "ENT_CLI_HIDDEN"})
 _IDENTITY = {
-    # RFC 8224 §6.2.2; every other STIR code is an Identity header that does not verify
+    # RFC 8224 §6.2.2, which has 403 for an old iat as for an old Date; every other STIR code is an Identity header that does not verify
     "STIR_MISSING": (428, "Use Identity Header"),
     "STIR_CERT": (436, "Bad Identity Info"),
     "STIR_CREDENTIAL": (437, "Unsupported Credential"),
+    "STIR_STALE": (403, "Stale Date"),
 }
 _INVALID_IDENTITY = (438, "Invalid Identity Header")
 
@@ -100,5 +101,13 @@ def refusal(profile: str, code: str, redress: str = "") -> Refusal:
         if not code.startswith("STIR_"):
             return DEFAULT
         status, phrase = _IDENTITY.get(code, _INVALID_IDENTITY)
-        return Refusal(status, phrase, f'STIR;cause={status};text="{phrase}"')  # RFC 9410
+        return Refusal(status, phrase, stir_reason(code))
     raise KeyError(profile)
+
+
+def stir_reason(code: str, signature: str = "") -> str:
+    """A value of Reason for a STIR code (RFC 9410 §4); `signature`, in base64url, names the PASSporT in compact form (§5), where a call has
+    several.
+    """
+    status, phrase = _IDENTITY.get(code, _INVALID_IDENTITY)
+    return f'STIR;cause={status};text="{phrase}"' + (f';ppi="..{signature}"' if signature else "")

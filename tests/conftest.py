@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rules.passport.material import Authority
+
 ROOT = Path(__file__).resolve().parent.parent
 CORPORA = ROOT.parent / "shared" / "corpora"
 SYSTEM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
@@ -31,3 +33,9 @@ def corpora() -> Path:
     if not CORPORA.is_dir():
         pytest.skip("no third-party corpora at ../shared/corpora")
     return CORPORA
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Certificates for PASSporTs, made by openssl."""
+    return Authority(tmp_path_factory.mktemp("authority"))

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from proxy.cli.saved import UnusableMessage, read_invite
 from proxy.cli.terminal import ACTION_STYLE, console, explained, facts, in_words, printable
-from proxy.config import LookupConfig
+from proxy.config import CERTIFICATE, LookupConfig
 from proxy.config.addresses import SIP_PORT, parse_address, split_port
 from proxy.decision import DecisionRequest, Judge, WrongRequest
 from proxy.generation import Faults, Generation
@@ -91,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
     except (WrongUsage, UnusableMessage) as error:
         print(f"sipwarden explain: {error}", file=sys.stderr)
         return 2
-    services = Services(generation.config.lookup)
+    services = Services(generation)
     started = perf_counter()
     verdict = generation.ruleset.explain(call, services.answer)
     verdict.elapsed_us = (perf_counter() - started - services.seconds) * 1e6
@@ -107,26 +107,35 @@ def main(args: argparse.Namespace) -> int:
 class Services:
     """Answers the Lookups of an explanation by asking the node's services, for real and within their deadlines. `seconds` went by."""
 
-    def __init__(self, lookups: tuple[LookupConfig, ...]) -> None:
-        self._lookups = {lookup.kind: lookup for lookup in lookups}
+    def __init__(self, generation: Generation) -> None:
+        self._lookups = {lookup.kind: lookup for lookup in generation.config.lookup}
+        self._certificates = generation.config.certificates
+        self._ca = generation.ca
         self.seconds = 0.0
 
     def answer(self, lookup: Lookup) -> object:
         """The answer, None without one; why there is none goes to standard error."""
         config = self._lookups.get(lookup.kind)
-        if config is None:
+        if config is None and lookup.kind != CERTIFICATE:
             print(f"note: no [[lookup]] of kind {lookup.kind!r} is configured: no answer.", file=sys.stderr)
             return None
         started = perf_counter()
         try:
-            from proxy.lookup.http import ask_once
-
-            return asyncio.run(ask_once(config, lookup.key))
+            return asyncio.run(self._ask(config, lookup.key))
         except NoAnswer as error:
             print(f"note: look-up {lookup.kind} of {lookup.key} had no answer: {error}.", file=sys.stderr)
             return None
         finally:
             self.seconds += perf_counter() - started
+
+    async def _ask(self, config: LookupConfig | None, key: str) -> object:
+        if config is None:
+            from proxy.lookup.certificates import fetch_once
+
+            return await fetch_once(self._certificates, self._ca, key)
+        from proxy.lookup.http import ask_once
+
+        return await ask_once(config, key)
 
 
 # what is judged

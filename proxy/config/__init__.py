@@ -4,6 +4,7 @@
 """
 
 from proxy.config.addresses import SourcePattern, Target, parse_source, parse_target
+from proxy.config.certificates import CERTIFICATE, CertificatesConfig
 from proxy.config.duration import Duration
 from proxy.config.faults import ConfigFault, ConfigFaults, ConfigWarning
 from proxy.config.load import load_config, pack, unpack
@@ -13,8 +14,10 @@ from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextH
 from proxy.config.signing import SigningConfig
 
 __all__ = [
+    "CERTIFICATE",
     "LONGEST_DEADLINE",
     "AdminConfig",
+    "CertificatesConfig",
     "Config",
     "ConfigFault",
     "ConfigFaults",

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 
 import msgspec
 
+from proxy.config.certificates import CertificatesConfig
 from proxy.config.duration import Duration
 from proxy.config.faults import ConfigFault, ConfigFaults
 from proxy.config.lookups import LookupConfig
@@ -31,6 +32,7 @@ _ONE: Final[dict[str, type[msgspec.Struct]]] = {
     "directory": DirectoryConfig,
     "journal": JournalConfig,
     "admin": AdminConfig,
+    "certificates": CertificatesConfig,
 }
 _MANY: Final[dict[str, type[msgspec.Struct]]] = {"listen": Listen, "trunk": Trunk, "next_hop": NextHop, "lookup": LookupConfig}
 _PLACE: Final = re.compile(r" - at `\$(.*)`$")

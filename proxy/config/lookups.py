@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from proxy.config.certificates import CERTIFICATE
 from proxy.config.duration import Duration
 from proxy.config.report import Report, name_of
 from rules.toml_lines import Path as KeyPath
@@ -113,6 +114,8 @@ def check_lookups(lookups: tuple[LookupConfig, ...], international: bool, report
         at = report.place("lookup", index)
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", lookup.kind):
             report.fault((*at, "kind"), "not usable as a kind", lookup.kind or '""', '"roaming", or what a rule\'s documentation names')
+        if lookup.kind == CERTIFICATE:
+            report.fault((*at, "kind"), "certificates are fetched as [certificates] says", lookup.kind, "another kind, or no [[lookup]]")
         first = kinds.setdefault(lookup.kind, index)
         if first != index:
             there = name_of(report.place("lookup", first))

@@ -10,6 +10,7 @@ from os.path import normpath
 from typing import Final, TypeVar
 
 from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse_source, parse_target
+from proxy.config.certificates import check_certificates
 from proxy.config.customers import check_customers
 from proxy.config.lookups import check_lookups
 from proxy.config.model import Config, Listen, NextHop
@@ -45,6 +46,7 @@ def check(config: Config, report: Report) -> None:
     _check_next_hops(config, report)
     maybe = "trunk" in report.incomplete or any(trunk.kind == "international" for trunk in config.trunk)
     check_lookups(config.lookup, maybe, report)
+    check_certificates(config.certificates, report)
     check_signing(config.signing, config.trunk, [index for index, hop in enumerate(config.next_hop) if hop.sign], report)
     if config.admin is not None:
         _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))

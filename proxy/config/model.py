@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from proxy.config.addresses import parse_host_port
+from proxy.config.certificates import CERTIFICATE, CertificatesConfig
 from proxy.config.duration import Duration
 from proxy.config.faults import ConfigWarning
 from proxy.config.lookups import LookupConfig
@@ -104,6 +105,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     trunk: tuple[Trunk, ...] = ()
     next_hop: tuple[NextHop, ...] = ()
     lookup: tuple[LookupConfig, ...] = ()
+    certificates: CertificatesConfig = CertificatesConfig()
     signing: SigningConfig | None = None
     policy: PolicyConfig = PolicyConfig()
     directory: DirectoryConfig = DirectoryConfig()
@@ -119,7 +121,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def services(self) -> dict[str, float]:
         """Kinds of look-up that there is a service for, each with its deadline in seconds."""
-        return {lookup.kind: float(lookup.deadline) for lookup in self.lookup}
+        services = {lookup.kind: float(lookup.deadline) for lookup in self.lookup}
+        if self.certificates.hosts:
+            services[CERTIFICATE] = float(self.certificates.deadline)
+        return services
 
     def path(self, name: str) -> Path:
         """Where a file that the configuration names is, one that is only read."""

@@ -98,9 +98,11 @@ class Breaker:
 
 
 class Desk:
-    """Takes questions for one service. `lives` is how many seconds each answer is kept; one that is not named there is not kept."""
+    """Takes questions for one service. `lives` is how many seconds each answer is kept, one that is not named there not at all; or how many
+    any answer is.
+    """
 
-    def __init__(self, lives: Mapping[str, float], *, remembered: int, concurrent: int, failures: int, pause: float) -> None:
+    def __init__(self, lives: Mapping[str, float] | float, *, remembered: int, concurrent: int, failures: int, pause: float) -> None:
         self._lives = lives
         self._concurrent = concurrent
         self._waiting: dict[str, dict[int, None]] = {}  # tickets in their order
@@ -141,7 +143,8 @@ class Desk:
     def answered(self, key: str, answer: object, now: float) -> list[int]:
         """The service's answer; the tickets that waited for it."""
         self.breaker.succeeded()
-        life = self._lives.get(answer, 0.0) if isinstance(answer, str) else 0.0
+        lives = self._lives
+        life = lives if isinstance(lives, float) else lives.get(answer, 0.0) if isinstance(answer, str) else 0.0
         if life > 0:
             self.answers.put(key, answer, now + life)
         return list(self._waiting.pop(key, ()))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from proxy.config import LONGEST_DEADLINE, LookupConfig
+from proxy.config import CERTIFICATE, LONGEST_DEADLINE, CertificatesConfig, LookupConfig
 from proxy.control import LookupState
 from proxy.counters import OTHER
 from proxy.lookup.desk import ASK, CACHED, JOINED, Desk, NoAnswer
@@ -56,6 +56,7 @@ class Lookups:
         self._resume = resume
         self._counters = counters
         self._windows: dict[str, Window] = {}
+        self._fetching: tuple[CertificatesConfig, bytes | None] | None = None
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -79,6 +80,20 @@ class Lookups:
                     pause=config.pause,
                 )
                 self._windows[kind] = Window(kind, HttpService(config), desk, config.deadline, config)
+
+    def fetch_certificates(self, config: CertificatesConfig, ca: bytes | None) -> None:
+        """Fetch certificates as configured, `ca` being the content of `ca_file`, or none where no host is allowed; as `configure`."""
+        wanted = (config, ca) if config.hosts else None
+        if wanted == self._fetching:
+            return
+        self._fetching = wanted
+        window = self._windows.pop(CERTIFICATE, None)
+        if window is not None:
+            self._close(window)
+        if wanted is not None:
+            from proxy.lookup.certificates import CertificateService, desk_for
+
+            self.register(CERTIFICATE, CertificateService(config, ca), desk_for(config), config.deadline)
 
     def register(self, kind: str, service: Service, desk: Desk, deadline: float = LONGEST_DEADLINE) -> None:
         """Let `service` answer look-ups of this kind, each question within `deadline` seconds."""

@@ -27,6 +27,13 @@ WEIGHTS = {
     "CLI_SVC_UNAUTH": 2.0,
     "CLI_EQ_CALLED": 2.0,
     "IC_OWN_NUMBER": 2.0,
+    "STIR_CREDENTIAL": 1.0,
+    "STIR_SIGNATURE": 2.0,
+    "STIR_STALE": 1.0,
+    "STIR_ORIG": 2.0,
+    "STIR_DEST": 1.0,
+    "STIR_DIV": 1.0,
+    "STIR_FORMAT": 1.0,
     "FWD_NO_CORR": 2.0,
     "FWD_CONFLICT": 1.0,
 }

@@ -74,6 +74,7 @@ class Directory:
         "_segments",
         "_statements",
         "categories",
+        "certificate_hosts",
         "counts",
         "has_consent",
         "has_roaming",
@@ -107,6 +108,8 @@ class Directory:
         self.services: Mapping[str, float] = {}
         """What a rule can ask beyond the lists, with a Lookup: kinds of look-up that the node has a service for, each with its deadline
         in seconds. Set before rules are bound."""
+        self.certificate_hosts: frozenset[str] = frozenset()
+        """Hosts that the service "certificate" fetches from, `host` or `host:port`. Set before rules are bound."""
         self.has_consent = "consent" in head.counts
         """Whether a consent file is configured."""
         self.limited = frozenset(head.limited)

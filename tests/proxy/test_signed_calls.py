@@ -55,7 +55,7 @@ def test_each_worker_reads_the_key_itself_and_nothing_of_it_is_left_anywhere_els
     secrets = [pem(), private.to_bytes(32, "big"), b"%d" % private, b"%x" % private, b"".join(pem().split(b"\n")[1:-2])[:60]]
     for path in saved.iterdir():
         assert not any(secret in path.read_bytes() for secret in secrets), path
-    assert {path.name for path in saved.iterdir()} == {CONFIG, "directory.bin", "signing.sha256"}
+    assert {path.name for path in saved.iterdir()} == {CONFIG, "directory.bin", "files.msgpack", "signing.sha256"}
 
 
 def test_explain_needs_no_key(tmp_path: Path) -> None:

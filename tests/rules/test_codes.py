@@ -39,6 +39,8 @@ def given() -> dict[str, set[str]]:
         "regular.py: code",
         "regular.py: marked.code",
         "label.py: outcome.code",
+        "passport.py: code",
+        "passport.py: codes[0]",
         "ruleset.py: outcome.code",
     }
     return effects

@@ -27,6 +27,7 @@ ALL = [
     "segments",
     "purpose",
     "marketing",
+    "passport",
     "label",
 ]
 
@@ -49,6 +50,7 @@ def test_the_packaged_policy() -> None:
         "segments": "reject",
         "purpose": "mark",
         "marketing": "mark",
+        "passport": "mark",
         "label": "no opinion",
     }
 
@@ -86,7 +88,7 @@ def test_a_built_in_rule_left_out_is_a_warning() -> None:
 def test_marks_behind_label_are_a_warning() -> None:
     order = ", ".join(f'"{name}"' for name in [*ALL[:-3], "label", *ALL[-3:-1]])
     assert [str(warning) for warning in policy(f"order = [{order}]").warnings] == [
-        "policy.toml:1: order[10]: label is not last: the marks of purpose, marketing weigh nothing"
+        "policy.toml:1: order[11]: label is not last: the marks of marketing, passport weigh nothing"
     ]
 
 
