@@ -16,7 +16,7 @@ from proxy.config import Config
 from proxy.correlation import Notice
 from proxy.counters import Counters
 from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, recorded, route_onward
-from proxy.enforce import Refusal, distrust, hide_caller, keep_trust
+from proxy.enforce import Refusal, distrust, hide_caller, keep_internal, keep_trust
 from proxy.flow import Flow, Listener
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash, worker_of
 from proxy.health import Health, Ping
@@ -374,6 +374,8 @@ class Proxy:
             or b"identity" in present
         ):
             keep_trust(request.message, privacy_values(request.message), customer_side(self.routing, onward.token))
+        if self.routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
+            keep_internal(request.message, self.routing.internal)
         if onward.token.withheld and onward.token.from_caller:
             hide_caller(request.message)
         server = self._screening.open(request, now)
@@ -419,6 +421,8 @@ class Proxy:
         if onward is None or flow is None:
             self.counters.stray_acks += 1
             return
+        if self.routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
+            keep_internal(request.message, self.routing.internal)
         if onward.token.withheld and onward.token.from_caller:
             hide_caller(request.message)
         routes = onward.routes + b"\n" + (via.branch or via.value)  # a retransmitted ACK gets the same branch (§16.11)
@@ -487,8 +491,13 @@ class Proxy:
         if method != b"INVITE" or not 200 <= message.status < 300 or not peer.known:
             return
         token = recorded(message, self.routing, self.secret)
+        if token is None:
+            return
+        ingress = self.routing.trunk_codes.get(token.ingress)
+        if self.routing.internal and (ingress is None or ingress.kind != "core"):
+            keep_internal(message, self.routing.internal)
         data = without_top_via(message)
-        if data is None or token is None:
+        if data is None:
             return
         via = Via(SipMessage.parse(data).all(b"via")[0])
         address = (via.received or via.host).decode("latin-1").strip("[]")

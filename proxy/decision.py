@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -35,7 +35,6 @@ from proxy.sip.grammar import name_addr, split_list
 from proxy.token import Secret
 from rules import RuleSet
 from rules.call import NO_TRUNK, Call, Source, Trunk, side_of
-from rules.directory.fields import CHINA_TIME
 from rules.legs import Legs
 from rules.ruleset import Resolver
 from rules.verdict import Lookup, Verdict
@@ -78,7 +77,8 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     Either `trunk`, the id of one, or `source`, `IP[:PORT]`, whose trunk is looked up. `from` (`sender` in Python), `to` (the Request-URI),
     `pai` and `diversion` hold numbers, URIs or whole header values, `history_info`, `privacy` and `identity` header values. Of Diversion
-    the latest comes first, as in a message. `at` is ISO 8601 (without a zone in Asia/Shanghai) or Unix time, by default now.
+    the latest comes first, as in a message. `at` is ISO 8601 (without a zone on the node's clock) or Unix time, by default now.
+    `customer`: whose call it is, where customers share the trunk: what its customer_header says.
     `deadline_ms`: how long look-ups may take together; each has its own deadline besides.
     """
 
@@ -92,6 +92,7 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     privacy: _Text = ""
     identity: _Values = ()
     call_id: _Text = ""
+    customer: _Text | None = None
     at: _Text | float | None = None
     deadline_ms: Annotated[float, msgspec.Meta(gt=0, le=DEADLINE_LONGEST)] | None = None
 
@@ -167,7 +168,10 @@ class Judge:
         """A call that was judged (`Decision.call`) went toward this trunk: its customer or peer may forward it for a while, which rule 9
         counts from the call's time. Raises KeyError for an id that no trunk has.
         """
-        side = side_of(self.routing.trunks[trunk])
+        toward = self.routing.trunks[trunk]
+        if toward.customers and (segment := self.generation.directory.inbound(call.called, call.at, call.trunk.home_area)) is not None:
+            toward = msgspec.structs.replace(toward, customer=segment.customer)
+        side = side_of(toward)
         with self._lock:
             correlation = Correlation(Counters())
             correlation.legs = self.legs = self.legs or Legs()
@@ -183,7 +187,7 @@ class Judge:
             trunk,
             _address("from", request.sender),
             _address("to", request.to),
-            at=_moment(request.at),
+            at=_moment(request.at, self.generation.directory.zone),
             source=source,
             pai=_addresses("pai", request.pai),
             diversion=diversion,
@@ -193,6 +197,7 @@ class Judge:
             identity=tuple([_text(f"identity[{place}]", value) for place, value in enumerate(request.identity)]),
             call_id=_text("call_id", request.call_id),
             legs=self.legs,
+            customer=request.customer,
         )
 
     def _ingress(self, request: DecisionRequest) -> tuple[Trunk, Source | None]:
@@ -317,7 +322,7 @@ def _fault(error: ParseError) -> str:
     return (error.phrase[:1].lower() + error.phrase[1:]).partition(" in ")[0]
 
 
-def _moment(at: str | float | None) -> float:
+def _moment(at: str | float | None, zone: tzinfo) -> float:
     if at is None:
         return time.time()
     if isinstance(at, str):
@@ -326,7 +331,7 @@ def _moment(at: str | float | None) -> float:
         except ValueError:
             raise WrongRequest("at", "is no ISO 8601 time", at, "for example 2026-01-31T09:00:00+08:00") from None
         try:
-            at = (moment if moment.tzinfo is not None else moment.replace(tzinfo=CHINA_TIME)).timestamp()
+            at = (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp()
         except OverflowError:
             at = math.nan
     if not 0 <= at <= _LATEST:

@@ -207,6 +207,15 @@ def _quotable(text: str) -> bytes:
     return text.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8", "replace")
 
 
+def keep_internal(message: SipMessage, names: tuple[bytes, ...]) -> None:
+    """Take out what only we are told: the header fields in which trunks say whose call it is. Nobody behind us need know, nor may anyone
+    believe what another trunk puts there.
+    """
+    for name in names:
+        if name in message.first_line:
+            message.remove(name)
+
+
 def keep_trust(message: SipMessage, privacy: tuple[str, ...], egress: Trunk | None) -> None:
     """What must not cross the trust boundary toward `egress`, in any request or response (RFC 3325 §5, §7)."""
     if b"p-preferred-identity" in message.first_line:

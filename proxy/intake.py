@@ -62,7 +62,18 @@ def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ..
         identity=tuple(text(value) for value in message.all(b"identity")) if b"identity" in present else (),
         call_id=text(request.call_id),
         legs=legs,
+        customer=customer_named(message, trunk.customer_header) if trunk.customer_header is not None else None,
     )
+
+
+def customer_named(message: SipMessage, header: str) -> str | None:
+    """Which customer the trunk says the call is of, None where it does not say.
+
+    Several lines name nobody, even the same customer twice: whoever adds its line to one that was there has not looked at what the
+    customer itself sent. (No customer's id has a comma.)
+    """
+    values = message.all(header.lower().encode())
+    return ", ".join(map(text, values)) if values else None
 
 
 def asserted(message: SipMessage, trunk: Trunk | None) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proxy.enforce import keep_trust
+from proxy.enforce import keep_internal, keep_trust
 from proxy.flow import Flow
 from proxy.forward import Branches, Outgoing, build_ack, build_cancel
 from proxy.intake import privacy_values
@@ -165,6 +165,9 @@ class Relay:
         if b"privacy" in present and (b"p-asserted-identity" in present or b"remote-party-id" in present):
             peer = server.flow.peer
             keep_trust(message, privacy_values(message), peer.trunk if peer is not None else None)
+        upstream = server.flow.peer
+        if upstream is not None and upstream.routing.internal and (upstream.trunk is None or upstream.trunk.kind != "core"):
+            keep_internal(message, upstream.routing.internal)
         if server.own_from is not None and b"from" in present:
             message.replace_line(present[b"from"], server.own_from)
         data = without_top_via(message)

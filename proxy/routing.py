@@ -8,6 +8,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
+import msgspec
+
 from proxy.config import Config, parse_source, parse_target
 from proxy.flow import Flow, Listener
 from proxy.token import BRANCH, PARAM, TOKEN_SIZE, Secret
@@ -34,10 +36,10 @@ class Target:
 
 class Hop:
     """A next hop: targets that share its calls in turn, then failover targets in order. Durations in seconds. `sides`: whose it is, as
-    `rules.call.side_of` names trunks; none for our own network.
+    `rules.call.side_of` names trunks; none for our own network. `shared`: whether a trunk of several customers is among them.
     """
 
-    __slots__ = ("_turn", "code", "failover", "id", "no_response", "options_interval", "sides", "sign", "targets", "verstat")
+    __slots__ = ("_turn", "code", "failover", "id", "no_response", "options_interval", "shared", "sides", "sign", "targets", "verstat")
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Hop:
         self.no_response = no_response
         self.options_interval = options_interval
         self.sides: tuple[str, ...] = ()
+        self.shared = False
         self.verstat = verstat
         self.sign = sign
         self._turn = 0
@@ -135,6 +138,9 @@ class Routing:
             for target in (*targets, *failover):
                 place = (target.flow.address, target.flow.port)
                 self._targets[place] = (*self._targets.get(place, ()), code)
+        headers = {trunk.customer_header.lower().encode() for trunk in config.trunk if trunk.customer_header is not None}
+        self.internal: Final = tuple(sorted(headers))
+        """Header fields in which a trunk says whose call it is: for this node, and for nobody behind it."""
         self._target_hosts = {address for address, _ in self._targets}
         self._customers: dict[str, Trunk] = {}
         for trunk in config.trunk:
@@ -153,11 +159,27 @@ class Routing:
         self._own_vias = tuple(listener.via[5:] + b";branch=" + BRANCH for listener in listeners)
 
     def _sides(self, hop: Hop) -> tuple[str, ...]:
-        """Who gets the calls of a next hop: the trunks that name it as their `deliver`, and those that its targets' addresses send on."""
+        """Who gets the calls of a next hop: the trunks that name it as their `deliver`, and those that its targets' addresses send on.
+
+        Where several customers share one of these, it depends on who is called: see `sides_for`.
+        """
         trunks = [trunk for trunk in self.trunks.values() if trunk.deliver == hop.id]
         flows = [target.flow for target in (*hop.targets, *hop.failover)]
         trunks += [trunk for flow in flows if (trunk := self.resolve(flow.address, flow.port).trunk) is not None]
-        return tuple(dict.fromkeys(side for trunk in trunks if (side := side_of(trunk)) is not None))
+        hop.shared = any(trunk.customers for trunk in trunks)
+        return tuple(dict.fromkeys(side for trunk in trunks if not trunk.customers and (side := side_of(trunk)) is not None))
+
+    def sides_for(self, hop: Hop, called: Number, directory: Directory, at: float, home: str | None) -> tuple[str, ...]:
+        """Who gets a call to this number over a next hop: the customer whose segment was called, where customers share the hop."""
+        if not hop.shared:
+            return hop.sides
+        segment = directory.inbound(called, at, home)
+        for name in directory.trunks_of(segment) if segment is not None else ():
+            trunk = self.trunks.get(name)
+            if trunk is not None and segment is not None and trunk.customers:
+                side = side_of(msgspec.structs.replace(trunk, customer=segment.customer))
+                return hop.sides if side is None or side in hop.sides else (*hop.sides, side)
+        return hop.sides
 
     def _flow_to(self, uri: str) -> Flow:
         target = parse_target(uri)
@@ -241,14 +263,14 @@ class Routing:
 
     def hop_for(self, trunk: Trunk, called: Number, directory: Directory, at: float, *, emergency: bool) -> Hop | None:
         """Where an accepted call goes: the ingress trunk's next hop; from `core`, the `deliver` of the trunk whose segment holds the
-        called number.
+        called number, of the first in sipwarden.toml that has one where the segment is of every trunk of its customer.
 
         None where there is nowhere (404). An emergency call goes to its own trunk's next hop only.
         """
         if trunk.kind == "core" and not emergency:
-            segment = directory.inbound(called, at)
-            if segment is not None:
-                owner = self.trunks.get(segment.trunk)
+            segment = directory.inbound(called, at, trunk.home_area)
+            for name in directory.trunks_of(segment) if segment is not None else ():
+                owner = self.trunks.get(name)
                 if owner is not None and owner.deliver is not None:
                     return self.hops.get(owner.deliver)
         return self.hops.get(trunk.next_hop) if trunk.next_hop is not None else None

@@ -7,7 +7,7 @@ from enum import Enum
 
 from proxy.answers import SILENCE, Answers
 from proxy.correlation import Correlation
-from proxy.enforce import Refusal, apply_labels, distrust, plain_refusal, refusal
+from proxy.enforce import Refusal, apply_labels, distrust, keep_internal, plain_refusal, refusal
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
 from proxy.redirect import UNDECIDED, final_answer
@@ -259,12 +259,17 @@ class Screening:
             message.remove(b"route")  # the trunk decides where a call goes, never its sender
         egress = self.routing.customer_of(hop) if call.trunk.kind == "core" else None
         apply_labels(message, verdict, call.privacy, call.trunk, egress, verstat=hop.verstat)
+        if self.routing.internal and call.trunk.kind != "core":
+            keep_internal(message, self.routing.internal)
         if server is None:
             server = self.open(request, now, emergency=emergency)
             if server is None:
                 return
-        if hop.sides:
-            server.leg = self.correlation.begin(call, hop.sides, self.wall_offset)
+        sides = hop.sides
+        if hop.shared:
+            sides = self.routing.sides_for(hop, call.called, self.ruleset.directory, call.at, call.trunk.home_area)
+        if sides:
+            server.leg = self.correlation.begin(call, sides, self.wall_offset)
         if hop.sign:
             at = now + self.wall_offset
             signer = self.signer
@@ -290,6 +295,7 @@ class Screening:
             request.message.remove(b"route")
         if trunk.kind != "core":
             distrust(request.message)
+            keep_internal(request.message, self.routing.internal)
         server = self.open(request, now)
         if server is None:
             return

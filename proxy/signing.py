@@ -304,7 +304,7 @@ def diverted(call: Call, carried: Iterable[Passport], directory: Directory) -> s
     if not any(found.ppt == "shaken" for found in chain):
         return None
     for number in call.forwarders:
-        if directory.segment(number, call.trunk.id, call.at) is None:
+        if directory.segment(number, call.trunk.id, call.at, call.tenant) is None:
             return None
         digits = telephone_number(number)
         if digits is not None and any(digits in found.dest for found in chain):

@@ -13,6 +13,7 @@ import msgspec
 
 from rules.legs import Legs
 from rules.numbers import Number, normalise
+from rules.numbers.locality import locality
 
 if TYPE_CHECKING:
     from rules.directory import Directory, Segment
@@ -27,6 +28,10 @@ class Trunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     id: str
     kind: TrunkKind
     customer: str = ""
+    customers: tuple[str, ...] = ()
+    """Several customers behind one trunk, instead of `customer`."""
+    customer_header: str | None = None
+    """The header field in which the trunk says which of them calls; without one the number tells (see `Call.tell_customer`)."""
     sources: tuple[str, ...] = ()
     tls_identity: str | None = None
     home_area: str | None = None
@@ -62,6 +67,11 @@ class Trunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     roaming_failure: Literal["reject", "withhold", "mark"] = "reject"
     own_number: Literal["reject", "mark"] = "reject"
 
+    @property
+    def serves(self) -> tuple[str, ...]:
+        """Every customer behind the trunk, "" where it names none."""
+        return self.customers or (self.customer,)
+
 
 NO_TRUNK: Final = Trunk(id="", kind="interconnect")
 """Stands for the ingress of a call whose source matches no trunk (TRK_UNKNOWN)."""
@@ -73,13 +83,16 @@ ABROAD: Final = "abroad"
 HOPS_READ: Final = 6
 """Diverting numbers of one call that are looked at: more than 5 are refused unread."""
 
+_SHOWN: Final = 64
+"""Characters of what a trunk says of its customer that `explain` repeats."""
+
 SERVICE_TRANSLATION: Final = 380
 """A cause (RFC 8119) that forwards nothing: the number of a service was translated to the line that answers it."""
 
 
 def side_of(trunk: Trunk) -> str | None:
     """Who gets the calls that are delivered toward a trunk, as `Legs` knows it: one name for all trunks of a customer; None for our own
-    network.
+    network. A trunk that several customers share is no customer's until it is known whose call it is (`Call.trunk` then says so).
     """
     if trunk.kind == "core" or not trunk.id:
         return None
@@ -117,12 +130,16 @@ class Call:
     counts it), `diversion` each Diversion URI in header order, so that the first is the most recent (RFC 5806), `hops` how many diversions
     they stand for where that is more (their `counter`), `history_info` what History-Info tells, the most recent first; URIs may also be
     bare numbers. `privacy` holds Privacy's values in lower case. `at` is Unix time in seconds. `legs` remembers other calls, None where
-    nobody does. `anonymous` is worked out from From's URI.
+    nobody does. `anonymous` is worked out from From's URI. `customer` is what the trunk says of whose call it is, where several share it
+    (None: it does not say).
 
     What numbers.md calls "which header carries the calling number" is decided here:
 
     `presented`  every number that must be authenticated, PAI before From;
     `caller`     the first of them, or the irregular Number that stands where it should be (code CLI_EMPTY or CLI_ANON when there is none).
+
+    On a trunk that several customers share, `tell_customer` finds whose call it is; `trunk` is then the trunk as if it were only that
+    customer's ("" where nobody's), and `tenant` is that customer, None on every other trunk.
 
     An identity that shows no number at all (a user part such as `alice`, or only a domain) is no number presented while another identity
     carries one. On an international trunk whose `cli_format` is "cc" a number without `+` or `00` is read as if `+` stood before it.
@@ -150,10 +167,13 @@ class Call:
         "presented",
         "privacy",
         "proven",
+        "said_customer",
         "sender",
         "source",
         "state",
+        "tenant",
         "to",
+        "told_by",
         "trunk",
         "why",
     )
@@ -174,6 +194,7 @@ class Call:
         identity: tuple[str, ...] = (),
         call_id: str = "",
         legs: Legs | None = None,
+        customer: str | None = None,
     ) -> None:
         self.trunk = trunk
         self.sender = sender
@@ -187,6 +208,8 @@ class Call:
         self.identity = identity
         self.call_id = call_id
         self.legs = legs
+        self.said_customer = customer
+        self.tenant: str | None = None
         area = trunk.home_area
         read = _read_country_code if trunk.kind == "international" and trunk.cli_format == "cc" else normalise
         self.called = normalise(to, area)
@@ -210,7 +233,7 @@ class Call:
                 shown = tuple([number for number in (*self.pai_numbers, own) if not number.absent][:1])
             elif not shown:
                 shown = (own,)  # as if PAI were absent
-            elif trunk.kind == "enterprise" and own not in shown and trunk.from_number == "authenticate" and shows_number(own):
+            elif trunk.kind == "enterprise" and trunk.from_number == "authenticate" and not presents(shown, own) and shows_number(own):
                 shown = (*shown, own)
             self.presented = shown
             self.caller = shown[0] if shown else own
@@ -223,6 +246,63 @@ class Call:
         self.proven = False  # and whether the call that it forwards was seen
         self._forwarders: tuple[Number, ...] | None = None
         self._forwarder: Segment | Literal[False] | None = False
+
+    @property
+    def customer(self) -> str:
+        """Whose call it is: the trunk's customer, or the one that was told; "" where that is nobody."""
+        return self.trunk.customer
+
+    def tell_customer(self, directory: Directory) -> None:
+        """Find whose call it is, on a trunk with `customers`: whom the trunk names, or, where it names nobody and has no
+        `customer_header`, whose segment has the number.
+
+        By number the last diverting number tells where it is in a segment of the trunk (its customer sends the call, whoever called it),
+        else the first number presented that is.
+        """
+        trunk = self.trunk
+        said = self.said_customer
+        customer = ""
+        self.told_by: Number | None = None
+        if said is not None or trunk.customer_header is not None:
+            if said is not None and directory.serves(trunk.id, said):
+                customer = said
+        else:
+            diverting = self.diverting
+            for number in self.presented if diverting is None else (diverting, *self.presented):
+                segment = directory.segment(number, trunk.id, self.at)
+                if segment is not None:
+                    customer = segment.customer
+                    self.told_by = number
+                    break
+        self.trunk = msgspec.structs.replace(trunk, customer=customer)
+        self.tenant = customer
+
+    @property
+    def told(self) -> str:
+        """How the customer was told, in words; "" where the trunk has only one."""
+        trunk = self.trunk
+        if self.tenant is None:
+            return ""
+        header = trunk.customer_header
+        if self.said_customer is None and header is None:
+            if self.told_by is None:
+                return f"no number of the call is in a segment of {trunk.id}, so it is nobody's"
+            return f"a call of {trunk.customer} by its number {self.told_by.canonical}"
+        said = "it is not said whose call it is" if self.said_customer is None else f"{self.said_customer[:_SHOWN]!r}"
+        by = f"{header}: " if header else ""
+        return f"{by}{said}" + (f", a call of {trunk.customer}" if trunk.customer else f", no customer of {trunk.id}")
+
+    @property
+    def whose(self) -> str:
+        """Whose segments count, in words."""
+        return self.trunk.id if self.tenant is None else f"{self.tenant or 'nobody'} on {self.trunk.id}"
+
+    def named(self, number: Number) -> str:
+        """How `explain` names a number: a code that is another one elsewhere with its area."""
+        if number.canonical is None:
+            return repr(number.raw)
+        area = number.area or self.trunk.home_area
+        return f"{number.canonical} of area {area}" if area is not None and locality(number.canonical) else number.canonical
 
     @property
     def forwarders(self) -> tuple[Number, ...]:
@@ -262,7 +342,7 @@ class Call:
             trunk = self.trunk
             number = self.diverting
             permitted = number is not None and trunk.kind == "enterprise" and trunk.forwarding != "deny"
-            self._forwarder = directory.segment(number, trunk.id, self.at) if permitted and number is not None else None
+            self._forwarder = directory.segment(number, trunk.id, self.at, self.tenant) if permitted and number is not None else None
         return self._forwarder
 
     def begin_again(self) -> None:
@@ -286,6 +366,14 @@ class Call:
         if self.labels is None:
             self.labels = {}
         self.labels[name] = value
+
+
+def presents(shown: tuple[Number, ...], number: Number) -> bool:
+    """Whether a number is among those shown, behind the same area code: 96777 of one province is not that of another."""
+    for one in shown:  # noqa: SIM110  it is one, nearly always, and a generator costs more than all else
+        if one is number or (one == number and one.area == number.area):
+            return True
+    return False
 
 
 def shows_number(number: Number) -> bool:

@@ -198,6 +198,8 @@ class RuleSet:
 
     def _undecided(self, call: Call) -> Verdict:
         """The verdict of an empty chain."""
+        if call.trunk.customers:
+            call.tell_customer(self.directory)
         trunk = call.trunk
         return Verdict(
             "pass",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -27,7 +27,6 @@ from proxy.redirect import final_answer
 from proxy.report import verdict_json, write_json
 from proxy.routing import Routing
 from rules.call import NO_TRUNK, Call, Source, Trunk
-from rules.directory.fields import CHINA_TIME
 from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
@@ -52,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.usage = (
         "%(prog)s -c FILE --trunk ID --from N --to N [--pai N ...] [--diversion N ...] [--history-info V ...]\n"
-        "       [--privacy id] [--at ISO8601] [--json]\n"
+        "       [--privacy id] [--customer ID] [--at ISO8601] [--json]\n"
         "       %(prog)s -c FILE --source IP[:PORT] --sip MESSAGE.sip [--at ISO8601] [--json]"
     )
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="sipwarden.toml")
@@ -70,10 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="History-Info as it stands in a message: '<sip:N@h;cause=302>;index=1.1'",
     )
     call.add_argument("--privacy", nargs="+", action="extend", metavar="VALUE", help="Privacy: id, header, user")
+    call.add_argument("--customer", metavar="ID", help="what the trunk's customer_header says, where customers share the trunk")
     message = parser.add_argument_group("a call described by its INVITE")
     message.add_argument("--source", type=_source, metavar="IP[:PORT]", help=f"where it arrives from; without a port {SIP_PORT}")
     message.add_argument("--sip", type=Path, metavar="MESSAGE.sip", help="a file with the one message")
-    parser.add_argument("--at", type=_moment, metavar="ISO8601", help="when, without a zone in Asia/Shanghai; default: now")
+    parser.add_argument("--at", type=_moment, metavar="ISO8601", help="when, without a zone in the node's time_zone; default: now")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
 
@@ -83,7 +83,7 @@ def main(args: argparse.Namespace) -> int:
         _check_form(args)
         judge = Judge.load(args.config)
         generation, routing = judge.generation, judge.routing
-        call = _described(args, judge) if args.sip is None else _saved(args, routing)
+        call = _described(args, judge) if args.sip is None else _saved(args, generation, routing)
     except Faults as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)
@@ -134,7 +134,13 @@ class Services:
 
 def _check_form(args: argparse.Namespace) -> None:
     described = {"--trunk": args.trunk, "--from": args.sender, "--to": args.to}
-    extras = {"--pai": args.pai, "--diversion": args.diversion, "--history-info": args.history_info, "--privacy": args.privacy}
+    extras = {
+        "--pai": args.pai,
+        "--diversion": args.diversion,
+        "--history-info": args.history_info,
+        "--privacy": args.privacy,
+        "--customer": args.customer,
+    }
     saved = {"--source": args.source, "--sip": args.sip}
     if any(value is not None for value in saved.values()):
         wrong = [name for name, value in (described | extras).items() if value is not None]
@@ -152,15 +158,18 @@ def _described(args: argparse.Namespace, judge: Judge) -> Call:
     trunks = judge.routing.trunks
     if args.trunk not in trunks:
         raise WrongUsage(f"no trunk is called {args.trunk!r}; there are: {', '.join(trunks)}")
+    if args.customer is not None and trunks[args.trunk].customer_header is None:
+        raise WrongUsage(f"--customer: trunk {args.trunk} has no customer_header, so it does not say whose call it is")
     request = DecisionRequest(
         trunk=args.trunk,
         sender=args.sender,
         to=args.to,
-        at=_when(args),
+        at=_when(args, judge.generation),
         pai=tuple(args.pai or ()),
         diversion=tuple(args.diversion or ()),
         history_info=tuple(args.history_info or ()),
         privacy=";".join(args.privacy or ()),
+        customer=args.customer,
     )
     try:
         return judge.call(request)
@@ -169,7 +178,7 @@ def _described(args: argparse.Namespace, judge: Judge) -> Call:
         raise WrongUsage(f"--{option}: {error.message}") from None
 
 
-def _saved(args: argparse.Namespace, routing: Routing) -> Call:
+def _saved(args: argparse.Namespace, generation: Generation, routing: Routing) -> Call:
     address, port = args.source
     request = read_invite(args.sip, address, port, routing)
     trunk = routing.resolve(address, port).trunk or NO_TRUNK
@@ -178,7 +187,7 @@ def _saved(args: argparse.Namespace, routing: Routing) -> Call:
             "note: To has a tag, so this INVITE belongs to a call that stands: the node judges it only if its identity is a new one.",
             file=sys.stderr,
         )
-    return call_of(request, trunk, request.flow.source, asserted(request.message, trunk), _when(args))
+    return call_of(request, trunk, request.flow.source, asserted(request.message, trunk), _when(args, generation))
 
 
 # what is shown
@@ -218,6 +227,8 @@ def _headline(verdict: Verdict) -> Text:
 def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routing) -> Table:
     grid = facts()
     grid.add_row("trunk", _trunk(call.trunk, call.source))
+    if call.told:
+        grid.add_row("customer", Text(printable(call.told), "" if call.customer else "red"))
     grid.add_row("from", _written(call.sender, call.from_number.canonical))
     for number in call.pai_numbers:
         grid.add_row("asserted", _written(number.raw, number.canonical))
@@ -228,7 +239,7 @@ def _facts(verdict: Verdict, call: Call, generation: Generation, routing: Routin
         grid.add_row("history", Text.assemble(printable(step.uri), f"  cause {step.cause}" if step.cause is not None else ""))
     if call.privacy:
         grid.add_row("privacy", printable("; ".join(call.privacy)))
-    grid.add_row("at", datetime.fromtimestamp(call.at, CHINA_TIME).isoformat(" ", "seconds"))
+    grid.add_row("at", datetime.fromtimestamp(call.at, generation.directory.zone).isoformat(" ", "seconds"))
     if verdict.action == "pass":
         grid.add_row("goes to", _destination(verdict, call, generation, routing))
     for place, would in enumerate(verdict.observed or ()):
@@ -299,8 +310,14 @@ def _steps(verdict: Verdict, generation: Generation) -> Table:
     return table
 
 
-def _when(args: argparse.Namespace) -> float:
-    return float((args.at or datetime.now(CHINA_TIME)).timestamp())
+def _when(args: argparse.Namespace, generation: Generation) -> float:
+    """Unix time that is meant; a time without a zone is one on the node's clock."""
+    moment: datetime | None = args.at
+    if moment is None:
+        moment = datetime.now(UTC)
+    elif moment.tzinfo is None:
+        moment = moment.replace(tzinfo=generation.directory.zone)
+    return moment.timestamp()
 
 
 def _source(text: str) -> tuple[str, int]:
@@ -317,4 +334,6 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time; for example 2026-01-31T09:00:00+08:00") from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=CHINA_TIME)
+    if not 1 < moment.year < 9999:  # a day of which some zone's clock cannot show
+        raise argparse.ArgumentTypeError(f"{text!r} is outside the calendar; for example 2026-01-31T09:00:00+08:00")
+    return moment

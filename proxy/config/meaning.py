@@ -10,6 +10,7 @@ from os.path import normpath
 from typing import Final, TypeVar
 
 from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse_source, parse_target
+from proxy.config.customers import check_customers
 from proxy.config.lookups import check_lookups
 from proxy.config.model import Config, Listen, NextHop
 from proxy.config.report import Report, name_of
@@ -147,6 +148,7 @@ def _check_trunks(config: Config, report: Report) -> None:
             report.fault((*at, "reject_profile"), "no such profile in this version", trunk.reject_profile, remedy)
         elif (wrong := redress_fault(trunk.reject_profile, trunk.redress)) is not None:
             report.fault((*at, "redress" if trunk.redress else "reject_profile"), wrong[0], trunk.redress, wrong[1])
+        check_customers(report, at, trunk)
         _check_redirect(report, at, trunk)
         for key in ("voicemail", "iot_voice"):
             for place, number in enumerate(getattr(trunk, key)):

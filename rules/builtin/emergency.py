@@ -68,7 +68,7 @@ class Emergency:
                 return OVERRIDE
             if trunk.kind == "enterprise" and call.presented:
                 for number in call.presented:
-                    if segment(number, trunk.id, call.at) is None:
+                    if segment(number, trunk.id, call.at, call.tenant) is None:
                         break
                 else:
                     if call.why is not None:

@@ -76,11 +76,11 @@ class Forwarding:
             side = side_of(trunk)
             asked: list[Number] = []
             for number in call.forwarders:
-                if find(number, trunk.id, call.at) is None:
+                if find(number, trunk.id, call.at, call.tenant) is None:
                     break
                 asked.append(number)
             proven_all = True
-            callers: list[Number | None] = [number for number in call.presented if find(number, trunk.id, call.at) is None]
+            callers: list[Number | None] = [number for number in call.presented if find(number, trunk.id, call.at, call.tenant) is None]
             for caller in callers or [None]:
                 ages = [call.legs.age(side, number, caller, call.at) for number in asked] if call.legs is not None and side else []
                 age = min([age for age in ages if age is not None], default=None)
@@ -112,7 +112,7 @@ class Forwarding:
                 call.mark(CONFLICT.code)
             for number in call.presented:
                 bad = number.code in BAD
-                if bad or ("PROTECTED" in number.flags and find(number, trunk.id, call.at) is None):
+                if bad or ("PROTECTED" in number.flags and find(number, trunk.id, call.at, call.tenant) is None):
                     if call.why is not None:
                         call.why.append(f"original caller {named(number)} is {number.code if bad else 'a protected number'}")
                     return BAD_ORIGINAL
@@ -121,12 +121,12 @@ class Forwarding:
             segment = call.forwarder(directory)
             if segment is None:
                 if call.why is not None:
-                    nearly = directory.nearly(last, trunk.id, call.at)
-                    call.why.append(f"forwarding number {named(last)} in no segment of {trunk.id}{': ' if nearly else ''}{nearly}")
+                    nearly = directory.nearly(last, trunk.id, call.at, call.tenant)
+                    call.why.append(f"forwarding number {call.named(last)} in no segment of {call.whose}{': ' if nearly else ''}{nearly}")
                 return UNAUTHORISED
             call.instead = last
             if call.why is not None:
-                call.why.append(f"forwarded by {last.canonical} of {trunk.id} ({segment.file}:{segment.line})")
+                call.why.append(f"forwarded by {last.canonical} of {call.whose} ({segment.file}:{segment.line})")
             if proven(call):
                 call.proven = True
                 return FORWARDED

@@ -62,7 +62,7 @@ class Marketing:
             at = call.at
             why = call.why
             for number in call.presented:
-                segment = holder(number, at) if core else find(number, trunk.id, at)
+                segment = holder(number, at, trunk.home_area) if core else find(number, trunk.id, at, call.tenant)
                 if segment is None or segment.purpose != "marketing":
                     continue
                 category, customer = segment.category, segment.customer

@@ -67,7 +67,7 @@ class OwnNumber:
             for number in call.presented:
                 if number.canonical is None:
                     continue
-                segment = holder(number, call.at)
+                segment = holder(number, call.at, call.trunk.home_area)
                 if segment is None and not own(number):
                     continue
                 if ported(number):
@@ -75,7 +75,7 @@ class OwnNumber:
                         call.why.append(f"{number.canonical} is ours and was ported away")
                     continue
                 if call.why is not None:
-                    where = "in `own`" if segment is None else f"in a segment of {segment.trunk} ({segment.file}:{segment.line})"
+                    where = "in `own`" if segment is None else f"in a segment of {segment.where} ({segment.file}:{segment.line})"
                     call.why.append(f"{number.canonical} is ours, {where}, and not ported")
                 if came_back(call, number):
                     outcome = CAME_BACK

@@ -35,9 +35,9 @@ class Privacy:
         def privacy(call: Call) -> Outcome | None:
             if call.trunk.kind != "enterprise" or not (call.anonymous or (call.privacy and not HIDING.isdisjoint(call.privacy))):
                 return None
-            if (forwarder := call.forwarder(directory)) is not None:
+            if call.forwarder(directory) is not None:
                 if call.why is not None:
-                    call.why.append(f"hidden by the caller whose call {forwarder.trunk} forwards")
+                    call.why.append(f"hidden by the caller whose call {call.trunk.id} forwards")
                 return None
             if call.why is not None:
                 values = ", ".join(sorted(HIDING.intersection(call.privacy)))

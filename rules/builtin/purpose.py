@@ -40,7 +40,7 @@ class Purpose:
                 return None
             at = call.at
             why = call.why
-            used = [(number, segment) for number in call.presented if (segment := find(number, trunk_id, at)) is not None]
+            used = [(number, segment) for number in call.presented if (segment := find(number, trunk_id, at, call.tenant)) is not None]
             if len({segment.purpose == "marketing" for _, segment in used}) > 1:
                 if why is not None:
                     why.extend([f"{number.canonical} is for {segment.purpose} ({segment.file}:{segment.line})" for number, segment in used])

@@ -77,9 +77,12 @@ class Regular:
         segment = directory.segment
         overseas = directory.overseas
 
-        def authorised(number: Number, trunk: Trunk, at: float) -> bool:
+        def authorised(number: Number, call: Call) -> bool:
             """Registered overseas hosting (rule 6) authorises a code on its trunk as a segment does."""
-            return segment(number, trunk.id, at) is not None or (trunk.kind == "international" and overseas(number, trunk.id))
+            trunk = call.trunk
+            return segment(number, trunk.id, call.at, call.tenant) is not None or (
+                trunk.kind == "international" and overseas(number, trunk.id)
+            )
 
         def findings(call: Call, number: Number) -> list[str]:
             """Every code of the table that the number earns on this call, whatever this trunk makes of it."""
@@ -93,9 +96,10 @@ class Regular:
                 codes.append("CLI_SAT")
             elif kind == "DATA":
                 codes.append("CLI_DATA")
-            elif kind in SERVICE and not codes and not authorised(number, trunk, call.at):
+            elif kind in SERVICE and not codes and not authorised(number, call):
                 codes.append("CLI_SVC_UNAUTH")
-            if not number.absent and number == call.called:
+            same = not number.absent and number == call.called
+            if same and (number.canonical is None or call.named(number) == call.named(call.called)):
                 codes.append("CLI_EQ_CALLED")
             return codes
 
@@ -119,7 +123,7 @@ class Regular:
                     outcome, setting = None, ", its voicemail lists the number"
                 if call.why is not None:
                     effect = "no opinion" if outcome is None else outcome.effect
-                    call.why.append(f"{code} for {number.canonical or repr(number.raw)} on {kind}{setting}: {effect}")
+                    call.why.append(f"{code} for {call.named(number)} on {kind}{setting}: {effect}")
                 if outcome is None:
                     continue
                 if outcome.effect == "reject":

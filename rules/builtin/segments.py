@@ -18,6 +18,9 @@ class Segments:
 
     Where rule 9 has found who forwarded the call, that number is authenticated in place of those presented.
 
+    On a trunk that several customers share the segments are those of the customer whose call it is; a call that is nobody's fails, and so
+    does one that presents numbers of two of them.
+
     A number with two readings (flag AMBIG_95_GEO) passes if either is authorised.
     """
 
@@ -36,6 +39,12 @@ class Segments:
             if trunk.kind != "enterprise":
                 return None
             presented = call.presented
+            tenant = call.tenant
+            if tenant is not None:
+                if call.why is not None:
+                    call.why.append(call.told)
+                if not tenant:
+                    return UNAUTHORISED
             if call.instead is not None:
                 if call.why is not None:
                     call.why.append(f"{call.instead.canonical}, which forwarded the call, is authenticated in place of its caller")
@@ -47,17 +56,17 @@ class Segments:
             trunk_id = trunk.id
             at = call.at
             for number in presented:
-                segment = find(number, trunk_id, at)
+                segment = find(number, trunk_id, at, tenant)
                 if segment is None:
                     if call.why is not None:
-                        nearly = directory.nearly(number, trunk_id, at)
-                        said = f"{number.canonical or repr(number.raw)} in no segment of {trunk_id}"
+                        nearly = directory.nearly(number, trunk_id, at, tenant)
+                        said = f"{call.named(number)} in no segment of {call.whose}"
                         call.why.append(f"{said}: {nearly}" if nearly else said)
                     return UNAUTHORISED
                 if call.why is not None:
                     end = f"-{segment.last}" if segment.last and segment.last != segment.first else ""
-                    where = f"{segment.first}{end} of {trunk_id} ({segment.file}:{segment.line})"
-                    call.why.append(f"{number.canonical} in segment {where}")
+                    where = f"{segment.first}{end} of {call.whose} ({segment.file}:{segment.line})"
+                    call.why.append(f"{call.named(number)} in segment {where}")
             return AUTHORISED
 
         return segments

@@ -93,7 +93,7 @@ def read_holidays(data: bytes, file: str, holidays: dict[str, int], log: FaultLo
         rows += 1
         column = "date"
         try:
-            if text[:10] != text or fields.valid_from(text) is None:
+            if text[:10] != text or fields.Dates().valid_from(text) is None:
                 raise CellFault("not a date", "write 2026-10-01")
             column = "day"
             counts_as = fields.weekday(day)

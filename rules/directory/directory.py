@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from rules.directory import calendar, fields
 from rules.directory.calendar import SHANGHAI, Calendar, read_holidays
 from rules.directory.entries import Entry, EntryIndex, EntryType
 from rules.directory.fault import DirectoryFault, DirectoryFaults, FaultLog
 from rules.directory.image import Head, give_back, open_image, save_image
 from rules.directory.index import Sections
 from rules.directory.lists import ROLES, TYPES, ListReader
+from rules.directory.places import HOME
 from rules.directory.registers import COLUMNS, RegisterIndex, RegisterReader
 from rules.directory.rows import RowReader
-from rules.directory.segments import Segment, SegmentIndex, SegmentReader
+from rules.directory.segments import EVERY, Segment, SegmentIndex, SegmentReader
 from rules.directory.sheet import read_sheet
 from rules.directory.statements import STATEMENTS, Statement, StatementIndex, StatementReader
 from rules.numbers import Number, normalise
@@ -82,6 +84,7 @@ class Directory:
         "version",
         "warnings",
         "within",
+        "zone",
     )
 
     def __init__(self, head: Head, sections: Sections) -> None:
@@ -93,8 +96,8 @@ class Directory:
         """What `check` reports without refusing it: overlapping segments, scopes that no trunk has, withdrawals of nothing."""
         self.counts: dict[str, int] = dict(head.counts)
         """Rows in force for each kind of file."""
-        self._last: tuple[Number | None, str, float, Segment | None] = (None, "", 0.0, None)
-        self._segments = SegmentIndex(sections) if "segments.blob" in sections else None
+        self._last: tuple[Number | None, str, str | None, float, Segment | None] = (None, "", None, 0.0, None)
+        self._segments = SegmentIndex(sections, head.everywhere, head.homes) if "segments.blob" in sections else None
         self._intercept = _entry_indexes(sections, "intercept")
         self._release = _entry_indexes(sections, "release")
         self._registers = {name: RegisterIndex(sections, name, words.__getitem__) for name, words in head.words.items()}
@@ -112,10 +115,12 @@ class Directory:
         """Ids of trunks with a segment for marketing."""
         self.categories = head.categories
         """What marketing calls may sell, "" apart; empty: anything."""
-        calendar = Calendar(head.time_zone, head.holidays)
-        self.within = calendar.within
+        self.zone = calendar.time_zone(head.time_zone)
+        """The zone of the node's clock."""
+        clock = Calendar(head.time_zone, head.holidays)
+        self.within = clock.within
         """Whether an instant (second argument) is within hours (their text; empty: always), by the node's clock and holidays."""
-        self.spoken = calendar.spoken
+        self.spoken = clock.spoken
         """An instant as the node's clock shows it."""
 
     @classmethod
@@ -137,61 +142,81 @@ class Directory:
 
     def let_go(self) -> Iterator[None]:
         """Give back the memory of a directory that hardly anybody asks any more, at each step so little that no call has to wait for it."""
-        self._last = (None, "", 0.0, None)
+        self._last = (None, "", None, 0.0, None)
         if self._segments is not None:
             yield from self._segments.forget()
         yield from give_back(self._sections)
 
-    def segment(self, number: Number, trunk: str, at: float) -> Segment | None:
+    def segment(self, number: Number, trunk: str, at: float, tenant: str | None = None) -> Segment | None:
         """The segment of this trunk that a call from the number uses: in its dates, the most specific first.
 
-        The number's other readings count too (a 95 code that is also a fixed number). Of two segments of the same numbers, one for incoming
-        calls only gives way. Purpose, hours and direction are not judged.
+        `tenant` (see `Call.tenant`): only this customer's; None: of any customer of the trunk. The number's other readings count too (a
+        95 code that is also a fixed number). A code that differs by area counts where its row says, see `places`. Of two segments of the
+        same numbers, one for incoming calls only gives way. Purpose, hours and direction are not judged.
         """
         last = self._last
-        if last[0] is number and last[1] == trunk and last[2] == at:
-            return last[3]  # one rule after another asks for the same call
-        found = None if self._segments is None else self._find_segment(self._segments, number, trunk, at)
-        self._last = (number, trunk, at, found)
+        if last[0] is number and last[1] == trunk and last[2] == tenant and last[3] == at:
+            return last[4]  # one rule after another asks for the same call
+        found = None if self._segments is None else self._find_segment(self._segments, number, trunk, at, tenant)
+        self._last = (number, trunk, tenant, at, found)
         return found
 
     @staticmethod
-    def _find_segment(segments: SegmentIndex, number: Number, trunk: str, at: float) -> Segment | None:
-        found = segments.find(number, trunk, None, at)
+    def _find_segment(segments: SegmentIndex, number: Number, trunk: str, at: float, tenant: str | None) -> Segment | None:
+        found = segments.find(number, trunk, None, at, tenant)
         if found is None and number.alternatives:
-            found = segments.find_alternative(number, trunk, None, at)
+            found = segments.find_alternative(number, trunk, None, at, tenant)
         if found is not None and found.direction == "in":
-            other = segments.find(number, trunk, "in", at) or segments.find_alternative(number, trunk, "in", at)
+            other = segments.find(number, trunk, "in", at, tenant) or segments.find_alternative(number, trunk, "in", at, tenant)
             if other is not None and (other.first, other.last) == (found.first, found.last):
                 return other
         return found
 
-    def holder(self, number: Number, at: float) -> Segment | None:
-        """The most specific segment of any trunk and direction that holds the number (its canonical form only: this refuses calls)."""
-        return None if self._segments is None else self._segments.find(number, None, None, at)
+    def holder(self, number: Number, at: float, home: str | None = None) -> Segment | None:
+        """The most specific segment of any trunk and direction that holds the number (its canonical form only: this refuses calls).
 
-    def inbound(self, number: Number, at: float) -> Segment | None:
+        `home`: the home area of the trunk that the number came from, for a code that differs by area and has none before it.
+        """
+        return None if self._segments is None else self._segments.find(number, None, None, at, None, home)
+
+    def inbound(self, number: Number, at: float, home: str | None = None) -> Segment | None:
         """The segment whose trunk gets calls to the number: direction in or both, the most specific first; other readings count too."""
         if self._segments is None:
             return None
-        found = self._segments.find(number, None, "out", at)
+        found = self._segments.find(number, None, "out", at, None, home)
         if found is None and number.alternatives:
-            return self._segments.find_alternative(number, None, "out", at)
+            return self._segments.find_alternative(number, None, "out", at, None, home)
         return found
 
-    def nearly(self, number: Number, trunk: str, at: float) -> str:
-        """For `explain`: why a number that is in no segment of the trunk is in none, as far as segments name it; "" where none does."""
+    def serves(self, trunk: str, customer: str) -> bool:
+        """Whether an enterprise trunk is this customer's, or one of its customers is."""
+        return trunk in self._head.everywhere.get(customer, ())
+
+    def trunks_of(self, segment: Segment) -> tuple[str, ...]:
+        """Ids of the trunks that a segment is of, in the order of the configuration: several where its row says `*`."""
+        return self._head.everywhere[segment.customer] if segment.trunk == EVERY else (segment.trunk,)
+
+    def nearly(self, number: Number, trunk: str, at: float, tenant: str | None = None) -> str:
+        """For `explain`: why a number that is in no segment of the trunk (of `tenant`, where customers share it) is in none, as far as
+        segments name it; "" where none does.
+        """
         if self._segments is None:
             return "no segments are configured"
         segments = list(islice(self._segments.naming(number), NAMED_AT_MOST))
         for segment in segments:
-            if segment.trunk == trunk:
+            if trunk in self.trunks_of(segment) and tenant in (None, segment.customer):
                 where = f"its segment {segment} ({segment.file}:{segment.line})"
                 if segment.valid_from is not None and at < segment.valid_from:
                     return f"{where} counts from {self.spoken(segment.valid_from)}"
                 if segment.valid_to is not None and at >= segment.valid_to:
                     return f"{where} ended {self.spoken(segment.valid_to)}"
-        return f"it is in one of {segments[0].trunk} ({segments[0].file}:{segments[0].line})" if segments else ""
+                if segment.areas:
+                    return f"{where} is for the {'home area' if segment.areas == HOME else 'areas ' + '; '.join(segment.areas)}"
+        if not segments:
+            return ""
+        first = segments[0]
+        whose = first.where if first.trunk == EVERY else first.trunk if tenant is None else f"{first.customer} on {first.trunk}"
+        return f"it is in one of {whose} ({first.file}:{first.line})"
 
     def listed(self, type: EntryType | str, number: Number, other: Number | None, trunk: Trunk, at: float) -> Entry | None:  # noqa: A002  the list's own word
         """The intercept entry that holds for a "caller" or "called" number, or for a "pair" (`number` calls `other`), on this trunk.
@@ -281,7 +306,8 @@ def _entry_indexes(sections: Sections, role: str) -> dict[str, EntryIndex]:
 
 
 def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Trunk], *, time_zone: str = SHANGHAI) -> Directory:
-    """Read and check every file of `config`. `base` is the folder that their names are relative to; hours are those of `time_zone`.
+    """Read and check every file of `config`. `base` is the folder that their names are relative to; hours, and dates without a
+    time, are those of `time_zone`.
 
     Raises DirectoryFaults with all faults found (at most FAULTS_PER_FILE of each file), ValueError where there is no such time zone.
     """
@@ -292,7 +318,8 @@ def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Tru
     words: dict[str, tuple[str, ...]] = {}
     holidays: dict[str, int] = {}
     categories = tuple([name.lower() for name in config.categories])
-    segments = SegmentReader(trunks, log, _canonical_form, categories)
+    dates = fields.Dates(calendar.time_zone(time_zone))
+    segments = SegmentReader(trunks, log, _canonical_form, categories, dates)
     for kind in FILES:
         files: tuple[str, ...] = getattr(config, kind)
         if not files:
@@ -301,11 +328,11 @@ def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Tru
         if kind == "segments":
             reader = segments
         elif kind in ROLES:
-            reader = ListReader(kind, trunks, log, _canonical_form)
+            reader = ListReader(kind, trunks, log, _canonical_form, dates)
         elif kind in COLUMNS:
             reader = RegisterReader(kind, trunks, log)
         elif kind in STATEMENTS:
-            reader = StatementReader(kind, trunks, log, categories, segments.sold)
+            reader = StatementReader(kind, trunks, log, categories, segments.sold, dates)
         counts[kind] = 0
         for file in files:
             data = read_sheet(base / file, file, log)
@@ -334,6 +361,8 @@ def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Tru
         limited=tuple(sorted(segments.limited)),
         marketing=tuple(sorted(segments.marketing)),
         categories=categories,
+        everywhere=segments.everywhere,
+        homes={trunk.id: trunk.home_area for trunk in trunks.values() if trunk.home_area is not None},
     )
     return Directory(head, sections)
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Final, TypeVar
 
 from rules.directory.fault import CellFault
 
 CHINA_TIME: Final = timezone(timedelta(hours=8))
-"""Asia/Shanghai: dates without a time mean days there. A fixed offset: there has been no summer time since 1991."""
-
-DAY: Final = 86400.0
+"""Asia/Shanghai, as a fixed offset: there has been no summer time since 1991."""
 
 CANONICAL: Final = re.compile(r"\+(?!860)[1-9][0-9]{3,23}")
 _PREFIX = re.compile(r"\+(?!860)[1-9][0-9]{0,14}")
@@ -110,25 +108,36 @@ def _not_canonical(text: str, form: str = "+ and 4 to 16 digits, such as +867558
     return CellFault("not in canonical form", f"write {form}")
 
 
-def valid_from(text: str) -> float | None:
-    """Unix time from which a row counts; empty: always (None). A date is the start of its day in Asia/Shanghai."""
-    return _instant(text, 0.0)
+class Dates:
+    """Reads dates and timestamps; a date without a time is a day in `zone`, the node's."""
+
+    __slots__ = ("_zone",)
+
+    def __init__(self, zone: tzinfo = CHINA_TIME) -> None:
+        self._zone = zone
+
+    def valid_from(self, text: str) -> float | None:
+        """Unix time from which a row counts; empty: always (None). A date is the start of its day."""
+        return _instant(text, self._zone, end=False)
+
+    def valid_to(self, text: str) -> float | None:
+        """Unix time at which a row counts no more; empty: never (None).
+
+        A date is the end of its day: the day itself still counts. A timestamp is the first instant that no longer counts.
+        """
+        return _instant(text, self._zone, end=True)
 
 
-def valid_to(text: str) -> float | None:
-    """Unix time at which a row counts no more; empty: never (None).
-
-    A date is the end of its day in Asia/Shanghai: the day itself still counts. A timestamp is the first instant that no longer counts.
-    """
-    return _instant(text, DAY)
-
-
-def _instant(text: str, after_date: float) -> float | None:
+def _instant(text: str, zone: tzinfo, *, end: bool) -> float | None:
     if not text:
         return None
     try:
         if _DATE.fullmatch(text):
-            return datetime.fromisoformat(text).replace(tzinfo=CHINA_TIME).timestamp() + after_date
+            day = datetime.fromisoformat(text)
+            if end and day.date() < date.max:
+                day += timedelta(days=1)  # by the calendar: a day may have 23 hours or 25
+                end = False
+            return day.replace(tzinfo=zone).timestamp() + (86400.0 if end else 0.0)
         if _TIMESTAMP.fullmatch(text):
             moment = datetime.fromisoformat(text)
             if moment.tzinfo is None:

@@ -20,7 +20,7 @@ import msgspec
 from rules.directory.fault import DirectoryFault
 from rules.directory.index import Sections
 
-_MAGIC = b"sipwdir1"
+_MAGIC = b"sipwdir2"
 _LENGTHS = struct.Struct("=QQ")
 _START = len(_MAGIC) + 32 + _LENGTHS.size
 _GIVEN_BACK = 1 << 20  # octets
@@ -42,6 +42,10 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     limited: tuple[str, ...] = ()
     marketing: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    everywhere: dict[str, tuple[str, ...]] = {}
+    """The enterprise trunks of each customer."""
+    homes: dict[str, str] = {}
+    """The home area of each trunk that has one."""
     byteorder: str = sys.byteorder
     sections: dict[str, tuple[int, int, str]] = {}
     """Offset from the end of the head (rounded up to 8), octets, format."""

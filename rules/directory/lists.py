@@ -61,10 +61,12 @@ class ListReader:
     `canonical_form` says of raw digits which regular number they are, if they are one after all.
     """
 
-    def __init__(self, role: str, trunks: Mapping[str, Trunk], log: FaultLog, canonical_form: Callable[[str], str | None]) -> None:
+    def __init__(
+        self, role: str, trunks: Mapping[str, Trunk], log: FaultLog, canonical_form: Callable[[str], str | None], dates: fields.Dates
+    ) -> None:
         self.role = role
         self._trunks = trunks
-        self._customers = {trunk.customer for trunk in trunks.values()}
+        self._customers = {customer for trunk in trunks.values() for customer in trunk.serves}
         self._log = log
         self._canonical_form = canonical_form
         self._rows = RowWriter()
@@ -82,8 +84,8 @@ class ListReader:
         self._ops = fields.Memo(fields.word(("A", "D")))
         self._matches = fields.Memo(fields.word(("exact", "prefix", "range")))
         self._types = fields.Memo(fields.word(TYPES))
-        self._from = fields.Memo(fields.valid_from)
-        self._to = fields.Memo(fields.valid_to)
+        self._from = fields.Memo(dates.valid_from)
+        self._to = fields.Memo(dates.valid_to)
 
     def read(self, data: bytes, file: str) -> None:
         """Take in one file."""
@@ -133,7 +135,7 @@ class ListReader:
 
     def _scope_known(self, scope: str) -> bool:
         kind, _, name = scope.partition(":")
-        return name in (self._trunks if kind == "trunk" else self._customers)
+        return name in self._trunks if kind == "trunk" else name in self._customers
 
     def _place(self, entry: Entry, withdraws: bool) -> None:
         """Keep the row, and where its number lies. Raises CellFault where it names no number."""
@@ -181,10 +183,10 @@ class ListReader:
             ("op", self._ops.__getitem__),
             ("match", self._matches.__getitem__),
             ("type", self._types.__getitem__),
-            ("valid_from", fields.valid_from),
-            ("valid_to", fields.valid_to),
+            ("valid_from", self._from.__getitem__),
+            ("valid_to", self._to.__getitem__),
             ("scope", fields.scope),
-            ("created_at", fields.valid_from),
+            ("created_at", self._from.__getitem__),
         ]
         wrong = False
         for column, parse in parsers:
@@ -195,7 +197,7 @@ class ListReader:
                 self._log.refuse(file, line, column, value[column], fault)
         bad_words = wrong
         try:
-            fields.period(fields.valid_from(value["valid_from"]), fields.valid_to(value["valid_to"]))
+            fields.period(self._from[value["valid_from"]], self._to[value["valid_to"]])
         except CellFault as fault:
             if not bad_words:
                 self._log.refuse(file, line, "valid_to", value["valid_to"], fault)
@@ -323,7 +325,9 @@ class ListReader:
     def _scopes_meet(self, one: str, two: str) -> bool:
         if "global" in (one, two) or one == two:
             return True
-        return any({one, two} == {f"trunk:{trunk.id}", f"customer:{trunk.customer}"} for trunk in self._trunks.values())
+        return any(
+            {one, two} == {f"trunk:{trunk.id}", f"customer:{customer}"} for trunk in self._trunks.values() for customer in trunk.serves
+        )
 
 
 def _identity(entry: Entry) -> tuple[str, str, str, str, str]:

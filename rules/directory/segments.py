@@ -1,32 +1,41 @@
-"""segments.csv: which numbers each trunk may use, and which calls it gets.
+"""segments.csv: which numbers each customer may use on which trunk, and which calls it gets.
 
-Where segments overlap, the narrowest wins; of equally narrow ones the one with the later valid_from (an open one is earliest); then the one
-that stands first. Overlaps are reported as warnings.
+Where segments overlap, the narrowest wins; of equally narrow ones the one whose row names its area, then the one for a single trunk before
+one for every trunk (`*`) of a customer, then the one with the later valid_from (an open one is earliest), then the one that stands first.
+Overlaps are reported as warnings.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from rules.directory import fields
 from rules.directory.fault import CellFault, FaultLog
 from rules.directory.index import DIGITS, SCALE, VALUE, Sections, SpanIndex, point, prefix_interval, range_interval
+from rules.directory.places import HOME, area_codes, holds_on, may_hold, parse_places
 from rules.directory.rows import RowReader, RowWriter
 from rules.directory.sheet import sheet_rows
+from rules.numbers.locality import area_before, covers_local, locality
 
 if TYPE_CHECKING:
     from rules.call import Trunk
     from rules.numbers import Number
 
-COLUMNS = ("customer", "trunk", "first", "last", "purpose", "valid_from", "valid_to", "hours", "direction", "category")
+COLUMNS = ("customer", "trunk", "first", "last", "purpose", "valid_from", "valid_to", "hours", "direction", "category", "area")
 
 Purpose = Literal["general", "marketing", "service"]
 Direction = Literal["out", "in", "both"]
+
+EVERY: Final = "*"
+"""In column trunk: every enterprise trunk of the row's customer."""
+
+Everywhere = dict[str, tuple[str, ...]]
+"""The enterprise trunks of each customer, by id, in the order of sipwarden.toml."""
 
 _OVERLAPS_READ = 200_000  # elementary intervals and pairs looked at for warnings: enough to see them all in any sane list
 _LONGER = 64  # more digits than any number has
@@ -40,7 +49,8 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     A prefix has `first` "+86138*" and `last` "", a single number `first` == `last`. It counts while valid_from <= t < valid_to, Unix
     seconds, None where open. `hours` is the cell's text ("" always; `fields.hours` takes it apart). `category` is what a marketing segment
-    sells, "" where it does not say. `file` and `line`: where it stands.
+    sells, "" where it does not say. `areas` says where codes that differ by area are the customer's (see `places`), () where the segment
+    has none. `file` and `line`: where it stands. `trunk` may be EVERY.
     """
 
     customer: str
@@ -59,9 +69,15 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A number in the segment has at least so many digits ..."""
     most: int
     """... and at most so many."""
+    areas: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.first if self.last in ("", self.first) else f"{self.first}-{self.last}"
+
+    @property
+    def where(self) -> str:
+        """Whose it is, in words."""
+        return f"every trunk of {self.customer}" if self.trunk == EVERY else f"trunk {self.trunk}"
 
     @property
     def interval(self) -> tuple[int, int]:
@@ -83,10 +99,18 @@ class SegmentReader:
     """Reads the rows of every segments file and builds the index."""
 
     def __init__(
-        self, trunks: Mapping[str, Trunk], log: FaultLog, canonical_form: Callable[[str], str | None], categories: tuple[str, ...]
+        self,
+        trunks: Mapping[str, Trunk],
+        log: FaultLog,
+        canonical_form: Callable[[str], str | None],
+        categories: tuple[str, ...],
+        dates: fields.Dates,
     ) -> None:
         self._trunks = trunks
         self._log = log
+        self._dates = dates
+        self.everywhere = trunks_of_customers(trunks.values())
+        """What EVERY stands for."""
         self._canonical_form = canonical_form
         self._segments: list[Segment] = []
         self._purpose = fields.word(("general", "marketing", "service"), empty="general")
@@ -101,7 +125,7 @@ class SegmentReader:
 
     def read(self, data: bytes, file: str) -> None:
         """Take in one file."""
-        begins, ends, hours = fields.Memo(fields.valid_from), fields.Memo(fields.valid_to), fields.Memo(fields.hours)
+        begins, ends, hours = fields.Memo(self._dates.valid_from), fields.Memo(self._dates.valid_to), fields.Memo(fields.hours)
 
         def end(row: dict[str, str]) -> float | None:
             until = ends[row["valid_to"]]
@@ -132,6 +156,7 @@ class SegmentReader:
             "hours": hours_text,
             "direction": lambda row: self._direction(row["direction"]),
             "category": category,
+            "area": self._area,
         }
         for line, cells in sheet_rows(data, file, COLUMNS, 3, self._log):
             value = dict(zip(COLUMNS, cells, strict=False))
@@ -146,38 +171,71 @@ class SegmentReader:
             if not good:
                 continue
             digits = len(value["first"].removesuffix("*")) - 1
-            segment = Segment(**parsed, file=file, line=line, least=digits, most=digits if parsed["last"] else _LONGER)
+            areas = parsed.pop("area")
+            segment = Segment(**parsed, file=file, line=line, least=digits, most=digits if parsed["last"] else _LONGER, areas=areas)
             self._warn_irregular(segment)
             self._segments.append(segment)
             if segment.purpose == "marketing":
-                self.marketing.add(segment.trunk)
+                self.marketing.update(self._trunks_of(segment))
                 self.sold.add(segment.category)
             if segment.purpose == "marketing" or segment.hours or segment.direction == "in":
-                self.limited.add(segment.trunk)
+                self.limited.update(self._trunks_of(segment))
+
+    def _trunks_of(self, segment: Segment) -> tuple[str, ...]:
+        return self.everywhere[segment.customer] if segment.trunk == EVERY else (segment.trunk,)
 
     def _customer(self, row: dict[str, str]) -> str:
+        customer = row["customer"]
+        if row["trunk"] == EVERY:
+            if not customer:
+                raise CellFault("* in column trunk is every trunk of a customer, and none is named", "name one, or the id of a trunk")
+            if customer not in self.everywhere:
+                remedy = "write * for a customer that a [[trunk]] of kind enterprise in sipwarden.toml names"
+                raise CellFault("no enterprise trunk belongs to this customer", remedy)
+            return customer
         known = self._trunks.get(row["trunk"])
-        if known is not None and known.customer != row["customer"]:
+        if known is not None and customer not in known.serves:
+            if known.customers:
+                whose = f"customers {', '.join(map(repr, known.customers))}"
+                raise CellFault(f"trunk {known.id!r} belongs to {whose}", "write one of them, or another trunk")
             raise CellFault(f"trunk {known.id!r} belongs to customer {known.customer!r}", f"write {known.customer!r}, or another trunk")
-        return row["customer"]
+        return customer
 
     def _trunk(self, row: dict[str, str]) -> str:
-        if row["trunk"] not in self._trunks:
-            raise CellFault("no such trunk" if row["trunk"] else "no trunk", "name the id of a [[trunk]] in sipwarden.toml")
+        if row["trunk"] not in self._trunks and row["trunk"] != EVERY:
+            remedy = "name the id of a [[trunk]] in sipwarden.toml, or write * for every trunk of the customer"
+            raise CellFault("no such trunk" if row["trunk"] else "no trunk", remedy)
         return row["trunk"]
+
+    def _area(self, row: dict[str, str]) -> tuple[str, ...]:
+        first = row["first"]
+        local = covers_local(first.removesuffix("*"), "" if first.endswith("*") else row["last"] or first)
+        if not row["area"]:
+            return HOME if local else ()
+        try:
+            _first(row), _last(row)
+        except CellFault:
+            return ()  # said at their own columns
+        if not local:
+            raise CellFault("these numbers are the same in every area", "leave it empty; it is for codes such as 96xxx, 12345 and 110")
+        return parse_places(row["area"])
 
     def _warn_irregular(self, segment: Segment) -> None:
         if segment.last and self._canonical_form(segment.first) != segment.first:
             self._log.warn(segment.file, segment.line, f"{segment.first} is no regular number: no caller is ever recognised as it")
+        if segment.areas == HOME and (away := [name for name in self._trunks_of(segment) if self._trunks[name].home_area is None]):
+            what = f"{segment} is another number in another area, and trunk {away[0]} has no home_area"
+            self._log.warn(segment.file, segment.line, f"{what}: it counts there only where no area code is before it")
 
     def build(self, sections: Sections) -> int:
         """Add the arrays of SegmentIndex; the number of segments."""
         intervals = [segment.interval for segment in self._segments]
 
-        def rank(row: int) -> tuple[int, int, float]:
+        def rank(row: int) -> tuple[int, int, bool, bool, float]:
             segment = self._segments[row]
             low, high = intervals[row]
-            return high - low, segment.most, -(segment.valid_from if segment.valid_from is not None else float("-inf"))
+            begin = segment.valid_from if segment.valid_from is not None else float("-inf")
+            return high - low, segment.most, segment.areas in ((), HOME), segment.trunk == EVERY, -begin
 
         order = sorted(range(len(intervals)), key=rank)  # stable: equal ones stay in the order of the files
         writer = RowWriter()
@@ -202,12 +260,32 @@ class SegmentReader:
                 budget -= 1
                 if budget < 0:
                     return
-                if (winner, other) in seen or not self._segments[winner].overlaps(self._segments[other]):
+                one, two = self._segments[winner], self._segments[other]
+                if (winner, other) in seen or not one.overlaps(two) or not self._meet(one, two):
                     continue
                 seen.add((winner, other))
-                one, two = self._segments[winner], self._segments[other]
-                there = f"{two} of trunk {two.trunk} ({two.file}:{two.line})"
-                self._log.warn(one.file, one.line, f"segment {one} of trunk {one.trunk} overlaps {there} and wins where both hold")
+                there = f"{two} of {two.where} ({two.file}:{two.line})"
+                self._log.warn(one.file, one.line, f"segment {one} of {one.where} overlaps {there} and wins where both hold")
+
+    def _meet(self, one: Segment, two: Segment) -> bool:
+        """Whether they hold for the same code in some area."""
+        if not one.areas or not two.areas:
+            return True
+        local = locality(one.first if one.last else two.first) or "province"
+        codes = [
+            area_codes(segment.areas, local, [self._trunks[name].home_area for name in self._trunks_of(segment)]) for segment in (one, two)
+        ]
+        return codes[0] is None or codes[1] is None or not codes[0].isdisjoint(codes[1])
+
+
+def trunks_of_customers(trunks: Collection[Trunk]) -> Everywhere:
+    """The enterprise trunks of each customer."""
+    found: Everywhere = {}
+    for trunk in trunks:
+        for customer in trunk.serves if trunk.kind == "enterprise" else ():
+            if customer:
+                found[customer] = (*found.get(customer, ()), trunk.id)
+    return found
 
 
 def _first(row: dict[str, str]) -> str:
@@ -235,11 +313,16 @@ def _last(row: dict[str, str]) -> str:
 
 
 class SegmentIndex:
-    """Finds segments. The one decoded last for each place of the cache is kept: busy customers call again."""
+    """Finds segments. The one decoded last for each place of the cache is kept: busy customers call again.
 
-    __slots__ = ("_cache", "_cover", "_heads", "_rows", "_starts")
+    `everywhere` is what EVERY stands for, `homes` the home area of each trunk that has one.
+    """
 
-    def __init__(self, sections: Sections) -> None:
+    __slots__ = ("_cache", "_cover", "_everywhere", "_heads", "_homes", "_rows", "_starts")
+
+    def __init__(self, sections: Sections, everywhere: Everywhere, homes: dict[str, str]) -> None:
+        self._everywhere = {customer: frozenset(trunks) for customer, trunks in everywhere.items()}
+        self._homes = homes
         self._rows = RowReader(sections, "segments", Segment)
         self._cache: list[tuple[int, Segment] | None] = [None] * CACHED  # each with its row
         # The arrays of SpanIndex, read here without a call in between: this is the hot path of every legitimate call.
@@ -253,19 +336,26 @@ class SegmentIndex:
             self._cache[place : place + 256] = [None] * 256
             yield
 
-    def find(self, number: Number, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
-        """The best segment at that time that holds the number: of `trunk` (None: of any), its direction not `unwanted`."""
+    def find(
+        self, number: Number, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None = None, home: str | None = None
+    ) -> Segment | None:
+        """The best segment at that time that holds the number: of `trunk` (None: of any), its direction not `unwanted`.
+
+        `tenant`: of this customer only. `home`: the home area of a caller on another trunk, where `trunk` is None.
+        """
         key = number.key
         if key:
             length = key >> 56
-            return self._find(length, (key & VALUE) * SCALE[length], trunk, unwanted, at)
+            return self._find(length, (key & VALUE) * SCALE[length], trunk, unwanted, at, tenant, number, home)
         text = number.canonical
-        return None if text is None else self._find_text(text, trunk, unwanted, at)
+        return None if text is None else self._find_text(text, trunk, unwanted, at, tenant, number, home)
 
-    def find_alternative(self, number: Number, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
+    def find_alternative(
+        self, number: Number, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None = None, home: str | None = None
+    ) -> Segment | None:
         """The same for the number's other readings, in their order."""
         for text in number.alternatives:
-            found = self._find_text(text, trunk, unwanted, at)
+            found = self._find_text(text, trunk, unwanted, at, tenant, number, home)
             if found is not None:
                 return found
         return None
@@ -282,11 +372,22 @@ class SegmentIndex:
             if segment.least <= length <= segment.most and (length <= DIGITS or not segment.last or segment.first == text):
                 yield segment
 
-    def _find_text(self, text: str, trunk: str | None, unwanted: Direction | None, at: float) -> Segment | None:
-        return self._find(len(text) - 1, point(text), trunk, unwanted, at, text)
+    def _find_text(
+        self, text: str, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None, number: Number, home: str | None
+    ) -> Segment | None:
+        return self._find(len(text) - 1, point(text), trunk, unwanted, at, tenant, number, home, text)
 
     def _find(
-        self, length: int, place: int, trunk: str | None, unwanted: Direction | None, at: float, text: str | None = None
+        self,
+        length: int,
+        place: int,
+        trunk: str | None,
+        unwanted: Direction | None,
+        at: float,
+        tenant: str | None,
+        number: Number,
+        home: str | None,
+        text: str | None = None,
     ) -> Segment | None:
         heads = self._heads
         found = bisect_right(self._starts, place)
@@ -301,12 +402,26 @@ class SegmentIndex:
                 kept = cache[row & (CACHED - 1)] = (row, self._rows[row])
             segment = kept[1]
             if (
-                (trunk is None or segment.trunk == trunk)
+                (trunk is None or segment.trunk == trunk or (segment.trunk == EVERY and trunk in self._everywhere[segment.customer]))
+                and (tenant is None or segment.customer == tenant)
                 and segment.least <= length <= segment.most
                 and segment.direction != unwanted
                 and ((begin := segment.valid_from) is None or begin <= at)
                 and ((until := segment.valid_to) is None or at < until)
                 and (length <= DIGITS or not segment.last or segment.first == text)  # longer ones share a point
+                and (not segment.areas or self._is_there(segment, number, text, trunk, home))
             ):
                 return segment
         return None
+
+    def _is_there(self, segment: Segment, number: Number, text: str | None, trunk: str | None, home: str | None) -> bool:
+        """Whether a code that differs by area is the one that the segment means."""
+        code = text or number.canonical or ""
+        local = locality(code)
+        if not local:
+            return True
+        area = number.area if code == number.canonical else area_before(number.nsn, code[3:])
+        if trunk is not None:
+            return holds_on(segment.areas, local, area, self._homes.get(trunk))
+        trunks: Collection[str] = self._everywhere[segment.customer] if segment.trunk == EVERY else (segment.trunk,)
+        return may_hold(segment.areas, local, area or home, map(self._homes.get, trunks))

@@ -61,7 +61,9 @@ class StatementReader:
     `categories` are those that the configuration knows; where it names none, any is one, and those that no segment has are warned of.
     """
 
-    def __init__(self, name: str, trunks: Mapping[str, Trunk], log: FaultLog, categories: tuple[str, ...], sold: set[str]) -> None:
+    def __init__(
+        self, name: str, trunks: Mapping[str, Trunk], log: FaultLog, categories: tuple[str, ...], sold: set[str], dates: fields.Dates
+    ) -> None:
         self.name = name
         self._log = log
         self._places = Places()
@@ -69,9 +71,9 @@ class StatementReader:
         self._row_of: dict[tuple[str, ...], int] = {}
         self._category = fields.Memo(fields.category(categories))
         self._sold = None if categories else sold
-        self._customers = {trunk.customer for trunk in trunks.values()}
-        self._from = fields.Memo(fields.valid_from)
-        self._to = fields.Memo(fields.valid_to)
+        self._customers = {customer for trunk in trunks.values() for customer in trunk.serves}
+        self._from = fields.Memo(dates.valid_from)
+        self._to = fields.Memo(dates.valid_to)
         self._required = 2 if name == "consent" else 1
 
     def read(self, data: bytes, file: str) -> None:
@@ -111,7 +113,7 @@ class StatementReader:
     def _say_what_is_wrong(self, file: str, line: int, cells: tuple[str, ...]) -> None:
         """A fault for every column of a refused row."""
         value = dict(zip(COLUMNS, cells, strict=True))
-        parsers = {"number": fields.number_or_prefix, "category": self._category.__getitem__, "valid_from": fields.valid_from}
+        parsers = {"number": fields.number_or_prefix, "category": self._category.__getitem__, "valid_from": self._from.__getitem__}
         if self.name == "consent":
             parsers["evidence_ref"] = _evidence
         wrong = False
@@ -120,8 +122,8 @@ class StatementReader:
                 if column in parsers:
                     parsers[column](value[column])
                 elif column == "valid_to":
-                    until = fields.valid_to(value["valid_to"])
-                    fields.period(None if wrong else fields.valid_from(value["valid_from"]), until)
+                    until = self._to[value["valid_to"]]
+                    fields.period(None if wrong else self._from[value["valid_from"]], until)
             except CellFault as fault:
                 wrong = wrong or column == "valid_from"
                 self._log.refuse(file, line, column, value[column], fault)

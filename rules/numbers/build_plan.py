@@ -39,12 +39,13 @@ CITIES = {
 }
 
 PROVINCE = re.compile("^(?:..省|黑龙江省|内蒙古|广西(?:壮族自治区)?|西藏|宁夏|新疆(?:维吾尔自治区)?|云南|四川|贵州|甘肃)(?=.)")
+SUFFIX = re.compile("省|(?:壮族|维吾尔)自治区")
 # Class of ranges that only libphonenumber accepts, by the longest prefix that stands here.
 KINDS = {"1": "MOB", "1349": "SAT", "174": "SAT", "95": "SVC95", "160": "SVC1", "168": "SVC1"}
 
 
 def areas() -> list[list[str]]:
-    """Area codes with the lengths of their subscriber numbers and their cities (numbers.md, "Area codes")."""
+    """Area codes with the lengths of their subscriber numbers, their cities and provinces (numbers.md, "Area codes")."""
     metadata = PhoneMetadata.metadata_for_region("CN")
     if metadata is None or metadata.fixed_line is None or not metadata.fixed_line.national_number_pattern:
         raise SystemExit("libphonenumber has no pattern for fixed lines of CN")
@@ -54,17 +55,25 @@ def areas() -> list[list[str]]:
         lengths = [n for n in (7, 8) if any(accepts(f"{code}{d}{'2' * (n - 1)}") for d in "2345678")]
         if lengths:
             zh, en = city(code)
-            found.append([code, " ".join(map(str, lengths)), zh, en])
+            found.append([code, " ".join(map(str, lengths)), short_name(zh), en, *province(zh, en)])
     return sorted(found)
 
 
 def city(code: str) -> tuple[str, str]:
-    """City of an area code, in Chinese and English: the entry with the longest prefix of 86 and the code."""
+    """City of an area code with its province, in Chinese and English: the entry with the longest prefix of 86 and the code."""
     for end in range(len(code), 0, -1):
         names = GEOCODE_DATA.get("86" + code[:end])
         if names is not None:
-            return short_name(names["zh"]), names["en"]
+            return names["zh"], names["en"]
     return CITIES.get(code, ("", ""))
+
+
+def province(zh: str, en: str) -> tuple[str, str]:
+    """The province of a city as people say it, in Chinese and English (广东 Guangdong); a municipality is its own."""
+    found = PROVINCE.match(zh)
+    if found is None:
+        return short_name(zh), en
+    return SUFFIX.sub("", found[0]), en.rpartition(", ")[2]
 
 
 def short_name(zh: str) -> str:
@@ -138,7 +147,7 @@ def main() -> int:
     first = f'plan_date = "{date}"; {NOTICE.format(version=phonenumbers.__version__)}; made by build_plan.py'
     listed = {code for code, *_ in rows(FOLDER / "countries.csv")}
     known = {str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE}
-    write(FOLDER / "areas.csv", first, ("code", "lengths", "zh", "en"), areas())
+    write(FOLDER / "areas.csv", first, ("code", "lengths", "zh", "en", "province_zh", "province_en"), areas())
     plan = Plan(oracle=False)
     write(FOLDER / "oracle.csv", first, ("what", "digits", "length", "kind"), [*unassigned(plan), *repeated(plan)])
     if listed != known:

@@ -10,7 +10,7 @@ import csv
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 FOLDER: Final = Path(__file__).parent
 
@@ -23,11 +23,12 @@ Names = dict[str, str]
 
 
 class Area(NamedTuple):
-    """One area code: how many digits its subscriber numbers have (7, 8 or both) and where it is."""
+    """One area code: how many digits its subscriber numbers have (7, 8 or both), and where it is: city and province ("" unknown)."""
 
     code: str
     lengths: tuple[int, ...]
     names: Names
+    province: Names
 
 
 class Country(NamedTuple):
@@ -50,6 +51,10 @@ class Class(NamedTuple):
     flags: tuple[str, ...]
 
 
+Locality = Literal["", "area", "province"]
+"""Where a service code is the same code: all over the country, behind one area code, in one province."""
+
+
 class Service(NamedTuple):
     """A service code. `base` is the number of digits before extension digits, 0 where the code takes none."""
 
@@ -57,6 +62,7 @@ class Service(NamedTuple):
     lengths: tuple[int, ...]
     base: int
     protected: bool
+    local: Locality
 
 
 class Plan:
@@ -66,6 +72,7 @@ class Plan:
                any of them begins with
     services   prefix (2 to 4 digits) to its service codes, likewise; `codes` has whole codes, asked first, and
                `service_digits` the digits that any of them begins with
+    local      beginnings of the service codes that differ by area or province
     areas      area code to Area
     countries  country calling code to Country
     hmt        country calling codes of Hong Kong, Macau and Taiwan
@@ -87,6 +94,7 @@ class Plan:
         "date",
         "hmt",
         "holders",
+        "local",
         "longest_protected",
         "repeated",
         "service_digits",
@@ -115,11 +123,16 @@ class Plan:
         self.codes: dict[str, Service] = {}
         self.services: dict[str, tuple[Service, ...]] = {}
         for row in data["service"]:
-            service = Service(row["kind"], tuple(row.get("lengths", ())), row.get("base", 0), row.get("protected", False))
+            lengths = tuple(row.get("lengths", ()))
+            service = Service(row["kind"], lengths, row.get("base", 0), row.get("protected", False), row.get("local", ""))
             for code in row.get("codes", ()):
                 self.codes[code] = service
             for prefix in row.get("prefixes", ()):
                 self.services[prefix] = (*self.services.get(prefix, ()), service)
+        self.local = tuple(
+            [code for code, service in self.codes.items() if service.local]
+            + [stem for stem, several in self.services.items() if any(service.local for service in several)]
+        )
         self.service_digits = frozenset(stem[0] for stem in (*self.codes, *self.services))
         guarded = [len(code) for code, service in self.codes.items() if service.protected]
         guarded += [length for found in self.services.values() for one in found if one.protected for length in one.lengths]
@@ -134,8 +147,8 @@ class Plan:
             (*[stem for stem, found in self.classes.items() if not all(one.flags for one in found)], *self.services)
         )
         self.areas: dict[str, Area] = {
-            code: Area(code, tuple(int(length) for length in lengths.split()), {"zh": zh, "en": en})
-            for code, lengths, zh, en in rows(folder / "areas.csv")
+            code: Area(code, tuple(int(length) for length in lengths.split()), {"zh": zh, "en": en}, {"zh": province_zh, "en": province_en})
+            for code, lengths, zh, en, province_zh, province_en in rows(folder / "areas.csv")
         }
         self.countries: dict[str, Country] = {
             code: Country(code, region, {"zh": zh, "en": en}) for code, region, zh, en in rows(folder / "countries.csv")

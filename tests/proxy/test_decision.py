@@ -212,6 +212,28 @@ def test_a_forwarded_call_is_proven_by_what_was_delivered(judge: Judge) -> None:
         judge.delivered(judge.decide(first).call, "acme")
 
 
+def test_customers_that_share_a_trunk(tmp_path: Path) -> None:
+    shared = CONFIG.replace(
+        'id = "acme-sz"\ncustomer = "acme"', 'id = "acme-sz"\ncustomers = ["acme", "beta"]\ncustomer_header = "X-Customer"'
+    )
+    (tmp_path / "sipwarden.toml").write_text(shared)
+    (tmp_path / "segments.csv").write_text(SEGMENTS)
+    judge = Judge.load(tmp_path / "sipwarden.toml")
+    call = {"trunk": "acme-sz", "from": "83123456", "to": CALLEE}
+    for more, code, customer in (
+        ({"customer": "acme"}, "AUTH_OK", "acme"),
+        ({"customer": "beta"}, "AUTH_FAIL", "beta"),
+        ({}, "AUTH_FAIL", ""),
+    ):
+        verdict = judge.decide(call | more).verdict
+        assert (verdict.code, verdict.customer) == (code, customer)
+    first = judge.decide({"source": "198.51.100.1", "from": "+12125550100", "to": "+8675583123456"})
+    judge.delivered(first.call, "acme-sz")
+    forwarded = {"trunk": "acme-sz", "from": "+12125550100", "to": CALLEE, "diversion": ["83123456"]}
+    assert judge.decide(forwarded | {"customer": "acme"}).verdict.code == "FWD_OK"
+    assert judge.decide(forwarded | {"customer": "beta"}).verdict.code == "ENT_INTL_CLI"  # nothing that it may forward
+
+
 def test_the_emergency_allowance_holds_across_threads(judge: Judge) -> None:
     """10 a second for callers that nobody knows: not one more, whoever asks at once."""
     emergency = DecisionRequest(trunk="acme-sz", sender="83199999", to="110", at=1000.0)
@@ -230,6 +252,7 @@ def test_the_emergency_allowance_holds_across_threads(judge: Judge) -> None:
 
 def test_faults_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "sipwarden.toml").write_text(CONFIG.replace('"acme-port"', '"acme-sz"'))
+    (tmp_path / "segments.csv").write_text(SEGMENTS)
     with pytest.raises(Faults) as raised:
         Judge.load(tmp_path / "sipwarden.toml")
     (fault,) = raised.value.faults

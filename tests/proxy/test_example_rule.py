@@ -117,7 +117,11 @@ def test_its_readme_tells_the_truth(node: Node) -> None:
     ("good", "bad", "says"),
     [
         ('spare = ["+86138*"]', 'spare = [\n"+86138*",\n"86139*"]', "7: rules.reputation.spare[1]: not a number or prefix ('86139*'; "),
-        ('spare = ["+86138*"]', "speed = 1", "5: rules.reputation.speed: unknown key (1; it has: mode, on_error, bad, spare"),
+        (
+            'spare = ["+86138*"]',
+            "speed = 1",
+            "5: rules.reputation.speed: unknown key (1; it has: mode, on_error, action, redirect_to, bad, spare",
+        ),
         ('on_error = "mark"', 'on_error = "forward"', "4: rules.reputation.on_error: no such value ('forward'; "),
         (
             "REP_DOUBTFUL",

@@ -10,6 +10,8 @@ from proxy.config import load_config
 from proxy.flow import Listener
 from proxy.routing import Routing, RoutingError
 from proxy.token import Secret
+from rules.directory import DirectoryConfig, load_directory
+from rules.numbers import normalise
 
 SECRET = Secret(b"a secret for tests only")
 TRUNK = '[[trunk]]\nid = "{0}"\nkind = "interconnect"\nsources = [{1}]\nnext_hop = "out"\n'
@@ -95,6 +97,52 @@ def test_targets_take_turns_and_failover_comes_last(routing: Routing) -> None:
     assert [hop.order()[2].uri for _ in range(2)] == ["sip:192.0.2.70:5080"] * 2
     hop.targets[1].up = hop.failover[0].up = False
     assert len(hop.order()) == 3  # tried last rather than never
+
+
+SHARED = """
+[[trunk]]
+id = "core"
+kind = "core"
+next_hop = "out"
+[[trunk]]
+id = "early"
+customer = "acme"
+kind = "enterprise"
+next_hop = "out"
+[[trunk]]
+id = "sbc"
+customers = ["acme", "beta"]
+kind = "enterprise"
+next_hop = "out"
+deliver = "to-one"
+[[trunk]]
+id = "late"
+customer = "acme"
+kind = "enterprise"
+next_hop = "out"
+deliver = "out"
+"""
+
+
+def test_a_number_of_every_trunk_is_delivered_to_the_first_that_can_be_and_tells_whose_it_is(tmp_path: Path) -> None:
+    made = make(tmp_path, CONFIG + SHARED)
+    (tmp_path / "segments.csv").write_text(
+        "customer,trunk,first,last\nacme,*,+8675583120000,\nbeta,sbc,+8675583120001,\nacme,late,+8675583120002,\n"
+    )
+    directory = load_directory(DirectoryConfig(segments=("segments.csv",)), tmp_path, made.trunks)
+    core = made.trunks["core"]
+    for number, hop, sides in (
+        ("+8675583120000", "to-one", ("customer acme",)),
+        ("+8675583120001", "to-one", ("customer beta",)),
+        ("+8675583120002", "out", ("customer acme",)),  # another hop: it has one customer only
+        ("+8675583120003", "out", ("customer acme",)),
+    ):
+        called = normalise(number, None)
+        found = made.hop_for(core, called, directory, 0.0, emergency=False)
+        assert found is not None and found.id == hop, number
+        assert made.sides_for(found, called, directory, 0.0, None) == sides, number
+    unknown = normalise("+8675583120009", None)
+    assert made.sides_for(made.hops["to-one"], unknown, directory, 0.0, None) == ()
 
 
 def test_own_addresses(routing: Routing) -> None:

@@ -60,7 +60,7 @@ def make_call(trunk: str, sender: str, to: str = "sip:075583668888@gw1.example",
 def call_of(case: dict[str, Any]) -> Call:
     """The call that a case of a .toml file describes: `trunk`, `from`, and what else it names."""
     fields: dict[str, Any] = {name: tuple(case[name]) for name in ("pai", "diversion", "privacy", "identity") if name in case}
-    fields |= {name: case[name] for name in ("hops",) if name in case}
+    fields |= {name: case[name] for name in ("hops", "customer") if name in case}
     if "history_info" in case:
         fields["history_info"] = msgspec.convert(case["history_info"], tuple[Diverted, ...])
     if "at" in case:
@@ -76,13 +76,19 @@ def legs_of(legs: list[dict[str, Any]], at: float) -> Legs:
     """Calls that were delivered before: `toward` a trunk, `called`, `callers`; `ago` seconds before `at`, and still `ringing` or not."""
     memory = Legs()
     for leg in legs:
-        side = side_of(trunks()[leg["toward"]])
+        trunk = trunks()[leg["toward"]]
+        side = side_of(msgspec.structs.replace(trunk, customer=leg.get("customer", trunk.customer)))
         assert side is not None
         told = ((side,), leg["called"], tuple(leg["callers"]), at - leg["ago"])
         memory.begin(*told)
         if not leg.get("ringing"):
             memory.end(*told)
     return memory
+
+
+def case_files() -> list[str]:
+    """Names of the .toml files that hold cases of calls."""
+    return sorted(path.stem for path in CASES.glob("*.toml") if "case" in tomllib.loads(path.read_text(encoding="utf-8")))
 
 
 def load_cases(name: str) -> list[dict[str, Any]]:

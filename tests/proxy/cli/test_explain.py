@@ -257,6 +257,87 @@ def test_a_re_invite_is_judged_with_a_note(tmp_path: Path, capsys: pytest.Captur
     assert said.err.startswith("note: To has a tag")
 
 
+# customers that share a trunk, and the node's clock
+
+
+def shared(folder: Path, more: str = "") -> str:
+    """The demo's configuration with acme-sz shared by acme and beta, told by X-Customer."""
+    for file in DEMO.iterdir():
+        text = file.read_text(encoding="utf-8").replace(
+            'id = "acme-sz"\ncustomer = "acme"\n', f'id = "acme-sz"\ncustomers = ["acme", "beta"]\n{more}'
+        )
+        (folder / file.name).write_text(text, encoding="utf-8")
+    return str(folder / "sipwarden.toml")
+
+
+HEADER = 'customer_header = "X-Customer"\n'
+
+
+@pytest.mark.parametrize(
+    ("customer", "code", "told"),
+    [
+        ("--customer acme", "AUTH_OK", "X-Customer: 'acme', a call of acme; +8675583123456 in segment"),
+        ("--customer beta", "AUTH_FAIL", "X-Customer: 'beta', a call of beta; +8675583123456 in no segment of beta on acme-sz"),
+        ("--customer gamma", "AUTH_FAIL", "X-Customer: 'gamma', no customer of acme-sz"),
+        ("", "AUTH_FAIL", "X-Customer: it is not said whose call it is, no customer of acme-sz"),
+    ],
+)
+def test_the_customer_that_a_header_tells(customer: str, code: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = shared(tmp_path, HEADER)
+    words = f"--trunk acme-sz --from 83123456 --to 13800138000 {customer}"
+    verdict = explained(words, capsys, config)
+    assert (verdict["code"], verdict["customer"]) == (code, customer.removeprefix("--customer ").replace("gamma", ""))
+    assert next(step["detail"] for step in verdict["steps"] if step["rule"] == "segments").startswith(told)
+    assert main(["explain", "-c", config, *shlex.split(words)]) == 0
+    assert told.partition(";")[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lines", "customer"),
+    [
+        ("X-Customer: acme", "acme"),
+        ("x-customer:acme ", "acme"),
+        ("X-Customer: acme\nX-Customer: acme", ""),
+        ("X-Customer:", ""),
+        ("X-Other: acme", ""),
+    ],
+)
+def test_the_customer_that_a_message_tells(lines: str, customer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = shared(tmp_path, HEADER)
+    verdict = explained(from_file(tmp_path, INVITE.replace("Call-ID: 1\n", f"Call-ID: 1\n{lines}\n")), capsys, config)
+    assert (verdict["customer"], verdict["code"]) == (customer, "AUTH_OK" if customer else "AUTH_FAIL")
+
+
+def test_the_customer_that_the_number_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = shared(tmp_path)
+    verdict = explained("--trunk acme-sz --from 83123456 --to 13800138000", capsys, config)
+    assert (verdict["customer"], verdict["code"]) == ("acme", "AUTH_OK")
+    detail = next(step["detail"] for step in verdict["steps"] if step["rule"] == "segments")
+    assert detail.startswith("a call of acme by its number +8675583123456; +8675583123456 in segment ")
+    nobodys = explained("--trunk acme-sz --from 88886666 --to 13800138000", capsys, config)
+    assert (nobodys["customer"], nobodys["code"]) == ("", "AUTH_FAIL")
+    assert "no number of the call is in a segment of acme-sz, so it is nobody's" in nobodys["steps"][-1]["detail"]
+    assert main(["explain", "-c", config, "--trunk", "acme-sz", "--from", "1", "--to", "2", "--customer", "acme"]) == 2
+    assert "--customer: trunk acme-sz has no customer_header" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "shown"),
+    [
+        ("", "2026-03-02T10:00", "2026-03-02 10:00:00+08:00"),
+        ("Asia/Urumqi", "2026-03-02T10:00", "2026-03-02 10:00:00+06:00"),
+        ("Asia/Urumqi", "2026-03-02T10:00+08:00", "2026-03-02 08:00:00+06:00"),
+    ],
+)
+def test_a_time_without_a_zone_is_the_nodes(zone: str, at: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in DEMO.iterdir():
+        text = file.read_text(encoding="utf-8")
+        (tmp_path / file.name).write_text(text.replace("[node]\n", f'[node]\ntime_zone = "{zone}"\n') if zone else text, encoding="utf-8")
+    config = str(tmp_path / "sipwarden.toml")
+    assert main(["explain", "-c", config, "--trunk", "acme-sz", "--from", "83123456", "--to", "13800138000", "--at", at]) == 0
+    assert shown in capsys.readouterr().out
+
+
 # what is wrong with the question, or with the configuration
 
 
@@ -276,7 +357,10 @@ def test_wrong_usage(arguments: str, said: str, capsys: pytest.CaptureFixture[st
     assert said in refused(shlex.split(arguments), capsys)
 
 
-@pytest.mark.parametrize("arguments", ["--at yesterday", "--source host", "--source 127.0.0.2:99999", "--source 2001:db8::g"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["--at yesterday", "--at 9999-12-31T23:59Z", "--at 0001-01-01", "--source host", "--source 127.0.0.2:99999", "--source 2001:db8::g"],
+)
 def test_unreadable_values(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["explain", "-c", CONFIG, *shlex.split(arguments)])

@@ -16,9 +16,9 @@ from proxy.cli.terminal import console
 from proxy.generation import Generation
 from proxy.routing import Routing
 from rules import Call
-from tests.rules.cases import CASES, call_of, directory, load_cases, make_call, policy
+from tests.rules.cases import call_of, case_files, directory, load_cases, make_call, policy
 
-FILES = sorted(path.stem for path in CASES.glob("*.toml") if path.stem != "trunks")
+FILES = case_files()
 HOP = SimpleNamespace(id="switch", targets=[SimpleNamespace(uri="sip:127.0.0.6:5060")], failover=[])
 ROUTING = cast(Routing, SimpleNamespace(hop_for=lambda *arguments, **options: HOP))
 

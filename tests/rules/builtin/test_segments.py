@@ -1,4 +1,4 @@
-"""Rule 10: cases/policy/segments.toml."""
+"""Rule 10: cases/policy/segments.toml, customers.toml, places.toml."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from tests.rules.cases import cases, check_case, evaluated, make_call, policy
 
 @cases("segments")
 def test_case(case: dict[str, Any]) -> None:
+    check_case(case)
+
+
+@cases("customers")
+def test_customers_of_a_trunk_and_trunks_of_a_customer(case: dict[str, Any]) -> None:
+    check_case(case)
+
+
+@cases("places")
+def test_codes_that_are_another_code_elsewhere(case: dict[str, Any]) -> None:
     check_case(case)
 
 
@@ -47,3 +57,22 @@ def test_a_call_without_any_number_is_authenticated_by_nobody() -> None:
     ruleset = policy('order = ["emergency", "trunk", "segments"]')
     verdict = evaluated(ruleset, make_call("acme-sz", "sip:pbx.example"))
     assert (verdict.action, verdict.code) == ("reject", "AUTH_FAIL")
+
+
+@pytest.mark.parametrize(
+    ("trunk", "customer", "sender", "detail"),
+    [
+        ("sbc", "umbrella", "83171001", "+8675583171001 in no segment of umbrella on sbc: it is in one of initech on sbc (segments.csv:"),
+        ("sbc", "umbrella", "83177001", "+8675583177001 in no segment of umbrella on sbc: it is in one of every trunk of initech ("),
+        ("hotline-bj", None, "96778", "+8696778 of area 10 in no segment of hotline-bj: its segment +8696778 ("),
+        ("hotline-sz", None, "01096777", "+8696777 of area 10 in no segment of hotline-sz: its segment +8696777 ("),
+    ],
+)
+def test_explain_names_the_segment_that_is_nearly_it(trunk: str, customer: str | None, sender: str, detail: str) -> None:
+    ruleset = policy('order = ["emergency", "trunk", "segments"]')
+    steps = ruleset.explain(make_call(trunk, sender, customer=customer)).steps
+    assert steps is not None
+    said = steps[-1].detail
+    assert detail in said
+    if "area" in detail:
+        assert said.endswith(("is for the areas 广东", "is for the home area"))

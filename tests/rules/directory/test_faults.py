@@ -14,7 +14,12 @@ from rules.directory.fault import FAULTS_PER_FILE
 CASES = Path(__file__).resolve().parents[2] / "cases" / "directory"
 TRUNKS = {
     trunk.id: trunk
-    for trunk in (Trunk(id="acme-sz", kind="enterprise", customer="acme"), Trunk(id="bank", kind="enterprise", customer="bank"))
+    for trunk in (
+        Trunk(id="acme-sz", kind="enterprise", customer="acme"),
+        Trunk(id="bank", kind="enterprise", customer="bank"),
+        Trunk(id="sbc", kind="enterprise", customers=("beta", "gamma"), home_area="755"),
+        Trunk(id="gate", kind="international", customer="abroad"),
+    )
 }
 
 

@@ -96,7 +96,7 @@ def test_every_change_is_refused(saved: Path) -> None:
         Directory.open(saved)
 
 
-@pytest.mark.parametrize("content", [b"", b"number\n+8613802881946\n", b"\0" * 4096, b"sipwdir2" + b"\0" * 4096])
+@pytest.mark.parametrize("content", [b"", b"number\n+8613802881946\n", b"\0" * 4096, b"sipwdir1" + b"\0" * 4096])
 def test_foreign_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "image").write_bytes(content)
     with pytest.raises(DirectoryFault, match=r"image: not a directory image of this version of sipwarden; build it again"):

@@ -16,6 +16,7 @@ from rules.numbers import Number, normalise
 
 HEAD = "customer,trunk,first,last,purpose,valid_from,valid_to,hours,direction\n"
 TRUNKS = {name: Trunk(id=name, kind="enterprise", customer="acme") for name in ("a", "b")}
+TRUNKS["sz"] = Trunk(id="sz", kind="enterprise", customer="globex", home_area="755")
 NOW = datetime.fromisoformat("2026-03-01T12:00:00+08:00").timestamp()
 
 
@@ -142,6 +143,83 @@ def test_neighbours_other_lengths_and_other_times_are_no_overlap() -> None:
     assert directory.warnings == []
 
 
+def test_rows_for_every_trunk_overlap_those_for_one() -> None:
+    directory = load("acme,*,+8675583120000,+8675583120999\nacme,b,+8675583120000,+8675583120999\n")
+    winner = "segments.csv:3: segment +8675583120000-+8675583120999 of trunk b"
+    other = "+8675583120000-+8675583120999 of every trunk of acme (segments.csv:2)"
+    assert directory.warnings == [f"{winner} overlaps {other} and wins where both hold"]
+    found = directory.inbound(number("83120000"), NOW)
+    assert found is not None and directory.trunks_of(found) == ("b",)
+    every = load("acme,*,+8675583120000,\n").inbound(number("83120000"), NOW)
+    assert every is not None and directory.trunks_of(every) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "overlap"),
+    [
+        ("广东", "北京", False),
+        ("广东", "755", True),
+        ("755", "20", False),
+        ("755; 10", "Beijing", True),
+        ("", "20", True),  # at home in Guangdong, as Guangzhou is
+        ("", "10", False),
+    ],
+)
+def test_codes_of_different_areas_are_no_overlap(one: str, two: str, overlap: bool) -> None:
+    head = "customer,trunk,first,last,area\n"
+    directory = load(f"globex,sz,+8696777,,{one}\nacme,b,+8696777,,{two}\n", head)
+    assert bool(directory.warnings) is overlap, directory.warnings
+
+
+def test_the_row_that_names_its_area_wins() -> None:
+    directory = load("globex,sz,+8696777,,\nglobex,sz,+8696777,,755\n", "customer,trunk,first,last,area\n")
+    found = directory.segment(number("075596777"), "sz", NOW)
+    assert found is not None and found.line == 3
+    assert "segments.csv:3: segment +8696777 of trunk sz overlaps +8696777 of trunk sz (segments.csv:2) and wins" in directory.warnings[0]
+
+
+def test_a_code_that_differs_by_area_on_a_trunk_without_one_is_said() -> None:
+    (said,) = load("acme,a,+8696777,\n").warnings
+    assert said.startswith("segments.csv:2: +8696777 is another number in another area, and trunk a has no home_area: it counts there only")
+    assert load("globex,sz,+8696777,\nacme,a,+8695588,\n").warnings == []
+
+
+@pytest.mark.parametrize("first", ["+86967*", "+8696*", "+869*", "+86*", "+8610*", "+8696000"])
+def test_wide_rows_hold_codes_where_they_are_at_home(first: str) -> None:
+    last = "+8696999" if first == "+8696000" else ""
+    directory = load(f"globex,sz,{first},{last}\n")
+    for text, expected in (("96777", True), ("075596777", True), ("02096777", True), ("01096777", False)):
+        assert (directory.segment(number(text), "sz", NOW) is not None) is (expected and first != "+8610*"), text
+    assert (directory.segment(number("+861065001234"), "sz", NOW) is not None) is (first in ("+86*", "+8610*"))
+
+
+@pytest.mark.parametrize(
+    ("zone", "first", "last"),
+    [
+        ("Asia/Shanghai", "2026-03-07T16:00:00Z", "2026-03-08T16:00:00Z"),
+        ("Asia/Urumqi", "2026-03-07T18:00:00Z", "2026-03-08T18:00:00Z"),
+        ("America/New_York", "2026-03-08T05:00:00Z", "2026-03-09T04:00:00Z"),  # a day of 23 hours
+    ],
+)
+def test_dates_are_days_of_the_node(zone: str, first: str, last: str, tmp_path: Path) -> None:
+    (tmp_path / "segments.csv").write_text(HEAD + "acme,a,+86138*,,,2026-03-08,2026-03-08,,\n", "utf-8")
+    (tmp_path / "intercept.csv").write_text(
+        "list_id,seq,op,number,match,type,reason,source,evidence_ref,valid_from,valid_to,scope\n"
+        "l,1,A,+86138,prefix,caller,,,,2026-03-08,2026-03-08,\n",
+        "utf-8",
+    )
+    (tmp_path / "consent.csv").write_text(
+        "number,evidence_ref,category,customer,valid_from,valid_to\n+86138*,E1,,,2026-03-08,2026-03-08\n", "utf-8"
+    )
+    files = DirectoryConfig(segments=("segments.csv",), intercept=("intercept.csv",), consent=("consent.csv",))
+    directory = load_directory(files, tmp_path, TRUNKS, time_zone=zone)
+    asked = number("13800000000")
+    for at, expected in ((when(first) - 1, False), (when(first), True), (when(last) - 1, True), (when(last), False)):
+        assert (directory.segment(asked, "a", at) is not None) is expected
+        assert (directory.listed("caller", asked, None, TRUNKS["a"], at) is not None) is expected
+        assert (directory.consent(asked, "", "acme", at) is not None) is expected
+
+
 def test_a_number_outside_the_plan_is_used_and_said() -> None:
     directory = load("acme,a,+867551234567\n")
     assert directory.warnings == ["segments.csv:2: +867551234567 is no regular number: no caller is ever recognised as it"]
@@ -212,7 +290,7 @@ def rows(draw: st.DrawFn) -> tuple[str, str, str, int | None, int | None, str]:
     begin, end = draw(days), draw(days)
     if begin is not None and end is not None and end < begin:
         begin, end = end, begin
-    return draw(st.sampled_from("ab")), first, last, begin, end, draw(st.sampled_from(("", "in", "out")))
+    return draw(st.sampled_from("ab*")), first, last, begin, end, draw(st.sampled_from(("", "in", "out")))
 
 
 @settings(max_examples=150, deadline=None)
@@ -258,11 +336,11 @@ def same(found: Segment | None, row: int | None) -> bool:
 def oracle(
     listed: list[tuple[str, str, str, int | None, int | None, str]], asked: Number, trunk: str | None, unwanted: str, day: int
 ) -> int | None:
-    """The row that wins, by the definition: narrowest, later valid_from, first."""
+    """The row that wins, by the definition: narrowest, of a single trunk, later valid_from, first."""
     text = asked.canonical or ""
-    best: tuple[tuple[float, bool, float], int] | None = None
+    best: tuple[tuple[float, bool, bool, float], int] | None = None
     for index, (of, first, last, begin, end, direction) in enumerate(listed):
-        if trunk is not None and of != trunk:
+        if trunk is not None and of not in (trunk, "*"):
             continue
         if direction == unwanted or (begin is not None and day < begin) or (end is not None and day > end):
             continue
@@ -273,7 +351,7 @@ def oracle(
         # Width as a part of all numbers: a prefix of n digits is one in 10**n, and wider than a single number of as many digits.
         digits = len(first) - (2 if prefix else 1)
         width = 1 if prefix or not last else int(last) - int(first) + 1
-        rank = (width * 10.0 ** (16 - min(digits, 16)), prefix, -(begin or 0))
+        rank = (width * 10.0 ** (16 - min(digits, 16)), prefix, of == "*", -(begin or 0))
         if best is None or rank < best[0]:
             best = rank, index
     return best[1] if best else None

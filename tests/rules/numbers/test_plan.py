@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rules.numbers import PLAN, country_name, describe, is_area_code, normalise
+from rules.numbers.locality import locality, province_of
 from rules.numbers.plan import FOLDER
 
 MOBILE = re.compile(
@@ -34,6 +35,36 @@ def test_area_codes() -> None:
     assert [code for code, area in PLAN.areas.items() if len(area.lengths) == 2] == ["433", "435", "754", "851"]
     assert not [code for code in PLAN.areas if code.startswith(("86", "40", "80", "96", "11", "12", "13"))]
     assert all(is_area_code(code) for code in ("10", "755", "951")) and not any(is_area_code(code) for code in ("26", "0755", ""))
+
+
+def test_provinces() -> None:
+    names = {(area.province["zh"], area.province["en"]) for code, area in PLAN.areas.items() if code != "978"}  # of which nothing is known
+    assert len(names) == len(dict(names)) == 31 and ("广东", "Guangdong") in names and ("", "") not in names
+    known = {"10": "北京", "755": "广东", "20": "广东", "471": "内蒙古", "771": "广西", "991": "新疆", "978": ""}
+    for code, province in known.items():
+        assert province_of(code) == province
+    assert province_of("0755") == province_of("") == ""
+
+
+@pytest.mark.parametrize(
+    ("canonical", "where"),
+    [
+        ("+8696777", "province"),
+        ("+86967777", "province"),
+        ("+8696110", "province"),
+        ("+8612345", "area"),
+        ("+86110", "area"),
+        ("+8612315", ""),
+        ("+8695588", ""),
+        ("+8610086", ""),
+        ("+8675596777", ""),
+        ("+8613802881946", ""),
+        ("+9696777", ""),
+        ("+86", ""),
+    ],
+)
+def test_codes_that_are_another_code_elsewhere(canonical: str, where: str) -> None:
+    assert locality(canonical) == where
 
 
 def test_codes_are_prefix_free() -> None:
