@@ -101,7 +101,7 @@ class Supervisor:
 
     async def _run(self) -> None:
         if WITHOUT:
-            log.warning("kernel: pure Python, which takes about twice the CPU for a call (%s)", WITHOUT)
+            log.warning("kernel: pure Python, which takes up to twice the CPU for a call (%s)", WITHOUT)
         report, folder = await self._build()
         if report.faults:
             raise StartFault("\n".join(map(str, report.faults)))

@@ -80,7 +80,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-NO_KERNEL = f"WARNING proxy.supervisor: kernel: pure Python, which takes about twice the CPU for a call ({WITHOUT})\n" if WITHOUT else ""
+NO_KERNEL = f"WARNING proxy.supervisor: kernel: pure Python, which takes up to twice the CPU for a call ({WITHOUT})\n" if WITHOUT else ""
 
 
 class Node:
