@@ -12,71 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from rules.legs import Legs
-from rules.numbers import Number, normalise
+from rules.numbers import Number
 from rules.numbers.locality import locality
+from rules.numbers.normalise import normalise
+from rules.trunk import NO_TRUNK as NO_TRUNK
+from rules.trunk import Diverted as Diverted
+from rules.trunk import Mode as Mode
+from rules.trunk import Trunk as Trunk
+from rules.trunk import TrunkKind as TrunkKind
 
 if TYPE_CHECKING:
     from rules.directory import Directory, Segment
-
-TrunkKind = Literal["enterprise", "interconnect", "international", "core"]
-Mode = Literal["enforce", "observe"]
-
-
-class Trunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ingress trunk as the operator configured it: a `[[trunk]]` table of sipwarden.toml."""
-
-    id: str
-    kind: TrunkKind
-    customer: str = ""
-    customers: tuple[str, ...] = ()
-    """Several customers behind one trunk, instead of `customer`."""
-    customer_header: str | None = None
-    """The header field in which the trunk says which of them calls; without one the number tells (see `Call.tell_customer`)."""
-    sources: tuple[str, ...] = ()
-    tls_identity: str | None = None
-    home_area: str | None = None
-    next_hop: str | None = None
-    mode: Mode = "enforce"
-    deliver: str | None = None
-    reject_profile: str = "default"
-    redress: str = ""
-    go_on: Literal["302", "404"] = "302"
-    forwarding: Literal["deny", "mark", "correlated"] = "correlated"
-    suspended: bool = False
-    owner: str = ""
-    location: str = ""
-    from_number: Literal["authenticate", "ignore"] = "authenticate"
-    rpid_as_pai: bool = False
-    attest: Literal["B", "C", "none"] | None = None
-    """What a signature says of callers that were not authenticated (RFC 8588 §4): B our customer's, C only that they came in here, or no
-    signature. None: B on an enterprise trunk, C on interconnect and international ones, none on core.
-    """
-    origid: str | None = None
-    """The UUID that signatures name this trunk by; None: one that stands for its customer, made from the node's secret."""
-    hidden: Literal["reject", "strip"] = "reject"
-    trunk0: Literal["mark", "reject"] = "mark"
-    satellite: bool = False
-    voicemail: tuple[str, ...] = ()
-    iot_voice: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ("OPTIONS",)
-    max_cps: float | None = None
-    max_calls: int | None = None
-    emergency_cps: float = 10.0
-    cli_format: Literal["e164", "cc"] = "e164"
-    unverified: Literal["withhold", "mark", "reject"] = "withhold"
-    roaming_failure: Literal["reject", "withhold", "mark"] = "reject"
-    own_number: Literal["reject", "mark"] = "reject"
-    identity: Literal["off", "mark", "reject", "require"] = "mark"
-    stir_reason: tuple[Literal["responses", "request"], ...] = ()
-
-    @property
-    def serves(self) -> tuple[str, ...]:
-        """Every customer behind the trunk, "" where it names none."""
-        return self.customers or (self.customer,)
-
-
-NO_TRUNK: Final = Trunk(id="", kind="interconnect")
-"""Stands for the ingress of a call whose source matches no trunk (TRK_UNKNOWN)."""
 
 
 ABROAD: Final = "abroad"
@@ -101,13 +47,6 @@ def side_of(trunk: Trunk) -> str | None:
     if trunk.kind == "international":
         return ABROAD
     return f"customer {trunk.customer}" if trunk.customer else f"trunk {trunk.id}"
-
-
-class Diverted(msgspec.Struct, frozen=True):
-    """One step of a call's way that History-Info (RFC 7044) tells: `uri` sent it on, for `cause` (RFC 4458; None: not said)."""
-
-    uri: str
-    cause: int | None = None
 
 
 class Source:

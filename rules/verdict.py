@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final, Literal
 
-import msgspec
+from rules.notes import Step as Step
+from rules.notes import Would as Would
 
 Effect = Literal["reject", "pass", "ok", "mark"]
 
@@ -48,26 +49,6 @@ class Lookup:
         self.kind = kind
         self.key = key
         self.deadline = deadline
-
-
-class Would(msgspec.Struct, frozen=True):
-    """A rejection that observe mode did not enforce."""
-
-    action: str
-    code: str
-    rule: str
-    status: int | None
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One rule's part in a decision, for `explain`: outcome is "no opinion", "reject", "redirect", "drop", "pass", "ok", "mark",
-    "observed reject", "off" or "failed"; `code` the reason code that it gave, "" without one.
-    """
-
-    rule: str
-    outcome: str
-    detail: str
-    code: str = ""
 
 
 class Verdict:

@@ -156,41 +156,32 @@ class SipMessage:
         "uri",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, found: Scanned | None = None) -> None:
+        """An empty message, or what the kernel has found."""
+        self.start: bytes | None = None
+        self.top: list[bytes] | None = None
+        self.replaced: dict[int, bytes | None] | None = None
+        if found is not None:
+            self.raw, self.lines, self.body, self.first_line, self.more_lines, self.method, self.uri, self.status, self.phrase = found
+            self.is_request = not self.status
+            return
         self.raw = b""
-        self.lines: list[bytes] = []
+        self.lines = []
         self.body = b""
-        self.first_line: dict[bytes, int] = {}
-        self.more_lines: dict[bytes, list[int]] | None = None
+        self.first_line = {}
+        self.more_lines = None
         self.is_request = True
         self.method = b""
         self.uri = b""
         self.status = 0
         self.phrase = b""
-        self.start: bytes | None = None
-        self.top: list[bytes] | None = None
-        self.replaced: dict[int, bytes | None] | None = None
 
     @classmethod
     def parse(cls, raw: bytes) -> SipMessage:
         """Read one datagram or framed stream message. ParseError is the only exception, with what could be read in its `message`."""
         found = _scan(raw)
         if found is not None:  # an ordinary message, and nothing is wrong with it
-            message = cls.__new__(cls)
-            (
-                message.raw,
-                message.lines,
-                message.body,
-                message.first_line,
-                message.more_lines,
-                message.method,
-                message.uri,
-                message.status,
-                message.phrase,
-            ) = found
-            message.is_request = not message.status
-            message.start = message.top = message.replaced = None
-            return message
+            return cls(found)
         message = cls()
         if raw[:2] == b"\r\n":
             raw = raw.lstrip(b"\r\n")  # RFC 3261 §7.5

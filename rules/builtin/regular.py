@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from rules.call import Call, Trunk
 from rules.directory import Directory
-from rules.numbers import Number, normalise
+from rules.numbers import Number
+from rules.numbers.normalise import normalise
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 

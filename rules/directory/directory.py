@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from rules.directory import calendar, fields
 from rules.directory.calendar import SHANGHAI, Calendar, read_holidays
+from rules.directory.config import FILES as FILES
+from rules.directory.config import DirectoryConfig as DirectoryConfig
 from rules.directory.entries import Entry, EntryIndex, EntryType
 from rules.directory.fault import DirectoryFault, DirectoryFaults, FaultLog
 from rules.directory.image import Head, give_back, open_image, save_image
@@ -23,7 +23,8 @@ from rules.directory.rows import RowReader
 from rules.directory.segments import EVERY, Segment, SegmentIndex, SegmentReader
 from rules.directory.sheet import read_sheet
 from rules.directory.statements import STATEMENTS, Statement, StatementIndex, StatementReader
-from rules.numbers import Number, normalise
+from rules.numbers import Number
+from rules.numbers.normalise import normalise
 
 if TYPE_CHECKING:
     from rules.call import Trunk
@@ -32,29 +33,6 @@ if TYPE_CHECKING:
 STATEMENTS_NAMED: Final = 3
 NAMED_AT_MOST: Final = 64
 """Segments of one number that `nearly` looks at."""
-
-
-class DirectoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `[directory]` table of sipwarden.toml: CSV files, relative to its folder. Several files of one kind count as one.
-
-    `categories` are what marketing calls may sell; a row or a policy that names another is refused. Without them any word is one.
-    """
-
-    segments: tuple[str, ...] = ()
-    intercept: tuple[str, ...] = ()
-    release: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
-    ported: tuple[str, ...] = ()
-    overseas: tuple[str, ...] = ()
-    roaming: tuple[str, ...] = ()
-    consent: tuple[str, ...] = ()
-    refusals: tuple[str, ...] = ()
-    holidays: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-
-
-FILES = tuple([name for name in DirectoryConfig.__struct_fields__ if name != "categories"])
-"""Kinds of file, in the order in which they are read."""
 
 
 class Directory:

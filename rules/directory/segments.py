@@ -10,15 +10,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from rules.directory import fields
 from rules.directory.fault import CellFault, FaultLog
-from rules.directory.index import DIGITS, SCALE, VALUE, Sections, SpanIndex, point, prefix_interval, range_interval
+from rules.directory.index import DIGITS, SCALE, VALUE, Sections, SpanIndex, point
 from rules.directory.places import HOME, area_codes, holds_on, may_hold, parse_places
 from rules.directory.rows import RowReader, RowWriter
+from rules.directory.segment import EVERY as EVERY
+from rules.directory.segment import Direction
+from rules.directory.segment import Segment as Segment
 from rules.directory.sheet import sheet_rows
 from rules.numbers.locality import area_before, covers_local, locality
 
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("customer", "trunk", "first", "last", "purpose", "valid_from", "valid_to", "hours", "direction", "category", "area")
 
-Purpose = Literal["general", "marketing", "service"]
-Direction = Literal["out", "in", "both"]
-
-EVERY: Final = "*"
-"""In column trunk: every enterprise trunk of the row's customer."""
 
 Everywhere = dict[str, tuple[str, ...]]
 """The enterprise trunks of each customer, by id, in the order of sipwarden.toml."""
@@ -42,57 +38,6 @@ _LONGER = 64  # more digits than any number has
 
 CACHED = 4096
 """Decoded segments kept: some 3 MiB. A power of two."""
-
-
-class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One row of segments.csv.
-
-    A prefix has `first` "+86138*" and `last` "", a single number `first` == `last`. It counts while valid_from <= t < valid_to, Unix
-    seconds, None where open. `hours` is the cell's text ("" always; `fields.hours` takes it apart). `category` is what a marketing segment
-    sells, "" where it does not say. `areas` says where codes that differ by area are the customer's (see `places`), () where the segment
-    has none. `file` and `line`: where it stands. `trunk` may be EVERY.
-    """
-
-    customer: str
-    trunk: str
-    first: str
-    last: str
-    purpose: Purpose
-    valid_from: float | None
-    valid_to: float | None
-    hours: str
-    direction: Direction
-    category: str
-    file: str
-    line: int
-    least: int
-    """A number in the segment has at least so many digits ..."""
-    most: int
-    """... and at most so many."""
-    areas: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return self.first if self.last in ("", self.first) else f"{self.first}-{self.last}"
-
-    @property
-    def where(self) -> str:
-        """Whose it is, in words."""
-        return f"every trunk of {self.customer}" if self.trunk == EVERY else f"trunk {self.trunk}"
-
-    @property
-    def interval(self) -> tuple[int, int]:
-        """Points [low, high) of its numbers, see `index`."""
-        return range_interval(self.first, self.last) if self.last else prefix_interval(self.first[:-1])
-
-    def overlaps(self, other: Segment) -> bool:
-        """True when some number is in both at some time, their intervals of points overlapping."""
-        return (
-            self.least <= other.most
-            and other.least <= self.most
-            and (self.least <= DIGITS or not self.last or not other.last or self.first == other.first)
-            and (self.valid_to is None or other.valid_from is None or other.valid_from < self.valid_to)
-            and (other.valid_to is None or self.valid_from is None or self.valid_from < other.valid_to)
-        )
 
 
 class SegmentReader:
