@@ -294,7 +294,12 @@ class SipMessage:
         open quotes.
         """
         values: list[bytes] = []
-        for at in self.positions(name):
+        places = self.positions(name)
+        if len(places) == 1:
+            line = self.lines[places[0]]
+            if b"," not in line and b"\r" not in line:  # the ordinary case
+                return [line[line.find(b":") + 1 :].strip()]
+        for at in places:
             value = unfold(self.lines[at].partition(b":")[2].strip())
             if name in LISTS:
                 values += split_list(value)
