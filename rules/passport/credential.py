@@ -154,7 +154,7 @@ class Trust:
                 raise Unverified("STIR_CREDENTIAL", f"its issuer's TNAuthList does not have {name}: {parent}")
         if kind == "tn" and name in authority:
             return True, f"its TNAuthList has {name}"
-        # a delegate has no more than who delegated to it (RFC 9060): whose number ranges a provider has is not known, which codes are its is
+        # a delegate has no more than who delegated to it (RFC 9060): which numbers a provider has is not known, which codes is
         delegated = authority.spcs.intersection(*[parent.spcs for parent in credential.parents])
         if authority.spcs and not delegated:
             raise Unverified("STIR_CREDENTIAL", f"its issuers' TNAuthLists do not have its service provider: {authority}")
