@@ -211,7 +211,7 @@ def is_withheld(call: Call, labels: Mapping[str, Any] | None) -> bool:
 
 
 def default_attest(call: Call) -> str:
-    """The attestation of a trunk that says none. On a trunk that customers share, a call that is nobody's comes from no customer we know."""
+    """The attestation of a trunk that says none. A call that is nobody's, on a trunk that customers share, is from no customer we know."""
     return "C" if call.tenant == "" else _ATTEST[call.trunk.kind]
 
 
