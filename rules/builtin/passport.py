@@ -111,6 +111,8 @@ class PassportRule:
                 return found
             if deadline is None or location.authority not in hosts:
                 raise Unverified("STIR_CERT", f"no certificates are fetched from {location.authority}")
+            if "?" in location.url:  # a host may have any number that mean the same
+                raise Unverified("STIR_CERT", "its URL has a query, and only plain paths are fetched")
             answers = call.answers or {}
             if (KIND, location.url) in answers:
                 answer = answers[KIND, location.url]
