@@ -164,9 +164,10 @@ class Worker:
             for fault in proxy.faults:
                 log.error("a message made this program fail:\n%s", fault)
             proxy.faults.clear()
-        wanted = proxy.next_timer()
-        if wanted is not None and (self._timer is None or wanted < self._timer_at - SHORTEST):
-            self._arm(wanted)
+        if self._timer is None or self._timer_at - SHORTEST > monotonic():  # otherwise nothing can be wanted earlier
+            wanted = proxy.next_timer()
+            if wanted is not None and (self._timer is None or wanted < self._timer_at - SHORTEST):
+                self._arm(wanted)
 
     def prepare(self, folder: Path) -> tuple[Generation, Routing]:
         """Open a generation and make everything that `switch` wants, while calls go on in another thread. Raises what is wrong with it."""
