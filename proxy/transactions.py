@@ -31,6 +31,20 @@ class Timer(Enum):
     CANCEL_WAIT = "64*T1 after CANCEL"
 
 
+# an Enum's member as a global of the module: half the price, for each message several times
+_CALLING: Final = State.CALLING
+_TRYING: Final = State.TRYING
+_PROCEEDING: Final = State.PROCEEDING
+_ACCEPTED: Final = State.ACCEPTED
+_COMPLETED: Final = State.COMPLETED
+_PROVISIONAL: Final = Event.PROVISIONAL
+_SUCCESS: Final = Event.SUCCESS
+_LINGER_ACTION: Final = Action.LINGER
+_LINGER: Final = Timer.LINGER
+_RETRANSMIT: Final = Timer.RETRANSMIT
+_TIMEOUT: Final = Timer.TIMEOUT
+
+
 class ServerTransaction(Transaction):
     """A request that we answer or have answered (its response context, RFC 3261 §16.7, for what is forwarded).
 
@@ -61,8 +75,11 @@ class ServerTransaction(Transaction):
     )
 
     def __init__(self, key: bytes, request: Request, flow: Flow) -> None:
-        self.invite = request.method == b"INVITE"
-        Transaction.__init__(self, SERVER_INVITE if self.invite else SERVER_OTHER, State.PROCEEDING if self.invite else State.TRYING, key)
+        invite = request.method == b"INVITE"
+        self.table = SERVER_INVITE if invite else SERVER_OTHER
+        self.state = _PROCEEDING if invite else _TRYING
+        self.key = key
+        self.invite = invite
         self.request: Request | None = request
         self.flow = flow
         self.last = b""
@@ -103,7 +120,9 @@ class ClientTransaction(Transaction):
 
     def __init__(self, key: bytes, method: bytes, data: bytes, flow: Flow, server: ServerTransaction | None, now: float) -> None:
         invite = method == b"INVITE"
-        Transaction.__init__(self, CLIENT_INVITE if invite else CLIENT_OTHER, State.CALLING if invite else State.TRYING, key)
+        self.table = CLIENT_INVITE if invite else CLIENT_OTHER
+        self.state = _CALLING if invite else _TRYING
+        self.key = key
         self.method = method
         self.data = data
         self.flow = flow
@@ -139,30 +158,33 @@ class TransactionLayer:
         actions = server.fire(event)
         if not actions:
             return False
-        reliable = server.flow.listener.transport != "udp"
-        self.sends.append((server.flow, data))
-        if event is Event.PROVISIONAL:
+        flow = server.flow
+        self.sends.append((flow, data))
+        if event is _PROVISIONAL:
             server.last = data
             return True
         server.request = server.render = None
-        if server.leg is not None:
-            server.leg.over(now)
+        leg = server.leg
+        if leg is not None:
+            leg.over(now)
             server.leg = None
-        if server.state is State.ACCEPTED:
+        state = server.state
+        if state is _ACCEPTED:
             server.last = b""  # 2xx to INVITE are sent again by the callee, end to end
-            if Action.LINGER in actions:
-                self.timers.start(now, TRANSACTION, Timer.LINGER, server)
-        elif server.state is State.COMPLETED and Action.LINGER in actions:
+            if _LINGER_ACTION in actions:
+                self.timers.start(now, TRANSACTION, _LINGER, server)
+        elif state is _COMPLETED and _LINGER_ACTION in actions:
             server.last = data
+            reliable = flow.listener.transport != "udp"
             if not server.invite:
                 if reliable:
                     self.end_server(server)
                 else:
-                    self.timers.start(now, TRANSACTION, Timer.LINGER, server)
+                    self.timers.start(now, TRANSACTION, _LINGER, server)
             elif reliable:
-                self.timers.start(now, TRANSACTION, Timer.TIMEOUT, server)
+                self.timers.start(now, TRANSACTION, _TIMEOUT, server)
             else:
-                self.timers.start(now, T1, Timer.RETRANSMIT, server)
+                self.timers.start(now, T1, _RETRANSMIT, server)
         return True
 
     def again(self, server: ServerTransaction) -> None:
@@ -197,22 +219,22 @@ class TransactionLayer:
         self.clients[client.key] = client
         self.sends.append((client.flow, client.data))
         if client.flow.listener.transport == "udp":
-            self.timers.start(now, T1, Timer.RETRANSMIT, client)  # timers B and F start with its first tick, if nothing was heard by then
+            self.timers.start(now, T1, _RETRANSMIT, client)  # timers B and F start with its first tick, if nothing was heard by then
         else:
-            self.timers.start(now, TRANSACTION, Timer.TIMEOUT, client)
+            self.timers.start(now, TRANSACTION, _TIMEOUT, client)
 
     def response(self, client: ClientTransaction, event: Event, now: float) -> tuple[Action, ...]:
         """A response for a client transaction; what is to be done (PASS_ON, ACKNOWLEDGE) is returned, lingering is arranged."""
         actions = client.fire(event)
-        if actions and Action.LINGER in actions:
+        if event is not _PROVISIONAL and _LINGER_ACTION in actions:
             if client.method == b"INVITE":
-                if event is Event.SUCCESS or client.flow.listener.transport == "udp":
-                    self.timers.start(now, TRANSACTION, Timer.LINGER, client)
+                if event is _SUCCESS or client.flow.listener.transport == "udp":
+                    self.timers.start(now, TRANSACTION, _LINGER, client)
                 else:
                     self.end_client(client)
             elif client.flow.listener.transport == "udp":
                 client.data = b""
-                self.timers.start(now, T4, Timer.LINGER, client)
+                self.timers.start(now, T4, _LINGER, client)
             else:
                 self.end_client(client)
         return actions
