@@ -32,7 +32,7 @@ from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.sip.via import Via
 from proxy.token import BRANCH, TAG_SIZE, Secret
-from proxy.transactions import ServerTransaction, Timer, TransactionLayer
+from proxy.transactions import LINGER, RETRANSMIT, ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request, top_value
 from rules import RuleSet
 from rules.call import Call, Trunk
@@ -464,7 +464,7 @@ class Proxy:
         if at is not None and method and b"call-id" in first and b"to" in first:  # the ordinary case: to the letter as it was sent
             start = flow.listener.branch_start
             client = self._layer.clients.get(lines[at][len(start) :]) if lines[at].startswith(start) else None
-            if client is not None and client.method == method:
+            if client is not None and client.method == method and method != b"CANCEL":
                 self._relay.response(client, message, now)
                 return
         branch = self.routing.own_branch(lines[at][5:]) if at is not None and lines[at][:5] == b"Via: " else None
@@ -523,15 +523,15 @@ class Proxy:
     # timers
 
     def _fire(self, kind: Any, owner: Any, now: float) -> None:
-        if isinstance(kind, Timer):
-            if kind is Timer.NO_RESPONSE:
-                self._relay.no_response(owner, now)
-            elif kind is Timer.RINGING:
-                self._relay.rang_out(owner, now)
-            elif kind is Timer.CANCEL_WAIT:
-                self._relay.cancel_unanswered(owner, now)
-            elif self._layer.timer(kind, owner, now):
+        if kind is LINGER or kind is RETRANSMIT or kind is Timer.TIMEOUT:
+            if self._layer.timer(kind, owner, now):
                 self._relay.timed_out(owner, now)
+        elif kind is Timer.RINGING:
+            self._relay.rang_out(owner, now)
+        elif kind is Timer.NO_RESPONSE:
+            self._relay.no_response(owner, now)
+        elif kind is Timer.CANCEL_WAIT:
+            self._relay.cancel_unanswered(owner, now)
         elif kind is Duty.PING:
             assert isinstance(owner, Ping)
             self._health.due(owner, Duty.PING, self.routing, now)

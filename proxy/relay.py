@@ -91,8 +91,8 @@ class Relay:
         request = server.request
         if request is None:
             return
-        via = request.via
         if status > 100:
+            via = request.via
             tag = self._secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
             if server.told is not None:
                 extra += b"Reason: " + server.told + b"\r\n"
@@ -305,4 +305,5 @@ def answer_directly(request: Request, secret: Secret, status: int, extra: bytes 
     """A final response outside any transaction (§8.2.7): its To tag is the same for every retransmission."""
     via = request.via
     tag = secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
-    return build_response(request.message, f"SIP/2.0 {status} {phrase}".encode() if phrase else START_LINES[status], request.via_line, tag, extra)
+    start = f"SIP/2.0 {status} {phrase}".encode() if phrase else START_LINES[status]
+    return build_response(request.message, start, request.via_line, tag, extra)
