@@ -413,10 +413,10 @@ class Proxy:
         if server is not None and server.state in (State.COMPLETED, State.CONFIRMED):
             self._layer.acknowledged(server, now)
             return
-        if len(request.to_tag) == TAG_SIZE and request.to_tag == self._answers.to_tag(request):
+        if self._answers.refused(request, now):  # remembered, or of a re-INVITE, whose To tag is not ours
             self.counters.stateless_acks += 1
             return
-        if self._answers.refused(request, now):  # a re-INVITE, whose To tag is not ours
+        if len(request.to_tag) == TAG_SIZE and request.to_tag == self._answers.to_tag(request):  # another worker's, or forgotten
             self.counters.stateless_acks += 1
             return
         onward = route_onward(request, self.routing, self.secret) if request.to_tag and request.hops != 0 else None
