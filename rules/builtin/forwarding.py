@@ -67,7 +67,7 @@ class Forwarding:
 
     def bind(self, config: ForwardingSettings, directory: Directory) -> Check:
         """Make the check."""
-        find = directory.segment
+        holds = directory.holds
         recent = config.recent
 
         def proven(call: Call) -> bool:
@@ -76,11 +76,11 @@ class Forwarding:
             side = side_of(trunk)
             asked: list[Number] = []
             for number in call.forwarders:
-                if find(number, trunk.id, call.at, call.tenant) is None:
+                if not holds(number, trunk.id, call.at, call.tenant):
                     break
                 asked.append(number)
             proven_all = True
-            callers: list[Number | None] = [number for number in call.presented if find(number, trunk.id, call.at, call.tenant) is None]
+            callers: list[Number | None] = [number for number in call.presented if not holds(number, trunk.id, call.at, call.tenant)]
             for caller in callers or [None]:
                 ages = [call.legs.age(side, number, caller, call.at) for number in asked] if call.legs is not None and side else []
                 age = min([age for age in ages if age is not None], default=None)
@@ -112,20 +112,19 @@ class Forwarding:
                 call.mark(CONFLICT.code)
             for number in call.presented:
                 bad = number.code in BAD
-                if bad or ("PROTECTED" in number.flags and find(number, trunk.id, call.at, call.tenant) is None):
+                if bad or ("PROTECTED" in number.flags and not holds(number, trunk.id, call.at, call.tenant)):
                     if call.why is not None:
                         call.why.append(f"original caller {named(number)} is {number.code if bad else 'a protected number'}")
                     return BAD_ORIGINAL
             if trunk.kind != "enterprise":
                 return CONFLICT if conflict else None
-            segment = call.forwarder(directory)
-            if segment is None:
+            if not call.forwards_for(directory):
                 if call.why is not None:
                     nearly = directory.nearly(last, trunk.id, call.at, call.tenant)
                     call.why.append(f"forwarding number {call.named(last)} in no segment of {call.whose}{': ' if nearly else ''}{nearly}")
                 return UNAUTHORISED
             call.instead = last
-            if call.why is not None:
+            if call.why is not None and (segment := call.forwarder(directory)) is not None:
                 call.why.append(f"forwarded by {last.canonical} of {call.whose} ({segment.file}:{segment.line})")
             if proven(call):
                 call.proven = True
@@ -152,8 +151,15 @@ def looped(call: Call) -> str:
 
 def disagree(call: Call) -> bool:
     """Whether Diversion and History-Info name different forwarding numbers, as far as both go."""
-    if not call.diversion or not call.forwards:
+    steps = call.forwards
+    diversion = call.diversion
+    if not diversion or not steps:
         return False
+    for step, uri in zip(steps, diversion, strict=False):
+        if step.uri != uri:
+            break
+    else:
+        return False  # word for word
     differing = [(one, other) for one, other in zip(call.forwarders, call.diverted, strict=False) if one != other]
     if differing and call.why is not None:
         one, other = differing[0]

@@ -48,6 +48,7 @@ class Marketing:
             raise ValueError(f"category_hours: no category {', '.join(unknown)}; one of {', '.join(directory.categories)}")
         selling = directory.marketing
         find = directory.segment
+        terms_of = directory.terms
         holder = directory.holder
         within = directory.within
 
@@ -62,6 +63,8 @@ class Marketing:
             at = call.at
             why = call.why
             for number in call.presented:
+                if not core and ((terms := terms_of(number, trunk.id, at, call.tenant)) is None or terms.purpose != "marketing"):
+                    continue  # without its row being decoded
                 segment = holder(number, at, trunk.home_area) if core else find(number, trunk.id, at, call.tenant)
                 if segment is None or segment.purpose != "marketing":
                     continue
