@@ -81,9 +81,7 @@ class Regular:
         def authorised(number: Number, call: Call) -> bool:
             """Registered overseas hosting (rule 6) authorises a code on its trunk as a segment does."""
             trunk = call.trunk
-            return holds(number, trunk.id, call.at, call.tenant) or (
-                trunk.kind == "international" and overseas(number, trunk.id)
-            )
+            return holds(number, trunk.id, call.at, call.tenant) or (trunk.kind == "international" and overseas(number, trunk.id))
 
         def findings(call: Call, number: Number) -> list[str]:
             """Every code of the table that the number earns on this call, whatever this trunk makes of it."""

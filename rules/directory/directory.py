@@ -63,6 +63,7 @@ class Directory:
         "has_consent",
         "has_roaming",
         "limited",
+        "lists",
         "marketing",
         "services",
         "spoken",
@@ -85,6 +86,8 @@ class Directory:
         self._before: Asked = _NOTHING
         self._segments = SegmentIndex(sections, head.everywhere, head.homes) if "segments.blob" in sections else None
         self._intercept = _entry_indexes(sections, "intercept")
+        self.lists = frozenset(self._intercept)
+        """Types of which an intercept list has an entry."""
         self._release = _entry_indexes(sections, "release")
         self._registers = {name: RegisterIndex(sections, name, words.__getitem__) for name, words in head.words.items()}
         self._statements = {name: StatementIndex(sections, name) for name in STATEMENTS if f"{name}.blob" in sections}
