@@ -259,9 +259,11 @@ class Call:
         """
         if not self.history_info and not self.diversion:
             return ()
-        if self._forwarders is None:
-            self._forwarders = self._read([step.uri for step in self.forwards]) or self.diverted
-        return self._forwarders
+        found = self._forwarders
+        if found is None:
+            steps = self.forwards
+            found = self._forwarders = self._read([step.uri for step in steps]) if steps else self.diverted
+        return found
 
     @property
     def forwards(self) -> list[Diverted]:
@@ -280,7 +282,9 @@ class Call:
     @property
     def diverting(self) -> Number | None:
         """The last diverting number, None where nobody forwarded the call."""
-        forwarders = self.forwarders
+        forwarders = self._forwarders
+        if forwarders is None:
+            forwarders = self.forwarders
         return forwarders[0] if forwarders else None
 
     def forwards_for(self, directory: Directory) -> bool:

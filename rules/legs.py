@@ -109,9 +109,15 @@ class Legs:
         if first is None or second is None:
             return None
         key = f"{first}>{second}" if second else first
-        where = [known for one in ([side] if side is not None else self._sides) if (known := self._sides.get(one)) is not None]
-        ages = [0.0 if seen.setup else max(0.0, at - seen.last) for known in where if (seen := known.get(key)) and at - seen.last <= KEPT]
-        return min(ages, default=None)
+        if side is not None:
+            known = self._sides.get(side)
+            return None if known is None else _age(known.get(key), at)
+        youngest: float | None = None
+        for known in self._sides.values():
+            age = _age(known.get(key), at)
+            if age is not None and (youngest is None or age < youngest):
+                youngest = age
+        return youngest
 
     def _make_room(self, known: OrderedDict[str, Seen], added: int, at: float) -> None:
         """Drop what is overdue on this side, which has so many keys more, and on another, each in its turn, and where that is not enough,
@@ -138,6 +144,15 @@ class Legs:
                 break
             known.popitem(last=False)
             self._count -= 1
+
+
+def _age(seen: Seen | None, at: float) -> float | None:
+    if seen is None:
+        return None
+    age = at - seen.last
+    if age > KEPT:
+        return None
+    return 0.0 if seen.setup or age < 0.0 else age
 
 
 def _keys(called: str, callers: tuple[str, ...]) -> tuple[str, ...]:

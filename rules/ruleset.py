@@ -241,7 +241,9 @@ class RuleSet:
         )
 
     def _run(self, call: Call, verdict: Verdict, chain: Chain, checks: Iterator[Check]) -> Verdict | Lookup:
-        """The hot loop over what is left of a chain. An exception leaves `checks` behind the check that raised, so going on is entering the loop again."""
+        """The hot loop over what is left of a chain. An exception leaves `checks` behind the check that raised, so going on is entering the
+        loop again.
+        """
         while True:
             try:
                 for check in checks:

@@ -82,8 +82,12 @@ class Forwarding:
             proven_all = True
             callers: list[Number | None] = [number for number in call.presented if not holds(number, trunk.id, call.at, call.tenant)]
             for caller in callers or [None]:
-                ages = [call.legs.age(side, number, caller, call.at) for number in asked] if call.legs is not None and side else []
-                age = min([age for age in ages if age is not None], default=None)
+                age: float | None = None
+                if call.legs is not None and side:
+                    for number in asked:
+                        one = call.legs.age(side, number, caller, call.at)
+                        if one is not None and (age is None or one < age):
+                            age = one
                 if call.why is not None:
                     whom = " or ".join(named(number) for number in asked)
                     found = "only a running node remembers calls" if call.legs is None else when(age, recent)
@@ -138,14 +142,19 @@ class Forwarding:
 
 def looped(call: Call) -> str:
     """Why the call goes in a circle or has been on its way too long; "" where it has not."""
-    hops = max(call.hops, len(call.diversion), len(call.forwards))
+    hops = call.hops
+    for counted in (len(call.diversion), len(call.forwards)):
+        if counted > hops:
+            hops = counted
     if hops > HOPS_AT_MOST:
         return f"forwarded {hops} times, {HOPS_AT_MOST} is the most"
-    seen: set[Number] = {call.called}
+    called = call.called.canonical
+    seen = {called}  # None among them: a number that has no canonical form is not looked for
     for number in call.forwarders:
-        if number.canonical is not None and number in seen:
-            return f"{number.canonical} forwarded the call and {'is called' if number == call.called else 'got it'} again"
-        seen.add(number)
+        canonical = number.canonical
+        if canonical is not None and canonical in seen:
+            return f"{canonical} forwarded the call and {'is called' if canonical == called else 'got it'} again"
+        seen.add(canonical)
     return ""
 
 

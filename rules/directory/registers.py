@@ -120,7 +120,7 @@ class RegisterIndex(Generic[T]):
         if text is None:
             return []
         key = number.key or canonical_key(text)
-        found: list[int] = [] if self._exact is None else [*self._exact.find(key)]
+        found = [] if self._exact is None else list(self._exact.find(key))
         if self._spans is not None:
             for row in self._spans.find((key & VALUE) * SCALE[key >> 56] if number.key else point(text)):
                 if row >> _ROW_BITS < len(text):  # the prefix is not longer than the number
