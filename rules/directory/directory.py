@@ -157,6 +157,11 @@ class Directory:
         row = self._segment_row(number, trunk, at, tenant)
         return None if row < 0 or self._segments is None else self._segments.terms(row)
 
+    def customer(self, number: Number, trunk: str, at: float, tenant: str | None = None) -> str:
+        """Whose it is; "" where there is none."""
+        row = self._segment_row(number, trunk, at, tenant)
+        return "" if row < 0 or self._segments is None else self._segments.customer(row)
+
     def _segment_row(self, number: Number, trunk: str, at: float, tenant: str | None) -> int:
         last = self._last
         if last[0] is number and last[1] == trunk and last[2] == tenant and last[3] == at:

@@ -337,59 +337,36 @@ class SegmentIndex:
             kept = self._terms_cache[which & (CACHED - 1)] = (which, self._terms[which])
         return kept[1]
 
+    def customer(self, row: int) -> str:
+        """Whose a row is."""
+        return self._owners[self._owner_ids[row]][1]
+
     def find(
-        self, number: Number, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None = None, home: str | None = None
-    ) -> int:
-        """The best segment at that time that holds the number: of `trunk` (None: of any), its direction not `unwanted`.
-
-        `tenant`: of this customer only. `home`: the home area of a caller on another trunk, where `trunk` is None.
-        """
-        key = number.key
-        if key:
-            length = key >> 56
-            return self._find(length, (key & VALUE) * SCALE[length], trunk, unwanted, at, tenant, number, home, None)
-        text = number.canonical
-        return NONE if text is None else self._find_text(text, trunk, unwanted, at, tenant, number, home)
-
-    def find_alternative(
-        self, number: Number, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None = None, home: str | None = None
-    ) -> int:
-        """The same for the number's other readings, in their order."""
-        for text in number.alternatives:
-            found = self._find_text(text, trunk, unwanted, at, tenant, number, home)
-            if found >= 0:
-                return found
-        return NONE
-
-    def naming(self, number: Number) -> Iterator[Segment]:
-        """Every segment that holds the number in its canonical form, whatever its trunk, direction and dates; the best first."""
-        text = number.canonical
-        if text is None:
-            return
-        length = len(text) - 1
-        found = bisect_right(self._starts, point(text))
-        for row in self._cover[self._heads[found - 1] : self._heads[found]]:
-            segment = self._rows[row]
-            if segment.least <= length <= segment.most and (length <= DIGITS or not segment.last or segment.first == text):
-                yield segment
-
-    def _find_text(
-        self, text: str, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None, number: Number, home: str | None
-    ) -> int:
-        return self._find(len(text) - 1, point(text), trunk, unwanted, at, tenant, number, home, text)
-
-    def _find(
         self,
-        length: int,
-        place: int,
+        number: Number,
         trunk: str | None,
         unwanted: Direction | None,
         at: float,
-        tenant: str | None,
-        number: Number,
-        home: str | None,
-        text: str | None,
+        tenant: str | None = None,
+        home: str | None = None,
+        text: str | None = None,
     ) -> int:
+        """The best segment at that time that holds the number: of `trunk` (None: of any), its direction not `unwanted`.
+
+        `tenant`: of this customer only. `home`: the home area of a caller on another trunk, where `trunk` is None. `text`: another reading
+        of the number, instead of its canonical form.
+        """
+        key = number.key
+        if key and text is None:
+            length = key >> 56
+            place = (key & VALUE) * SCALE[length]
+        else:
+            if text is None:
+                text = number.canonical
+                if text is None:
+                    return NONE
+            length = len(text) - 1
+            place = point(text)
         heads = self._heads
         found = bisect_right(self._starts, place)
         here = heads[found - 1]
@@ -414,6 +391,28 @@ class SegmentIndex:
             ):
                 return row
         return NONE
+
+    def find_alternative(
+        self, number: Number, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None = None, home: str | None = None
+    ) -> int:
+        """The same for the number's other readings, in their order."""
+        for text in number.alternatives:
+            found = self.find(number, trunk, unwanted, at, tenant, home, text)
+            if found >= 0:
+                return found
+        return NONE
+
+    def naming(self, number: Number) -> Iterator[Segment]:
+        """Every segment that holds the number in its canonical form, whatever its trunk, direction and dates; the best first."""
+        text = number.canonical
+        if text is None:
+            return
+        length = len(text) - 1
+        found = bisect_right(self._starts, point(text))
+        for row in self._cover[self._heads[found - 1] : self._heads[found]]:
+            segment = self._rows[row]
+            if segment.least <= length <= segment.most and (length <= DIGITS or not segment.last or segment.first == text):
+                yield segment
 
     def _is_there(
         self, terms: Terms, owner: tuple[str, str], number: Number, text: str | None, trunk: str | None, home: str | None
