@@ -25,8 +25,9 @@ def addresses(message: SipMessage, name: bytes) -> tuple[bytes, ...]:
     values = message.all(name)
     if len(values) == 1:
         value = values[0]
-        if value[:1] == b"<":
-            return (value[1 : value.find(b">")],)
+        closing = value.find(b">")
+        if value[:1] == b"<" and closing > 0:
+            return (value[1:closing],)
     return tuple([name_addr(value, "address")[1] for value in values])
 
 

@@ -13,6 +13,7 @@ from proxy.routing import RoutingError
 from proxy.sip.message import SipMessage
 from rules.call import Call
 from rules.verdict import Verdict
+from tests.native import interpreted
 from tests.proxy.wire import CONFIG, SEGMENTS, Wire, edit_config, load, make_proxy
 
 
@@ -88,6 +89,7 @@ def test_a_request_that_comes_back_inside_a_dialog_with_its_route_is_a_loop(wire
     assert wire.got("inside").status == 482
 
 
+@interpreted
 def test_a_defect_is_counted_and_kept_and_ends_nothing(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object) -> None:
         raise RuntimeError("broken")

@@ -228,8 +228,9 @@ def test_what_is_known_already_parks_no_call(answer: str, action: str, code: str
     assert not any(ruleset.failures.values())
 
 
-def test_a_deadline_is_a_number() -> None:
-    ruleset = chain(rule("a", Lookup("test", "k", "soon"), on_error="reject"))  # type: ignore[arg-type]
+@pytest.mark.parametrize("deadline", ["soon", "1", None, b"1", []])
+def test_a_deadline_is_a_number(deadline: Any) -> None:
+    ruleset = chain(rule("a", lambda call: Lookup("test", "k", deadline), on_error="reject"))
     assert evaluated(ruleset, make_call("acme-sz", "83123456")).code == "RULE_FAILED"
 
 
