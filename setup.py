@@ -44,7 +44,13 @@ def core() -> list[Extension]:
     level = os.environ.get("MYPYC_OPT_LEVEL", "3")
     files = [f"{folder}/{name}.py" for folder, names in CORE.items() for name in names.split()]
     try:
-        found = mypycify(["--cache-dir=build/mypy", *files], opt_level=level, debug_level="0", target_dir="build/mypyc", group_name=LIBRARY)
+        found = mypycify(
+            ["--cache-dir=build/mypy", "--follow-imports=silent", *files],
+            opt_level=level,
+            debug_level="0",
+            target_dir="build/mypyc",
+            group_name=LIBRARY,
+        )
     except SystemExit as error:  # its way to say that the types do not hold
         say(f"the core stays interpreted, as mypy refuses it (status {error.code}; see above)")
         return []
