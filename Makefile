@@ -1,4 +1,4 @@
-# Everything runs in a virtual environment that make builds here: .venv, with the packages of the two locks and nothing else.
+# Everything runs in a virtual environment that make builds here: .venv, with the packages of the locks and nothing else.
 
 # The distribution's own Python first: it is an optimised build (a quarter to a half faster), and what a package would run on.
 PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
@@ -8,9 +8,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
 RUNTIME := $(VENV)/.runtime
 TESTS := $(VENV)/.tests
+# Here the wheel is installed, all of it compiled; what it needs, and what tests need, is found in $(VENV) behind it.
+COMPILED := .venv-compiled
+WHEEL := $(COMPILED)/.wheel
 KERNEL := $(wildcard proxy/*/*.pyx)
+PACKED := $(shell find proxy rules -type f ! -name "*.so" ! -name "*.c" ! -path "*/__pycache__/*")
 # Tested twice: with the compiled kernel and without it.
 TWICE := tests/proxy/sip tests/proxy/transport/test_udp.py $(patsubst %,tests/proxy/test_%.py,core flows hostile torture validate)
+# And against the wheel, with compiled kernel and core.
+THRICE := tests/proxy tests/rules
 ARGS ?=
 
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -28,7 +34,7 @@ help:
 	@echo "make capacity  21 million rows: look-ups, memory, pauses while they load (ARGS='--segments 10000 --entries 100000 --refusals 100000')"
 	@echo "make soak    300 calls a second for a minute through a node, with SIPp (ARGS='--rate 500 --seconds 600')"
 	@echo "make venv    only build $(VENV)"
-	@echo "make lock    pin the newest releases in the two requirements.lock"
+	@echo "make lock    pin the newest releases in the three locks"
 	@echo "make clean   remove what make built"
 
 $(BIN)/pip:
@@ -37,28 +43,39 @@ $(BIN)/pip:
 	$(PYTHON) -m venv --clear $(VENV)
 
 # Without a compiler the installation has no kernel, and all the rest: slower, and otherwise the same.
-$(RUNTIME): deploy/requirements.lock pyproject.toml $(KERNEL) | $(BIN)/pip
+$(RUNTIME): deploy/requirements.lock setup.py pyproject.toml $(KERNEL) | $(BIN)/pip
 	@echo "Installing what sipwarden needs into $(VENV)"
 	@deploy/debian-packages "make venv" gcc=gcc =libc6-dev =python3-dev || echo "make venv: going on without the compiled kernel" >&2
 	@$(PIP) install --require-hashes -r deploy/requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(TESTS): tests/requirements.lock $(RUNTIME)
+$(TESTS): deploy/build.lock tests/requirements.lock $(RUNTIME)
 	@echo "Installing what its tests need into $(VENV)"
-	@$(PIP) install --require-hashes -r tests/requirements.lock
+	@$(PIP) install --require-hashes -r deploy/build.lock -r tests/requirements.lock
 	@touch $@
 
 venv: $(TESTS)
 
+# PYTHONSAFEPATH, when it is used: without it Python would find the checkout's own modules first.
+$(WHEEL): $(TESTS) setup.py $(PACKED)
+	@echo "Compiling sipwarden into $(COMPILED): one to two minutes"
+	@rm -rf $(COMPILED) build/wheel
+	@SIPWARDEN_BUILD=all $(PIP) wheel --no-deps --no-build-isolation --no-index --wheel-dir build/wheel .
+	@$(PYTHON) -m venv --without-pip $(COMPILED)
+	@$(PIP) --python $(COMPILED)/bin/python install --no-deps --no-index build/wheel/sipwarden-*.whl
+	@printf '%s\n' $(CURDIR)/$(VENV)/lib/python*/site-packages $(CURDIR) > $$(echo $(COMPILED)/lib/python*/site-packages)/beside.pth
+	@touch $@
+
 demo: $(RUNTIME)
 	@$(BIN)/sipwarden demo $(ARGS)
 
-test: $(TESTS)
+test: $(TESTS) $(if $(ARGS),,$(WHEEL))
 	@deploy/debian-packages "make test" sipsak=sipsak sipp=sip-tester kamailio=kamailio || \
 		echo "make test: the tests that talk to these peers will be skipped" >&2
 	@status=0; \
 	$(if $(ARGS),,SIPWARDEN_PURE=1 $(BIN)/python -m pytest -q -r fE $(TWICE) || status=1;) \
+	$(if $(ARGS),,PYTHONSAFEPATH=1 $(COMPILED)/bin/python -m pytest -q -r fE -o pythonpath= $(THRICE) || status=1;) \
 	$(BIN)/python -m pytest $(ARGS) || status=1; \
 	exit $$status
 
@@ -75,7 +92,7 @@ format: $(TESTS)
 	$(BIN)/ruff check --quiet --fix .
 	$(BIN)/ruff format --quiet .
 
-bench: $(RUNTIME)
+bench: $(WHEEL)
 	@deploy/debian-packages "make bench" gcc=gcc =libc6-dev kamailio=kamailio =kamailio-extra-modules
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
@@ -94,8 +111,9 @@ lock: $(BIN)/pip
 	$(BIN)/python -m venv $(VENV)/lock
 	$(VENV)/lock/bin/python -m pip --quiet --disable-pip-version-check install uv
 	$(UV_COMPILE) deploy/requirements.in -o deploy/requirements.lock
+	$(UV_COMPILE) deploy/build.in -o deploy/build.lock
 	$(UV_COMPILE) tests/requirements.in -o tests/requirements.lock
 
 clean:
-	rm -rf $(VENV) $(KERNEL:.pyx=.c) $(KERNEL:.pyx=.*.so) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(COMPILED) $(KERNEL:.pyx=.c) $(KERNEL:.pyx=.*.so) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find benchmarks deploy proxy rules tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -87,12 +87,20 @@ class Proxy:
         return "".join(f"\n  {line}" for line in lines[-10:])
 
 
-def ours(name: str, port: int, checkout: Path, lists: Path, *, pure: bool = False) -> Proxy:
-    """`sipwarden run` of a checkout, on this Python; `pure` without the compiled kernel."""
+def compiled(checkout: Path) -> Path | None:
+    """The `sipwarden` of a checkout's wheel, core and kernel compiled; None where `make bench` has not built it there."""
+    program = checkout / ".venv-compiled" / "bin" / "sipwarden"
+    return program if program.is_file() else None
+
+
+def ours(name: str, port: int, checkout: Path, lists: Path, *, program: Path | None = None, pure: bool = False) -> Proxy:
+    """`sipwarden run`: `program`, which is a whole installation, or else a checkout's modules on this Python; `pure`: nothing compiled."""
     file = lists / f"sipwarden-{port}.toml"
     file.write_text(config(port), encoding="utf-8")
-    command = [sys.executable, "-m", "proxy", "run", "-c", str(file)]
-    return Proxy(name, port, command, checkout, lists / f"sipwarden-{port}.log", {"SIPWARDEN_PURE": "1"} if pure else None)
+    command = [*([str(program)] if program else [sys.executable, "-m", "proxy"]), "run", "-c", str(file)]
+    return Proxy(
+        name, port, command, lists if program else checkout, lists / f"sipwarden-{port}.log", {"SIPWARDEN_PURE": "1"} if pure else None
+    )
 
 
 def kamailio(name: str, port: int, lists: Path) -> Proxy:

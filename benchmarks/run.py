@@ -29,12 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.accounting import Others, cpu_seconds, tree
 from benchmarks.lists import write_lists
-from benchmarks.proxies import CALLEE_PORT, NotRunning, Proxy, kamailio, ours, refuse_taken_port
+from benchmarks.proxies import CALLEE_PORT, NotRunning, Proxy, compiled, kamailio, ours, refuse_taken_port
 from benchmarks.stages import measure
-from proxy.build import KERNEL
+from proxy.build import KERNEL as CHECKOUT_KERNEL
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS, PURE, KAMAILIO, BESIDE = "sipwarden", "pure Python", "Kamailio", "other checkout"
+OURS, KERNEL, PURE, KAMAILIO, BESIDE = "sipwarden", "kernel only", "pure Python", "Kamailio", "other checkout"
 WINDOW = 100
 """Calls that are open at the same time at saturation."""
 BUSY = 0.15
@@ -59,6 +59,8 @@ class Bench:
         self.seconds = seconds
         self.sipgen = folder / "sipgen"
         self.runs: list[dict[str, Any]] = []
+        self.alike = OURS
+        """Which of ours is made as the other checkout's is."""
         self._ports = count(7101)  # each load has a caller of its own: nothing late from the last one is taken for its
         write_lists(folder)
         source = ROOT / "benchmarks" / "sipgen.c"
@@ -154,14 +156,16 @@ def print_times(bench: Bench, names: list[str]) -> None:
             print(f"  {'completed call':15} {'afterwards':>9} {name:14} {value:.1f}")
 
 
-def print_ratios(bench: Bench, names: list[str], python: str, rounds: int) -> None:
+def print_ratios(bench: Bench, names: list[str], python: str, rounds: int, made: str) -> None:
     """The table for README: what ours used over what the other used in the same round."""
     columns = [
-        (mine, base) for mine, base in ((OURS, KAMAILIO), (PURE, KAMAILIO), (OURS, PURE), (OURS, BESIDE)) if {mine, base} <= {*names}
+        (mine, base)
+        for mine, base in ((OURS, KAMAILIO), (KERNEL, KAMAILIO), (PURE, KAMAILIO), (OURS, KERNEL), (OURS, PURE), (bench.alike, BESIDE))
+        if {mine, base} <= {*names}
     ]
     if not columns:
         return
-    print(f"\nCPU of one worker each, {rounds} interleaved rounds, median [lowest..highest]; {python}; kernel: {KERNEL}:\n")
+    print(f"\nCPU of one worker each, {rounds} interleaved rounds, median [lowest..highest]; {python}; sipwarden: {made}:\n")
     print(f"| Load | {' | '.join(f'{mine}, {base} = 1' for mine, base in columns)} |\n|---|{'---|' * len(columns)}")
     for what, _, rate in LOADS:
         cells = []
@@ -182,7 +186,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="how many rounds")
     parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another checkout of this project, to measure a change")
     parser.add_argument("--no-kamailio", action="store_true", help="only ours")
-    parser.add_argument("--no-pure", action="store_true", help="not ours without the compiled kernel")
+    parser.add_argument("--no-pure", action="store_true", help="not ours as pure Python")
+    parser.add_argument("--no-kernel", action="store_true", help="not ours with the compiled kernel and the core interpreted")
     options = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
         print("bench: wants two cores, one for the proxy and one for the load", file=sys.stderr)
@@ -193,13 +198,18 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="sipwarden-bench-") as name:
             bench = Bench(Path(name), 2.5 if options.quick else 3.0)
-            proxies = [ours(OURS, 5060, ROOT, bench.folder)]
+            program = compiled(ROOT)
+            proxies = [ours(OURS, 5060, ROOT, bench.folder, program=program)]
             if not options.no_kamailio:
                 proxies.append(kamailio(KAMAILIO, 5062, bench.folder))
-            if KERNEL == "compiled" and not options.no_pure:
+            if program and CHECKOUT_KERNEL == "compiled" and not options.no_kernel:
+                proxies.append(ours(KERNEL, 5063, ROOT, bench.folder))
+            if (program or CHECKOUT_KERNEL == "compiled") and not options.no_pure:
                 proxies.append(ours(PURE, 5061, ROOT, bench.folder, pure=True))
             if options.beside is not None:
-                proxies.append(ours(BESIDE, 5064, options.beside.resolve(), bench.folder))
+                beside = options.beside.resolve()
+                proxies.append(ours(BESIDE, 5064, beside, bench.folder, program=program and compiled(beside)))
+                bench.alike = KERNEL if program and not compiled(beside) else OURS
             for number in range(rounds):
                 after = AFTER if number == rounds - 1 and not options.quick else 0.0
                 bench.round(proxies[number % len(proxies) :] + proxies[: number % len(proxies)], number + 1, after)
@@ -208,9 +218,9 @@ def main() -> int:
         return 1
     names = [proxy.name for proxy in proxies]
     print_times(bench, names)
-    print("\nstages of a call inside our core, without a socket: microseconds of CPU")
+    print(f"\nstages of a call inside our core, interpreted, kernel {CHECKOUT_KERNEL}, without a socket: microseconds of CPU")
     print("\n".join(measure(5000)))
-    print_ratios(bench, names, python, rounds)
+    print_ratios(bench, names, python, rounds, "kernel and core compiled" if program else f"kernel {CHECKOUT_KERNEL}, core interpreted")
     troubled = sum(row.get("lost", 0) + row.get("bad", 0) for row in bench.runs)
     beside = sum(row.get("foreign", 0.0) >= BUSY for row in bench.runs)
     if troubled or beside:

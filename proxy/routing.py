@@ -257,8 +257,8 @@ class Routing:
         """The dialog token of a Route line that is one of our Record-Routes to the letter; None for any other, which needs to be parsed."""
         for prefix in self._own_routes:
             if line.startswith(prefix):
-                token = line[len(prefix) : -1]
-                return token if len(token) == TOKEN_SIZE and line[-1] == 0x3E else None
+                own = len(line) == len(prefix) + TOKEN_SIZE + 1 and line[-1] == 0x3E
+                return line[len(prefix) : -1] if own else None
         return None
 
     def own_branch(self, value: bytes) -> bytes | None:

@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from proxy.admin.server import AdminServer
-from proxy.build import WITHOUT
+from proxy.build import slow
 from proxy.config import Config, unpack
 from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
@@ -100,8 +100,8 @@ class Supervisor:
             shutil.rmtree(self._runtime, ignore_errors=True)
 
     async def _run(self) -> None:
-        if WITHOUT:
-            log.warning("kernel: pure Python, which takes up to twice the CPU for a call (%s)", WITHOUT)
+        if line := slow():
+            log.warning("%s", line)
         report, folder = await self._build()
         if report.faults:
             raise StartFault("\n".join(map(str, report.faults)))

@@ -158,7 +158,7 @@ def _lenient_port(via: bytes, source: int) -> int:
 def _party(value: bytes, what: str) -> tuple[bytes, bytes]:
     """URI and tag (b"" without one) of From or To."""
     opening, closing = value.find(b"<"), value.find(b">")
-    if opening >= 0:
+    if 0 <= opening < closing:
         uri, tail = value[opening + 1 : closing], value[closing + 1 :]
         display = value[:opening].rstrip()
         if (

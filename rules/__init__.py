@@ -6,6 +6,9 @@ A library user loads a policy once and asks it about each call:
     verdict = ruleset.evaluate(Call(trunk, "sip:83123456@pbx.acme.cn", "sip:13802881946@gw1", at=time.time()))
 """
 
+from rules.sources import PURE as PURE  # first: it decides whether what follows may be read compiled
+
+# isort: split
 from rules.call import NO_TRUNK, Call, Source, Trunk
 from rules.codes import ReasonCode, reason_code, reason_codes
 from rules.directory import Directory

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKS = ("deploy/requirements.lock", "tests/requirements.lock")
+LOCKS = ("deploy/requirements.lock", "tests/requirements.lock", "deploy/build.lock")
 
 
 def names(lines: list[str]) -> set[str]:
@@ -42,7 +42,9 @@ def test_lock_pins_by_hash_and_names_no_address(lock: str) -> None:
         assert "--hash=sha256:" in block
 
 
-@pytest.mark.parametrize(("wanted", "lock"), [("deploy/requirements.in", LOCKS[0]), ("tests/requirements.in", LOCKS[1])])
+@pytest.mark.parametrize(
+    ("wanted", "lock"), [("deploy/requirements.in", LOCKS[0]), ("tests/requirements.in", LOCKS[1]), ("deploy/build.in", LOCKS[2])]
+)
 def test_lock_holds_what_is_wanted(wanted: str, lock: str) -> None:
     pinned = names(re.findall(r"^[a-z][^ ]*", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
     assert names((ROOT / wanted).read_text(encoding="utf-8").splitlines()) <= pinned
@@ -57,15 +59,15 @@ builds = pytest.mark.skipif(not BUILDS, reason="no gcc, or no Python.h (Debian: 
 
 @pytest.mark.parametrize("compiler", ["/bin/false", pytest.param("gcc", marks=builds)])
 def test_wheel_holds_every_file_of_the_packages(compiler: str, tmp_path: Path) -> None:
-    """And the compiled kernel where there is a compiler."""
+    """And the compiled kernel where there is a compiler. The core takes a minute: tests/proxy/test_compiled.py looks at that wheel."""
     tree = tmp_path / "tree"
     for package in ("proxy", "rules"):
         shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
     sources = {str(path.relative_to(tree)) for package in ("proxy", "rules") for path in (tree / package).rglob("*") if path.is_file()}
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), "."]
-    environment = os.environ | {"CC": compiler, "CFLAGS": "-O0"}
+    environment = os.environ | {"CC": compiler, "CFLAGS": "-O0", "SIPWARDEN_BUILD": "kernel"}
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("sipwarden-*.whl")
@@ -75,6 +77,20 @@ def test_wheel_holds_every_file_of_the_packages(compiler: str, tmp_path: Path) -
     assert {name.partition(".")[0] for name in packed if name.endswith(".so")} == (KERNEL if compiler == "gcc" else set())
     assert not [name for name in packed if name.endswith(".c")]
     assert {name.split("/")[0] for name in packed if ".dist-info/" not in name} == {"proxy", "rules"}
+
+
+def test_all_locks_pin_the_same() -> None:
+    pins: dict[str, set[str]] = {}
+    for lock in LOCKS:
+        for name, pinned in re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE):
+            pins.setdefault(name, set()).add(pinned)
+    assert {name: pinned for name, pinned in pins.items() if len(pinned) > 1} == {}
+
+
+def test_what_is_built_says_which_wish_it_does_not_know() -> None:
+    command = [sys.executable, "setup.py", "--quiet", "--name"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"SIPWARDEN_BUILD": "fast"}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "SIPWARDEN_BUILD is 'fast', and must be all, kernel or pure\n")
 
 
 def test_modules_from_core_down_have_no_clock_and_no_socket() -> None:

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from proxy.admin.node import RunningNode
-from proxy.build import KERNEL
+from proxy.build import CORE, KERNEL
 from proxy.control import Snapshot
 from proxy.counters import DECISION_BUCKETS, EVENTS
 from proxy.totals import Totals
@@ -110,7 +110,7 @@ class NodeCollector(Collector):
         yield GaugeMetricFamily("sipwarden_parked_calls", "Calls that wait for a look-up", value=sum(one.parked for one in latest))
         yield GaugeMetricFamily("sipwarden_connections", "Open stream connections", value=sum(one.connections for one in latest))
         yield _gauge("sipwarden_next_hop_up", "1: calls are sent to this target", ("next_hop", "target"), _hops(latest))
-        yield _gauge("sipwarden_build_info", "Whether the compiled kernel takes part: compiled or pure", ("kernel",), [((KERNEL,), 1)])
+        yield _gauge("sipwarden_build_info", "What is compiled: compiled or pure", ("kernel", "core"), [((KERNEL, CORE), 1)])
         policies = {(one.policy_version,): 1 for one in latest}
         yield _gauge("sipwarden_policy_info", "Policy in force", ("version",), policies.items())
         lists = {(one.directory_version,): 1 for one in latest}

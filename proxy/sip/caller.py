@@ -66,7 +66,7 @@ def with_prefix(line: bytes, prefix: bytes, number: bytes) -> bytes:
         end = end_of_quotes(line, at)
         if line.startswith(prefix, at + 1):
             return line
-        space = b" " if line[at + 1 : end - 1] else b""
+        space = b" " if end - 1 > at + 1 else b""
         return line[: at + 1] + prefix + space + line[at + 1 :]
     if opening > at:
         return line[:at] + b'"' + prefix + b" " + line[at:opening].strip() + b'" ' + line[opening:]

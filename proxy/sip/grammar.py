@@ -62,8 +62,10 @@ def split_host(value: bytes, what: str) -> tuple[bytes, int | None]:
 def _split_host(value: bytes, what: str) -> tuple[bytes, int | None]:
     if value[:1] == b"[":
         end = value.find(b"]")
+        if end < 0:
+            raise ParseError(400, f"Bad host in {what}")
         host, rest = value[1:end], value[end + 1 :]
-        if end < 0 or len(host) > _IPV6_LONGEST or not _is_ipv6(host):
+        if len(host) > _IPV6_LONGEST or not _is_ipv6(host):
             raise ParseError(400, f"Bad host in {what}")
         if not rest:
             return host, None
@@ -207,8 +209,10 @@ def name_addr(value: bytes, what: str) -> tuple[bytes, bytes, bytes]:
             raise ParseError(400, f"Bad address in {what}")
         return b"", uri, semicolon + tail
     closing = value.find(b">", opening)
+    if closing < 0:
+        raise ParseError(400, f"Bad address in {what}")
     uri = value[opening + 1 : closing]
-    if closing < 0 or not uri or b" " in uri or b"\t" in uri or b"<" in uri or b'"' in uri:
+    if not uri or b" " in uri or b"\t" in uri or b"<" in uri or b'"' in uri:
         raise ParseError(400, f"Bad address in {what}")
     return display, uri, value[closing + 1 :]
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from proxy.build import WITHOUT
+from proxy.build import slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,7 +80,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-NO_KERNEL = f"WARNING proxy.supervisor: kernel: pure Python, which takes up to twice the CPU for a call ({WITHOUT})\n" if WITHOUT else ""
+SLOW = f"WARNING proxy.supervisor: {slow()}\n" if slow() else ""
 
 
 class Node:
@@ -127,8 +127,8 @@ class Node:
 
     @property
     def log(self) -> str:
-        """Standard error so far, behind what it says first where there is no compiled kernel."""
-        return self.whole_log.removeprefix(NO_KERNEL)
+        """Standard error so far, behind what it says first where not all is compiled."""
+        return self.whole_log.removeprefix(SLOW)
 
     @property
     def whole_log(self) -> str:

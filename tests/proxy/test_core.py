@@ -13,6 +13,7 @@ from proxy.routing import RoutingError
 from proxy.sip.message import SipMessage
 from rules.call import Call
 from rules.verdict import Verdict
+from tests.native import interpreted
 from tests.proxy.wire import CONFIG, SEGMENTS, Wire, edit_config, load, make_proxy
 
 
@@ -153,6 +154,7 @@ def test_a_response_is_read_whether_its_via_is_as_it_was_sent_or_not(wire: Wire,
     assert bool(wire.out) == passed
 
 
+@interpreted
 def test_a_defect_is_counted_and_kept_and_ends_nothing(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object) -> None:
         raise RuntimeError("broken")

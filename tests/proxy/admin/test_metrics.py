@@ -3,7 +3,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.admin.metrics import exposition
-from proxy.build import KERNEL
+from proxy.build import CORE, KERNEL
 from proxy.control import Hop, LookupState, Snapshot
 from proxy.counters import DECISION_BUCKETS, EVENTS, OTHER, SERIES_AT_MOST, Counters
 from proxy.totals import Totals
@@ -102,7 +102,7 @@ async def test_sums_over_workers_and_over_those_that_ended() -> None:
     assert value("sipwarden_lookup_breaker_open", kind="roaming") == 1
     assert value("sipwarden_lookup_open", kind="roaming") == 4
     assert value("sipwarden_lookup_kept", kind="roaming") == 10
-    assert value("sipwarden_build_info", kernel=KERNEL) == 1
+    assert value("sipwarden_build_info", kernel=KERNEL, core=CORE) == 1
     assert value("sipwarden_policy_info", version="p1") == 1
     assert value("sipwarden_directory_info", version="d1") == 1
     assert value("sipwarden_reloads_total") == 4

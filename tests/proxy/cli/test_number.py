@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from proxy.__main__ import main
 from proxy.cli.number import FLAGS, KINDS
-from rules.numbers import Number
+from rules.numbers import number
 
 FIELDS = ["input", "canonical", "kind", "area", "place", "holder", "flags", "code"]
 
@@ -61,9 +62,13 @@ def test_a_code_is_said_in_both_languages_with_its_remedy(capsys: pytest.Capture
 
 
 def test_every_flag_and_kind_has_words() -> None:
-    flags = {line.split()[0] for line in (Number.__doc__ or "").partition("Flags:")[2].splitlines() if line[4:5].isupper()}
+    tree = ast.parse(Path(number.__file__).with_name("number.py").read_text(encoding="utf-8"))
+    text = next(
+        ast.get_docstring(node, clean=False) or "" for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Number"
+    )
+    flags = {line.split()[0] for line in text.partition("Flags:")[2].splitlines() if line[4:5].isupper()}
     assert flags == set(FLAGS)
-    kinds = next(line for line in (Number.__doc__ or "").splitlines() if line.strip().startswith("kind")).partition("class:")[2]
+    kinds = next(line for line in text.splitlines() if line.strip().startswith("kind")).partition("class:")[2]
     assert set(kinds.partition(",")[0].split()) == set(KINDS)
 
 

@@ -24,6 +24,7 @@ from proxy.sip.uri import Uri, parse_uri
 from proxy.sip.via import Via, mark_received
 from proxy.token import Keyed
 from proxy.validate import Request
+from tests.native import fields
 from tests.proxy.sip import cases
 from tests.proxy.sip.cases import INVITE, RESPONSE, table
 
@@ -76,8 +77,8 @@ def alone() -> Iterator[None]:
 def told(thing: object) -> object:
     """All that an object of ours holds, to compare."""
     if isinstance(thing, SipMessage | Via | Uri | Request):
-        slots = [name for name in type(thing).__slots__ if name not in ("message", "flow")]
-        return type(thing).__name__, [(name, told(getattr(thing, name))) for name in slots]
+        names = [name for name in fields(type(thing)) if name not in ("message", "flow")]
+        return type(thing).__name__, [(name, told(getattr(thing, name))) for name in names]
     return thing
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rules.call import Trunk
 from rules.directory import Directory, DirectoryConfig, Segment, load_directory
 from rules.numbers import Number, normalise
+from tests.native import fields
 
 HEAD = "customer,trunk,first,last,purpose,valid_from,valid_to,hours,direction\n"
 TRUNKS = {name: Trunk(id=name, kind="enterprise", customer="acme") for name in ("a", "b")}
@@ -261,13 +262,13 @@ def test_nothing_holds_an_irregular_number() -> None:
 def stand_in(text: str) -> Number:
     """A Number with that canonical form, whatever the plan says of it."""
     made = normalise("+8613802881946", None)
-    fresh = Number.__new__(Number)
-    for slot in ("raw", "digits", "kind", "area", "flags", "code", "country", "nsn", "form", "absent"):
-        object.__setattr__(fresh, slot, getattr(made, slot))
+    fresh = Number("")
+    for name in fields(Number):
+        setattr(fresh, name, getattr(made, name))
     digits = text[1:]
-    object.__setattr__(fresh, "canonical", text)
-    object.__setattr__(fresh, "alternatives", ())
-    object.__setattr__(fresh, "key", len(digits) << 56 | int(digits) if len(digits) <= 16 else 0)
+    fresh.canonical = text
+    fresh.alternatives = ()
+    fresh.key = len(digits) << 56 | int(digits) if len(digits) <= 16 else 0
     return fresh
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rules.numbers import PLAN, Number, normalise
 from rules.numbers.normalise import GENERATION, LONGEST_RAW, cache_size, clear_cache
+from tests.native import fields
 
 AREAS = st.one_of(st.none(), st.sampled_from(["755", "10", "951", "754", "0755", "26", ""]))
 SCHEMES = st.sampled_from(["", "sip:", "sips:", "tel:", "SIP:", "Tel:"])
@@ -26,7 +27,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=200)
 
 
 def whole(number: Number) -> tuple[object, ...]:
-    return tuple(getattr(number, name) for name in Number.__slots__ if name != "raw")
+    return tuple(getattr(number, name) for name in fields(Number) if name != "raw")
 
 
 @given(SCHEMES, st.one_of(ANY_TEXT, NUMBERISH), AREAS)

@@ -1,0 +1,82 @@
+"""What is compiled into the wheel: the kernel (Cython) and the core (mypyc, from the very .py files that stand beside it in the wheel).
+
+SIPWARDEN_BUILD chooses: `all`, what a wheel gets; `kernel`, what an installation to be edited gets, for a compiled module would hide the
+edited one; `pure`, nothing. What cannot be built (no compiler, no Python.h, no mypy) is left out, one line says so, and all the rest works.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+KERNEL = {"proxy.sip._kernel": "proxy/sip/_kernel.pyx", "proxy.transport._batch": "proxy/transport/_batch.pyx"}
+
+# Not here: msgspec's Structs, which mypyc cannot make; exceptions (proxy.sip.error), since the collector does not see through native ones.
+CORE = {
+    "proxy": "answers core correlation counters dialogs enforce flow forward health history intake refusals relay routing screening token"
+    " transactions validate",
+    "proxy/sip": "caller grammar message response timers transaction uri via",
+    "rules": "call legs ruleset verdict",
+    "rules/builtin": "emergency identity intercept privacy purpose regular segments trunk",
+    "rules/directory": "directory entries index places rows segments",
+    "rules/numbers": "classify locality normalise number plan",
+}
+LIBRARY = "sipwarden"
+"""What mypyc calls the one library that holds the code of all of them: sipwarden__mypyc."""
+
+
+def say(line: str) -> None:
+    """One line in the installer's output."""
+    print(f"sipwarden: {line}", file=sys.stderr)
+
+
+def core() -> list[Extension]:
+    """The core's extensions, as C; none, and a line, where mypy is not there or refuses."""
+    try:
+        from mypyc.build import mypycify
+    except ImportError as error:
+        say(f"the core stays interpreted, as there is no mypy ({error})")
+        return []
+    level = os.environ.get("MYPYC_OPT_LEVEL", "3")
+    files = [f"{folder}/{name}.py" for folder, names in CORE.items() for name in names.split()]
+    try:
+        found = mypycify(
+            ["--cache-dir=build/mypy", "--follow-imports=silent", *files],
+            opt_level=level,
+            debug_level="0",
+            target_dir="build/mypyc",
+            group_name=LIBRARY,
+        )
+    except SystemExit as error:  # its way to say that the types do not hold
+        say(f"the core stays interpreted, as mypy refuses it (status {error.code}; see above)")
+        return []
+    for extension in found:
+        extension.optional = True
+    return list(found)
+
+
+class BuildExtensions(build_ext):
+    """All of the core's modules or none: compiled ones call each other without asking whether the other was loaded."""
+
+    def build_extensions(self) -> None:
+        """Leave nothing half built, and nothing of an earlier build."""
+        if not self.inplace:
+            for left in Path(self.build_lib).rglob("*.so"):
+                left.unlink()
+        super().build_extensions()
+        built = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions if extension.name not in KERNEL]
+        if not all(path.is_file() for path in built):
+            say("the core stays interpreted, as it could not be compiled (see above)")
+            for path in built:
+                path.unlink(missing_ok=True)
+
+
+wanted = os.environ.get("SIPWARDEN_BUILD") or ("all" if "bdist_wheel" in sys.argv else "kernel")
+if wanted not in ("all", "kernel", "pure"):
+    sys.exit(f"SIPWARDEN_BUILD is {wanted!r}, and must be all, kernel or pure")
+kernel = [] if wanted == "pure" else [Extension(name, [source], optional=True) for name, source in KERNEL.items()]
+setup(ext_modules=kernel + (core() if wanted == "all" else []), cmdclass={"build_ext": BuildExtensions})
