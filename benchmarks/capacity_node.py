@@ -288,6 +288,9 @@ class Node:
         self.start_seconds = time.monotonic() - self.began
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
         self.workers = [int(pid) for pid in children.split()]
+        for pid in self.workers:
+            with suppress(PermissionError):  # what else runs here is not to be measured, what the node itself runs beside them is
+                os.sched_setscheduler(pid, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(10))
 
     @property
     def log(self) -> str:

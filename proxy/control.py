@@ -60,8 +60,9 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
 
 
 class Loaded(msgspec.Struct, tag=True, frozen=True):
-    """Answer to Load; `error` is "" where it worked."""
+    """Answer to the Load of this folder; `error` is "" where it worked. It may come after the supervisor has given up waiting for it."""
 
+    folder: str
     error: str
 
 
@@ -70,7 +71,7 @@ class Drained(msgspec.Struct, tag=True, frozen=True):
 
 
 class Switched(msgspec.Struct, tag=True, frozen=True):
-    """Answer to Switch."""
+    """Answer to Switch, where a generation was ready."""
 
 
 class Hop(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ EVENTS: Final = {
     "stateless_acks": "ACK requests for a stateless refusal, absorbed",
     "unknown_refused": "refusals sent to sources that match no trunk",
     "unknown_silent": "messages from sources that match no trunk, dropped in silence",
-    "dialog_refused": "in-dialog requests without a valid dialog token",
+    "dialog_refused": "in-dialog requests refused: without a valid dialog token, or with a new identity that policy refuses",
     "loops": "requests refused with 482",
     "failovers": "calls moved on to the next target",
     "cancelled": "INVITE transactions cancelled by the caller",

@@ -76,8 +76,9 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """A call to be judged: the request of `/v1/decide`.
 
     Either `trunk`, the id of one, or `source`, `IP[:PORT]`, whose trunk is looked up. `from` (`sender` in Python), `to` (the Request-URI),
-    `pai` and `diversion` hold numbers, URIs or whole header values, `history_info`, `privacy` and `identity` header values. Of Diversion
-    the latest comes first, as in a message. `at` is ISO 8601 (without a zone on the node's clock) or Unix time, by default now.
+    `pai` and `diversion` hold numbers, URIs or whole header values, `history_info`, `privacy`, `identity` and `date` header values (Date
+    counts where there is Identity; a PASSporT in compact form cannot be verified without). Of Diversion the latest comes first, as in a
+    message. `at` is ISO 8601 (without a zone on the node's clock) or Unix time, by default now.
     `customer`: whose call it is, where customers share the trunk: what its customer_header says.
     `deadline_ms`: how long look-ups may take together; each has its own deadline besides.
     """
@@ -91,6 +92,7 @@ class DecisionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     history_info: _Values = ()
     privacy: _Text = ""
     identity: _Values = ()
+    date: _Text = ""
     call_id: _Text = ""
     customer: _Text | None = None
     at: _Text | float | None = None
@@ -195,6 +197,7 @@ class Judge:
             history_info=read_history(_named("history_info", request.history_info)),
             privacy=privacy_of(_bytes("privacy", request.privacy)),
             identity=tuple([_text(f"identity[{place}]", value) for place, value in enumerate(request.identity)]),
+            date=_text("date", request.date) if request.identity else "",
             call_id=_text("call_id", request.call_id),
             legs=self.legs,
             customer=request.customer,

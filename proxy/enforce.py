@@ -108,10 +108,21 @@ def apply_labels(
         passed = verdict.authenticated
         if passed is None and labels is not None:
             passed = labels.get("verified")  # what others have signed counts where we know nothing of our own
-        found = _VERSTAT[passed]
-        asserted = [at for at in message.positions(b"p-asserted-identity") if current(message, at) is not None]
-        for at in asserted or message.positions(b"from"):
-            edit(message, at, with_verstat, found)
+        tell_verstat(message, _VERSTAT[passed])
+
+
+def tell_verstat(message: SipMessage, found: bytes) -> None:
+    """Put verstat on the numbers that are asserted, on From's where none are."""
+    at = message.first_line.get(b"p-asserted-identity")
+    if at is not None and message.replaced is None and message.more_lines is None:  # the ordinary case: one line, and nothing edited
+        line = message.lines[at]
+        changed = with_verstat(line, found)
+        if changed is not line:
+            message.replace_line(at, changed)
+        return
+    asserted = [at for at in message.positions(b"p-asserted-identity") if current(message, at) is not None]
+    for at in asserted or message.positions(b"from"):
+        edit(message, at, with_verstat, found)
 
 
 def stir_reasons(labels: Mapping[str, Any]) -> bytes:
@@ -183,10 +194,18 @@ def hide_caller(message: SipMessage) -> None:
 
 def distrust(message: SipMessage) -> None:
     """Take out what an untrusted peer says that only a network may say: verstat, attestation, rich call data."""
+    present = message.first_line
     for name in _CALLER:
-        for at in message.positions(name):
-            edit(message, at, without_verstat)
-    if _TOLD_BY_NETWORKS.isdisjoint(message.first_line):
+        if name in present:
+            if message.replaced is None and message.more_lines is None:  # the ordinary case: one line, and nothing edited
+                line = message.lines[present[name]]
+                changed = without_verstat(line)
+                if changed is not line:
+                    message.replace_line(present[name], changed)
+                continue
+            for at in message.positions(name):
+                edit(message, at, without_verstat)
+    if _TOLD_BY_NETWORKS.isdisjoint(present):
         return
     message.remove(b"attestation-info")
     message.remove(b"origination-id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.flow import Flow
 from proxy.sip.message import SipMessage
@@ -13,6 +13,8 @@ from proxy.token import BRANCH, PARAM, Secret
 if TYPE_CHECKING:
     from proxy.routing import Routing
     from proxy.validate import Request
+
+_MAX_FORWARDS: Final = tuple(b"Max-Forwards: %d" % hops for hops in range(256))
 
 
 class Branches:
@@ -83,7 +85,7 @@ class Outgoing:
         if hops is None:
             message.insert_top(b"Max-Forwards: 70")
         else:
-            message.replace_line(message.first_line[b"max-forwards"], b"Max-Forwards: %d" % (hops - 1))
+            message.replace_line(message.first_line[b"max-forwards"], _MAX_FORWARDS[hops - 1])
         if request.via_line is not None:
             message.replace_line(message.first_line[b"via"], request.via_line)
 

@@ -173,13 +173,21 @@ class Routing:
         """Who gets a call to this number over a next hop: the customer whose segment was called, where customers share the hop."""
         if not hop.shared:
             return hop.sides
+        side = self.side_called(called, directory, at, home, shared=True)
+        return hop.sides if side is None or side in hop.sides else (*hop.sides, side)
+
+    def side_called(self, called: Number, directory: Directory, at: float, home: str | None, *, shared: bool = False) -> str | None:
+        """The customer whose segment a called number is in, as `Legs` knows it; None for a number of nobody's. `home` is the home area of
+        the trunk that calls; `shared`: only over trunks that several customers share.
+        """
         segment = directory.inbound(called, at, home)
-        for name in directory.trunks_of(segment) if segment is not None else ():
+        if segment is None:
+            return None
+        for name in directory.trunks_of(segment):
             trunk = self.trunks.get(name)
-            if trunk is not None and segment is not None and trunk.customers:
-                side = side_of(msgspec.structs.replace(trunk, customer=segment.customer))
-                return hop.sides if side is None or side in hop.sides else (*hop.sides, side)
-        return hop.sides
+            if trunk is not None and (trunk.customers or not shared):
+                return side_of(msgspec.structs.replace(trunk, customer=segment.customer) if trunk.customers else trunk)
+        return None
 
     def _flow_to(self, uri: str) -> Flow:
         target = parse_target(uri)

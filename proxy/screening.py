@@ -319,9 +319,7 @@ class Screening:
         Nothing here shows that it was made at all, so a customer that calls itself proves nothing with a number that is not `known` to be
         its own.
         """
-        segment = self.ruleset.directory.inbound(call.called, call.at)
-        owner = self.routing.trunks.get(segment.trunk) if segment is not None else None
-        side = side_of(owner) if owner is not None else None
+        side = self.routing.side_called(call.called, self.ruleset.directory, call.at, call.trunk.home_area)
         if side is None or (side == side_of(call.trunk) and not known):
             return
         leg = self.correlation.begin(call, (side,), self.wall_offset)

@@ -3,7 +3,8 @@
 What is attested (RFC 8588 §4, ATIS-1000074):
 
 - A, where rule 10 found the number that goes out to be the customer's own (AUTH_OK);
-- else what the trunk's `attest` says: B where the customer is known but not the number, C where all that is known is the gateway;
+- else what the trunk's `attest` says: B where the customer is known but not the number, C where all that is known is the gateway, as with
+  a call on a trunk that customers share which is none of theirs;
 - a forwarded call that is proven (FWD_OK) and carries the PASSporT of the call to the number that forwarded it goes on with a `div` behind
   that one; without one to continue from a div is no use (RFC 8946 §4.1), and the caller, whose number is not the customer's, is B.
 
@@ -28,6 +29,8 @@ from proxy.sip.error import ParseError
 from proxy.sip.grammar import split_list
 from proxy.sip.message import SipMessage, unfold
 from proxy.token import Secret
+from rules.passport.identity import identity_values
+from rules.passport.token import BASE, DIV, SHAKEN, is_compact, read_ppt
 
 if TYPE_CHECKING:
     from rules.call import Call, Trunk
@@ -55,6 +58,7 @@ OUTCOMES: Final = {
 """What becomes of calls that leave by a next hop which signs: the label `outcome` of sipwarden_signatures_total."""
 
 _ATTEST: Final = {"enterprise": "B", "interconnect": "C", "international": "C", "core": "none"}
+_PROVIDERS: Final = frozenset((SHAKEN, DIV))
 _HIDES: Final = frozenset(("id", "header", "user"))
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -116,7 +120,7 @@ class Signer:
                     return "carried"
             elif call.proven:
                 div = diverted(call, carried, directory)
-        attest = "A" if verdict.authenticated and trunk.kind == "enterprise" else trunk.attest or _ATTEST[trunk.kind]
+        attest = "A" if verdict.authenticated and trunk.kind == "enterprise" else trunk.attest or default_attest(call)
         if div is None and attest == "none":
             return "none"
         written = date(message.first(b"date"))
@@ -148,10 +152,11 @@ class Signer:
         """
         if trunk.origid is not None:
             return trunk.origid.lower()
-        found = self._names.get(trunk.id)
+        # a trunk that customers share is another's with each call: by its id alone the first one's name would be everybody's
+        name = f"customer {trunk.customer}" if trunk.kind == "enterprise" and trunk.customer else f"trunk {trunk.id}"
+        found = self._names.get(name)
         if found is None:
-            name = f"customer {trunk.customer}" if trunk.kind == "enterprise" and trunk.customer else f"trunk {trunk.id}"
-            found = self._names[trunk.id] = self._secret.origin_id(name)
+            found = self._names[name] = self._secret.origin_id(name)
         return found
 
     def _trouble(self, text: str, at: float) -> None:
@@ -203,6 +208,11 @@ def is_withheld(call: Call, labels: Mapping[str, Any] | None) -> bool:
         if labels.get("strip_privacy"):
             return call.anonymous
     return call.anonymous or not _HIDES.isdisjoint(call.privacy)
+
+
+def default_attest(call: Call) -> str:
+    """The attestation of a trunk that says none. A call that is nobody's, on a trunk that customers share, is from no customer we know."""
+    return "C" if call.tenant == "" else _ATTEST[call.trunk.kind]
 
 
 def shown_caller(call: Call, message: SipMessage) -> Number:
@@ -313,17 +323,29 @@ def diverted(call: Call, carried: Iterable[Passport], directory: Directory) -> s
 
 
 def drop_attestations(message: SipMessage) -> None:
-    """Take out what a customer says in a provider's place: PASSporTs of type shaken and div, and what cannot be read as a list. Others may
-    go on beside ours, as many as are read.
+    """Take out what a customer says in a provider's place: PASSporTs of type shaken and div, and what cannot be read, which somebody else
+    may read after all. Others may go on beside ours, as many as are read.
     """
     left = _MOST
     for at in message.positions(b"identity"):
         field, _, text = message.lines[at].partition(b":")
         values = _split(unfold(text.strip()))[:left]
         left -= len(values)
-        kept = [value for value in values if (found := read(value.decode("latin-1"))) is None or found.ppt not in ("shaken", "div")]
+        kept = [value for value in values if not attests(value.decode("latin-1"))]
         if len(kept) != 1 or b"," in text:
             message.replace_line(at, field + b": " + b", ".join(kept) if kept else None)
+
+
+def attests(identity: str) -> bool:
+    """Whether an Identity value is a provider's to write, whatever its claims: shaken or div by its parameter ppt or the token's header, or
+    of a type that cannot be read.
+    """
+    values, more = identity_values([identity], 1)
+    if more or not values or values[0].fault:
+        return True
+    value = values[0]
+    ppt = BASE if is_compact(value.token) else read_ppt(value.token)
+    return ppt is None or not _PROVIDERS.isdisjoint((ppt.lower(), value.ppt))
 
 
 # when

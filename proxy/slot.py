@@ -47,6 +47,7 @@ class Slot:
         self._began = 0.0
         self._pause = SHORTEST_PAUSE
         self._loaded: asyncio.Future[str] | None = None
+        self._loading = ""  # the folder whose Loaded is waited for
         self._drained: asyncio.Future[None] | None = None
         self._refreshed = asyncio.Event()
         self._ready = asyncio.Event()
@@ -117,6 +118,7 @@ class Slot:
     async def load(self, message: Load, limit: float) -> str:
         """Have a generation made ready; what went wrong, or ""."""
         self._loaded = asyncio.get_running_loop().create_future()
+        self._loading = message.folder
         self.tell(message)
         try:
             async with asyncio.timeout(limit):
@@ -156,8 +158,9 @@ class Slot:
                     case Snapshot():
                         self.latest = message
                         self._refreshed.set()
-                    case Loaded(error):
-                        if self._loaded is not None and not self._loaded.done():
+                    case Loaded(folder, error):
+                        # one that was given up says nothing of the one that is waited for now
+                        if self._loaded is not None and folder == self._loading and not self._loaded.done():
                             self._loaded.set_result(error)
                     case Drained():
                         if self._drained is None:  # told by a signal, while the other workers stay: nothing to wait for

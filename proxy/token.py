@@ -5,9 +5,12 @@ No state is needed to recognise them, so workers, restarted workers and takeover
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID, uuid5
+
+from proxy.sip.kernel import compiled
 
 BRANCH: Final = b"z9hG4bKsw"
 """What every branch of ours begins with: RFC 3261's magic cookie and our mark, then worker, ".", serial number, ".", loop hash."""
@@ -37,6 +40,33 @@ class DialogToken:
         self.withheld = raw[:1] == b"2"
 
 
+class Keyed:
+    """Keyed digests of many texts: blake2b, in hex. One object with its key is made once and copied for each text.
+
+    The compiled kernel has the same, which takes half the time of Python's objects.
+    """
+
+    __slots__ = ("_empty",)
+
+    def __init__(self, key: bytes, size: int) -> None:
+        self._empty = blake2b(key=key, digest_size=size)
+
+    def hex(self, text: bytes) -> bytes:
+        """The digest of a text, in hex digits."""
+        made = self._empty.copy()
+        made.update(text)
+        return made.hexdigest().encode()
+
+
+def keyed(secret: bytes, purpose: bytes, digits: int) -> Callable[[bytes], bytes]:
+    """What makes digests of so many hex digits with a key of their own for one purpose."""
+    key = blake2b(secret, person=purpose, digest_size=32).digest()
+    if compiled is None:
+        return Keyed(key, digits // 2).hex
+    found: Callable[[bytes], bytes] = compiled.Keyed(key, digits // 2).hex
+    return found
+
+
 class Secret:
     """The node secret, with one key derived from it for each purpose."""
 
@@ -46,20 +76,20 @@ class Secret:
         """`secret`: 16 bytes or more, shared by the workers and takeover nodes; ValueError when shorter."""
         if len(secret) < 16:
             raise ValueError("a node secret has at least 16 bytes")
-        self._tag = blake2b(secret, person=b"sw-to-tag", digest_size=32).digest()
-        self._dialog = blake2b(secret, person=b"sw-dialog", digest_size=32).digest()
-        self._identity = blake2b(secret, person=b"sw-identity", digest_size=32).digest()
-        self._loop = blake2b(secret, person=b"sw-loop", digest_size=32).digest()
-        self._id = blake2b(secret, person=b"sw-id", digest_size=32).digest()
+        self._tag = keyed(secret, b"sw-to-tag", TAG_SIZE)
+        self._dialog = keyed(secret, b"sw-dialog", _MAC)
+        self._identity = keyed(secret, b"sw-identity", _HASH)
+        self._loop = keyed(secret, b"sw-loop", _HASH)
+        self._id = keyed(secret, b"sw-id", ID_SIZE)
         self._origins = UUID(bytes=blake2b(secret, person=b"sw-origins", digest_size=16).digest())
 
     def to_tag(self, branch: bytes, call_id: bytes, from_tag: bytes, cseq: bytes) -> bytes:
         """The To tag of our refusal of this request, the same for every retransmission and worker (RFC 3261 §8.2.7)."""
-        return blake2b(b"\n".join((branch, call_id, from_tag, cseq)), key=self._tag, digest_size=TAG_SIZE // 2).hexdigest().encode()
+        return self._tag(b"\n".join((branch, call_id, from_tag, cseq)))
 
     def id_code(self, identifier: str) -> bytes:
         """Eight hex digits that stand for a trunk or next hop on the wire without naming it."""
-        return blake2b(identifier.encode(), key=self._id, digest_size=ID_SIZE // 2).hexdigest().encode()
+        return self._id(identifier.encode())
 
     def origin_id(self, name: str) -> str:
         """A UUID that stands for a customer or trunk (RFC 9562 §5.5): its name space is secret, so that nobody can try names."""
@@ -67,14 +97,13 @@ class Secret:
 
     def identity(self, sender: bytes, pai: tuple[bytes, ...] = ()) -> bytes:
         """Digest of the identity a request presents: From's URI and the P-Asserted-Identity values that say something else."""
-        text = b"\n".join((sender, *pai)) if pai and pai != (sender,) else sender
-        return blake2b(text, key=self._identity, digest_size=_HASH // 2).hexdigest().encode()
+        return self._identity(b"\n".join((sender, *pai)) if pai and pai != (sender,) else sender)
 
     def loop_hash(self, fields: tuple[bytes, ...]) -> bytes:
         """Digest of RFC 5393 §4.2's fields of a request with its ingress and egress; it goes into our branch, and names a loop when it
         comes back.
         """
-        return blake2b(b"\n".join(fields), key=self._loop, digest_size=_HASH // 2).hexdigest().encode()
+        return self._loop(b"\n".join(fields))
 
     def dialog_token(
         self,
@@ -91,13 +120,13 @@ class Secret:
         """The token of a dialog that this initial INVITE may set up: whether the caller's number is withheld, ids, what each side's
         identity was, and a MAC over all with Call-ID and From tag.
         """
-        own = self.identity(sender)
+        own = self._identity(sender)
         asserted = self.identity(sender, pai) if pai and pai != (sender,) else own
-        body = b"".join((b"2" if withheld else b"1", ingress, egress, own, asserted, self.identity(callee)))
+        body = b"".join((b"2" if withheld else b"1", ingress, egress, own, asserted, self._identity(callee)))
         return body + self._mac(body, call_id, from_tag)
 
     def _mac(self, body: bytes, call_id: bytes, from_tag: bytes) -> bytes:
-        return blake2b(b"\n".join((body, call_id, from_tag)), key=self._dialog, digest_size=_MAC // 2).hexdigest().encode()
+        return self._dialog(b"\n".join((body, call_id, from_tag)))
 
     def check_dialog(self, token: bytes, call_id: bytes, from_tag: bytes, to_tag: bytes) -> DialogToken | None:
         """The token when it is ours and belongs to this dialog (either side may have written the request), None otherwise."""

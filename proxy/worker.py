@@ -51,6 +51,9 @@ DRAIN_LIMIT: Final = 5.0
 LINGER: Final = 10.0
 """Seconds after which no call waits any more that an old generation has begun to judge."""
 
+SETTLED: Final = 1.0
+"""Seconds after which what is still there is taken for no garbage."""
+
 PARTING: Final = 0.002
 """Seconds between two steps of giving old lists back."""
 
@@ -161,9 +164,10 @@ class Worker:
             for fault in proxy.faults:
                 log.error("a message made this program fail:\n%s", fault)
             proxy.faults.clear()
-        wanted = proxy.next_timer()
-        if wanted is not None and (self._timer is None or wanted < self._timer_at - SHORTEST):
-            self._arm(wanted)
+        if self._timer is None or self._timer_at - SHORTEST > monotonic():  # otherwise nothing can be wanted earlier
+            wanted = proxy.next_timer()
+            if wanted is not None and (self._timer is None or wanted < self._timer_at - SHORTEST):
+                self._arm(wanted)
 
     def prepare(self, folder: Path) -> tuple[Generation, Routing]:
         """Open a generation and make everything that `switch` wants, while calls go on in another thread. Raises what is wrong with it."""
@@ -266,6 +270,9 @@ class Session:
         self._loop = loop
         self._channel = channel
         self._next: tuple[Generation, Routing] | None = None
+        self._wanted = ""  # the folder of the generation that is to become the next
+        self._loading = asyncio.Lock()
+        self._loads: set[asyncio.Task[None]] = set()
         self._draining = False
         self._over = asyncio.Event()
 
@@ -275,6 +282,7 @@ class Session:
         assert isinstance(begin, Begin)
         worker = self._make(begin)
         settle()
+        keep_settled(self._loop)
         await worker.start()
         self._loop.add_signal_handler(signal.SIGTERM, self._drain, worker, DRAIN_LIMIT)
         self._channel.send(Ready())
@@ -289,7 +297,7 @@ class Session:
     async def _listen(self, worker: Worker) -> None:
         try:
             while True:
-                await self._obey(await self._channel.receive(ToWorker), worker)
+                self._obey(await self._channel.receive(ToWorker), worker)
         except EOFError:  # the supervisor has ended: nobody would restart, reload or watch this worker
             self._over.set()
 
@@ -308,35 +316,56 @@ class Session:
             others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},
         )
 
-    async def _obey(self, message: ToWorker, worker: Worker) -> None:
+    def _obey(self, message: ToWorker, worker: Worker) -> None:
         match message:
             case Ask():
                 self._channel.send(worker.snapshot())
             case Load(folder):
-                gc.disable()  # a look at everything that is loaded would stop the calls
-                try:
-                    self._next = await asyncio.to_thread(worker.prepare, Path(folder))
-                except Exception as error:  # whatever is wrong with it, it is not put in force
-                    gc.enable()
-                    self._channel.send(Loaded(f"{type(error).__name__}: {error}"))
-                else:
-                    self._channel.send(Loaded(""))
+                self._next = None
+                self._wanted = folder
+                task = self._loop.create_task(self._load(folder, worker))
+                self._loads.add(task)
+                task.add_done_callback(self._loads.discard)
             case Switch():
-                if self._next is not None:
-                    old = worker.generation.directory
-                    worker.switch(*self._next)
-                    self._next = None
-                    gc.freeze()
-                    gc.enable()
-                    self._loop.call_later(LINGER, self._part_with, old)
+                if self._next is None:
+                    log.error("told to put a generation in force, and none is ready: the old one stays")
+                    return
+                old = worker.generation.directory
+                worker.switch(*self._next)
+                self._next = None
+                gc.freeze()
+                gc.enable()
+                self._loop.call_later(LINGER, self._part_with, old)
                 self._channel.send(Switched())
             case Forget():
                 self._next = None
-                gc.enable()
+                self._wanted = ""
+                if not self._loading.locked():
+                    gc.enable()
             case Drain(limit):
                 self._drain(worker, limit)
             case End():
                 self._end(worker)
+
+    async def _load(self, folder: str, worker: Worker) -> None:
+        """Make a generation ready while everything else that the supervisor says is obeyed: one at a time, and kept only if it is wanted
+        still.
+        """
+        async with self._loading:
+            if folder != self._wanted:
+                return
+            gc.disable()  # a look at everything that is loaded would stop the calls
+            error = ""
+            try:
+                ready = await asyncio.to_thread(worker.prepare, Path(folder))
+            except Exception as wrong:  # whatever is wrong with it, it is not put in force
+                error = f"{type(wrong).__name__}: {wrong}"
+            else:
+                if folder == self._wanted:
+                    self._next = ready
+            if self._next is None:
+                gc.enable()
+            self._channel.send(Loaded(folder, error))
 
     def _part_with(self, old: Directory) -> None:
         """Let a directory go that is no longer in force. Where something still holds it, only a look for garbage can end that."""
@@ -376,11 +405,22 @@ def _unsigned(why: str) -> None:
 
 
 def settle() -> None:
-    """Take what was loaded out of the garbage collector's sight, and let it look at what a call leaves behind less often."""
+    """Take what was loaded out of the garbage collector's sight, and let it look at what is new only (see `keep_settled`)."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
+    gc.set_threshold(1_000, 1_000_000, 1_000_000)
+
+
+def keep_settled(loop: asyncio.AbstractEventLoop) -> None:
+    """Take what has lived for a second out of the collector's sight, once a second, in no time however much it is.
+
+    Transactions live for half a minute and are no garbage: a collector that looks at all of them finds nothing and stops the calls for
+    tens of milliseconds. What is dropped within that second in a circle is still found, a thousand objects at a look; an older circle
+    stays until the next `settle`.
+    """
+    gc.freeze()
+    loop.call_later(SETTLED, keep_settled, loop)
 
 
 def _resident() -> int:

@@ -117,6 +117,7 @@ class Call:
         "to",
         "told_by",
         "trunk",
+        "weightless",
         "why",
     )
 
@@ -181,6 +182,7 @@ class Call:
                 shown = (*shown, own)
             self.presented = shown
             self.caller = shown[0] if shown else own
+        self.weightless: tuple[str, ...] = ()
         self.marks: list[str] = []
         self.labels: dict[str, Any] | None = None
         self.answers: dict[tuple[str, str], object] | None = None
@@ -292,6 +294,7 @@ class Call:
     def begin_again(self) -> None:
         """Forget what rules have noted: the call is to be judged from the start, perhaps by others. Answers to look-ups stay."""
         self.marks = []
+        self.weightless = ()
         self.labels = None
         self.instead = None
         self.proven = False
@@ -304,6 +307,12 @@ class Call:
         """Note a reason code once."""
         if code not in self.marks:
             self.marks.append(code)
+
+    def mark_weightless(self, code: str) -> None:
+        """Note a reason code of a rule in observe mode: rule label does not weigh it."""
+        if code not in self.weightless:
+            self.weightless = (*self.weightless, code)
+        self.mark(code)
 
     def label(self, name: str, value: object) -> None:
         """Set one label that `enforce` or a reader of the verdict acts on (country, withhold, strip_privacy ...)."""

@@ -35,7 +35,7 @@ from rules.document import Document, Read, read_document, reader
 from rules.faults import FAULTS_PER_FILE, PolicyFault, PolicyFaults, PolicyWarning, in_order, shown
 from rules.rule import OnError, Rule
 from rules.ruleset import BoundRule, RuleAction, RuleMode, RuleSet
-from rules.text_file import TextFault, parse_toml
+from rules.text_file import SPARE, TextFault, read_toml
 from rules.third_party import Unusable, attempt, load_rule, offered, own_codes
 from rules.toml_lines import Path as KeyPath
 from rules.toml_lines import key_lines, line_of
@@ -100,11 +100,12 @@ def load_policy(text: str | None, *, file: str, directory: Directory, trunks: Ma
     if text is None:
         text, file = default_policy(), "rules/default.toml"
     try:
-        document = parse_toml(text)
+        document, twice = read_toml(text)
     except TextFault as fault:
         raise PolicyFaults([PolicyFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
     reading = _Reading(file, key_lines(text), directory, read or reader(Path(file).parent))
-    rules = reading.read(document)
+    reading.faults += [PolicyFault(file, fault.line or None, "", fault.problem, "", fault.remedy) for fault in twice]
+    rules = reading.read({key: value for key, value in document.items() if not key.startswith(SPARE)} if twice else document)
     if reading.faults:
         raise PolicyFaults(in_order(reading.faults))
     checked = directory.has_roaming or "roaming" in directory.services

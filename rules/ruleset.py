@@ -6,7 +6,7 @@ Laws of the chain, from policy.md:
 - a note weighs nothing and does nothing to the call; `observed` holds all of them, and `would` is the first: had it been enforced, the
   chain would have ended there;
 - ok gives the call its code, and the last one counts; mark is noted; both go on;
-- a mark of a rule in observe mode is noted without its labels, so that nothing is done to the call;
+- a mark of a rule in observe mode is noted without its labels, and weighs nothing in rule label, so that nothing is done to the call;
 - what a rejection does is the rule's `action`: reject, redirect elsewhere, or drop in silence; a rule that fails only ever rejects;
 - a redirect server cannot withhold a caller or strip Privacy: on its trunks an outcome that would have that done rejects the call;
 - pass belongs to the rule `emergency` alone: the rules after it are still read, and what they would reject becomes marks;
@@ -80,7 +80,7 @@ class BoundRule:
         self.name = name
         self.action: RuleAction = action
         self.redirect_to = redirect_to
-        self.check = check
+        self.check = check if mode != "observe" else _weightless(check)
         self.mode: RuleMode = mode
         self.on_error: OnError = on_error
         self.fixed = fixed
@@ -282,6 +282,8 @@ class RuleSet:
         if effect == "ok" or effect == "pass":
             if effect == "pass" and rule.name != "emergency":
                 raise BrokenProtocol("only the rule emergency may answer pass")
+            if rule.mode == "observe":
+                outcome = _without_edits(outcome)
             self._label(call, outcome)
             if outcome.code in AUTHENTICATED:
                 verdict.authenticated = True
@@ -292,7 +294,9 @@ class RuleSet:
         if effect == "mark":
             if rule.mode == "enforce":
                 self._label(call, outcome)
-            call.mark(outcome.code)
+                call.mark(outcome.code)
+            else:
+                call.mark_weightless(outcome.code)
             return False
         if effect != "reject":
             raise BrokenProtocol(f"an outcome cannot be {effect!r}")
@@ -339,6 +343,26 @@ def _note(call: Call, lookup: Lookup, answer: object) -> None:
     if call.answers is None:
         call.answers = {}
     call.answers[lookup.kind, lookup.key] = answer
+
+
+def _weightless(check: Check) -> Check:
+    """A check of a rule in observe mode: the marks that it notes itself weigh nothing."""
+
+    def observed(call: Call) -> Outcome | Lookup | None:
+        before = len(call.marks)
+        try:
+            return check(call)
+        finally:
+            for code in call.marks[before:]:
+                call.mark_weightless(code)
+
+    return observed
+
+
+def _without_edits(outcome: Outcome) -> Outcome:
+    """What a rule in observe mode is satisfied by, without what it would have done to the call."""
+    kept = tuple([label for label in outcome.labels if label[0] not in _ONLY_INLINE])
+    return outcome if len(kept) == len(outcome.labels) else Outcome(outcome.effect, outcome.code, outcome.detail, kept)
 
 
 def _must_reject(call: Call, rule: BoundRule, outcome: Outcome) -> bool:

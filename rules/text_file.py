@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
+from codecs import BOM_UTF8
 from pathlib import Path
 from re import DOTALL, VERBOSE
 from re import compile as pattern
@@ -110,8 +112,8 @@ def check_text(data: bytes, longest: int) -> None:
             line = data.count(b"\n", 0, start) + 1
             raise TextFault(f"a line of more than {longest} octets", "is it the right file? a line end is missing", line)
         start = end + 1
-    if data.startswith(b"\xef\xbb\xbf", 3) and data.startswith(b"\xef\xbb\xbf"):
-        raise TextFault("a second byte order mark", "save the file anew as UTF-8", 1)
+    if data.startswith(BOM_UTF8):
+        raise TextFault("begins with a byte order mark", "save it as UTF-8 without one (in an editor: 'UTF-8', not 'UTF-8 with BOM')", 1)
 
 
 def not_utf8(error: UnicodeDecodeError) -> TextFault:
@@ -128,13 +130,61 @@ def not_utf8(error: UnicodeDecodeError) -> TextFault:
 
 
 def read_toml_text(path: Path) -> str:
-    """The text of a TOML file, without its byte order mark. Raises TextFault."""
+    """The text of a TOML file. Raises TextFault."""
     data = read_file(path, TOML_AT_MOST)
     check_text(data, TOML_LINE)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise not_utf8(error) from None
+
+
+def read_toml(text: str) -> tuple[dict[str, Any], list[TextFault]]:
+    """The document, and what is wrong with it that need not keep the rest from being read: keys and tables that stand there twice.
+
+    Raises TextFault as `parse_toml`.
+    """
+    faults: list[TextFault] = []
+    lines = text.split("\n")
+    while True:
+        try:
+            return parse_toml("\n".join(lines)), faults
+        except TextFault as fault:
+            twice = _twice(lines, fault) if len(faults) < TWICE_AT_MOST else None
+            if twice is None:
+                if faults:  # what could not be gone on with is not the only fault
+                    return {}, [*faults, fault]
+                raise
+            faults.append(twice)
+            lines[twice.line - 1] = f"[{SPARE}{twice.line}]" if lines[twice.line - 1].lstrip().startswith("[") else ""
+
+
+def _twice(lines: list[str], fault: TextFault) -> TextFault | None:
+    """The fault with the name of what stands there twice and the line where it stood first; None where it is another one."""
+    line = fault.line
+    if not fault.problem.startswith(("not valid TOML: Cannot overwrite", "not valid TOML: Cannot declare", "not valid TOML: Duplicate")):
+        return None
+    if not 0 < line <= len(lines):
+        return None
+    text = lines[line - 1].strip()
+    if text.startswith("["):
+        name = text.partition("]")[0].strip("[ ")
+        before = [at for at, other in enumerate(lines[: line - 1], 1) if other.strip().partition("]")[0].strip("[ ") == name]
+        what = f"[{name}]"
+    else:
+        found = re.match(r"([A-Za-z0-9_-]+)\s*=", text)
+        if found is None or text.count('"""') % 2 or text.count("'''") % 2 or text.count("[") != text.count("]"):
+            return None  # a value of several lines: what is left of it would be no TOML
+        what = found[1]
+        table = max((at for at, other in enumerate(lines[: line - 1]) if other.lstrip().startswith("[")), default=-1)
+        before = [at + 1 for at in range(table + 1, line - 1) if re.match(rf"\s*{re.escape(what)}\s*=", lines[at])]
+    first = f" (first on line {before[0]})" if before else ""
+    return TextFault(f"not valid TOML: {shown(what)} stands there twice{first}", _TOML_REMEDIES["Cannot"], line)
+
+
+SPARE: Final = "_stood_there_twice_"
+TWICE_AT_MOST: Final = 20
+"""Keys and tables of one file that stand there twice, as far as they are told one by one."""
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from proxy.config.signing import SigningConfig
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
 from rules.faults import in_order
-from rules.text_file import TextFault, parse_toml, read_toml_text
+from rules.text_file import SPARE, TextFault, read_toml, read_toml_text
 from rules.toml_lines import Path as KeyPath
 from rules.toml_lines import key_lines
 
@@ -64,10 +64,13 @@ def load_config(path: Path | str, *, text: str | None = None, base: Path | None 
         except TextFault as fault:
             raise ConfigFaults([ConfigFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
     try:
-        content = parse_toml(text)
+        content, twice = read_toml(text)
     except TextFault as fault:
         raise ConfigFaults([ConfigFault(file, fault.line or None, "", fault.problem, "", fault.remedy)]) from None
     report = Report(file, key_lines(text))
+    report.faults += [ConfigFault(file, fault.line or None, "", fault.problem, "", fault.remedy) for fault in twice]
+    if twice:
+        content = {key: value for key, value in content.items() if not key.startswith(SPARE)}
     tables = _decode(content, report)
     config = Config(file=file, base=Path(path).parent.absolute() if base is None else base, text=text, **tables)
     check(config, report)

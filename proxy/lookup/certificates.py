@@ -1,8 +1,11 @@
 """The service of look-up "certificate": fetches what `x5u` of a PASSporT names, which is whatever a caller wrote.
 
 So it asks only hosts of the allow list, over HTTPS, at addresses of the public Internet, follows nothing, and reads little. Whoever invents
-URLs under a host that is allowed makes nobody fetch more than a few: a URL that failed is left in peace for a while, and so is a host that
-is dead, or that fails too often but for what it is known to have.
+URLs under a host that is allowed makes nobody fetch more than a few, whether the host has something there or not: a URL that failed is left
+in peace for a while, and so is a host that is dead; of URLs that were never fetched only so many are in a while. What a host is known to
+have is fetched all the same, with a place kept for it, and what is used stays. Above the limit a URL has a chance, once a second, that is
+asked for again: the certificate of a provider who is new comes with each of its calls, an invented one with one call. A URL with a query,
+of which a host may have any number that mean the same, is not fetched: certificates of PASSporTs lie at plain paths.
 """
 
 from __future__ import annotations
@@ -36,14 +39,19 @@ AT_ONCE: Final = 32
 """Fetches under way."""
 
 AT_ONCE_OF_A_HOST: Final = 4
+"""Of one host; the last place is for what it is known to have."""
+
 DEAD_AFTER: Final = 3
 """Connections in a row that failed, after which a host is left in peace for PAUSE."""
 
 PAUSE: Final = 10.0
-"""Seconds that a host is left in peace, and in which MISSES are counted."""
+"""Seconds that a host is left in peace, and in which NEW are counted."""
 
-MISSES: Final = 20
-"""URLs of a host that may fail in PAUSE; then only those are fetched that have been fetched before."""
+NEW: Final = 20
+"""URLs of a host that are fetched for the first time in PAUSE, good or not; then only those that have been fetched before."""
+
+TRICKLE: Final = 1.0
+"""Seconds between two beyond those, each of a URL that was asked for and refused before."""
 
 FAILED_LIFE: Final = 30.0
 """Seconds for which a URL that failed is not fetched again."""
@@ -111,18 +119,20 @@ class Host:
     def __init__(self) -> None:
         self.open = 0
         self.breaker = Breaker(DEAD_AFTER, PAUSE)
-        self._since = float("-inf")
-        self._misses = 0
+        self._since = self._trickled = float("-inf")
+        self._new = 0
 
-    def missed(self, now: float) -> None:
-        """One of its URLs failed."""
+    def takes_new(self, now: float, *, again: bool) -> bool:
+        """Whether a URL that was never fetched may be now, `again` if it was asked for lately; one that may be counts."""
         if now - self._since >= PAUSE:
-            self._since, self._misses = now, 0
-        self._misses += 1
-
-    def misses_too_often(self, now: float) -> bool:
-        """Whether only what it is known to have should be asked of it."""
-        return self._misses >= MISSES and now - self._since < PAUSE
+            self._since, self._new = now, 0
+        if self._new < NEW:
+            self._new += 1
+            return True
+        if again and now - self._trickled >= TRICKLE:
+            self._trickled = now
+            return True
+        return False
 
 
 class CertificateService:
@@ -144,7 +154,8 @@ class CertificateService:
         self._hosts = {authority: Host() for authority in config.authorities}
         self._resolver = CheckedResolver(resolve, allowed)
         self._failed = Answers(FAILED_KEPT)
-        self._known = Answers(KNOWN_KEPT)
+        self._known = Answers(KNOWN_KEPT, authority_of, share_of(KNOWN_KEPT, config))
+        self._refused = Answers(FAILED_KEPT)
         self._context: ssl.SSLContext | None = None
 
     async def __call__(self, key: str) -> object:
@@ -156,14 +167,18 @@ class CertificateService:
         host = self._hosts.get(location.authority)
         if host is None or location.url != key:
             raise NoAnswer("its host is not one that certificates are fetched from", alive=True)
+        if "?" in key:
+            raise NoAnswer(f"a URL at {location.authority} has a query, and only plain paths are fetched", alive=True)
         now = asyncio.get_running_loop().time()
         name = location.authority
         if self._failed.get(key, now) is not None:
             raise NoAnswer(f"a URL at {name} failed lately, and is not tried again yet", alive=True)
-        if host.open >= AT_ONCE_OF_A_HOST:
-            raise NoAnswer(f"{AT_ONCE_OF_A_HOST} URLs at {name} are being fetched already", alive=True)
-        if host.misses_too_often(now) and self._known.get(key, now) is None:
-            raise NoAnswer(f"{MISSES} URLs at {name} failed lately, and only known ones are fetched", alive=True)
+        known = self._known.get(key, now) is not None
+        if host.open >= (AT_ONCE_OF_A_HOST if known else AT_ONCE_OF_A_HOST - 1):
+            raise NoAnswer(f"{host.open} URLs at {name} are being fetched already", alive=True)
+        if not known and not host.takes_new(now, again=self._refused.get(key, now) is not None):
+            self._refused.put(key, True, now + FAILED_LIFE)
+            raise NoAnswer(f"{NEW} new URLs at {name} were fetched lately, and only known ones are", alive=True)
         if not host.breaker.allows(now):
             raise NoAnswer(f"{name} is dead, and is tried now and then", alive=True)
         host.open += 1
@@ -184,7 +199,6 @@ class CertificateService:
             if good:
                 self._known.put(key, True, now + KNOWN_LIFE)
             else:
-                host.missed(now)
                 self._failed.put(key, True, now + FAILED_LIFE)
         return pem
 
@@ -264,7 +278,19 @@ def tls_context(ca: bytes | None) -> ssl.SSLContext:
 
 def desk_for(config: CertificatesConfig) -> Desk:
     """The desk that questions for certificates are taken at."""
-    return Desk(float(config.keep), remembered=REMEMBERED, concurrent=AT_ONCE, failures=NEVER, pause=PAUSE)
+    desk = Desk(float(config.keep), remembered=REMEMBERED, concurrent=AT_ONCE, failures=NEVER, pause=PAUSE)
+    desk.answers = Answers(REMEMBERED, authority_of, share_of(REMEMBERED, config))
+    return desk
+
+
+def authority_of(url: str) -> str:
+    """Whose a URL is that `parse_location` has spelt: hosts share what is kept, so that one cannot push out another's."""
+    return url.split("/", 3)[2] if url.count("/") > 2 else url
+
+
+def share_of(kept: int, config: CertificatesConfig) -> int:
+    """How many of what is kept each host may have."""
+    return max(1, kept // max(1, len(config.authorities)))
 
 
 async def fetch_once(config: CertificatesConfig, ca: bytes | None, url: str) -> object:

@@ -6,7 +6,7 @@ waits for a question is bounded by the calls that can be parked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 ASK: Final = "ask"
@@ -30,10 +30,14 @@ class NoAnswer(Exception):
 
 
 class Answers:
-    """Answers by key, each for its own time; the oldest makes room."""
+    """Answers by key, each for its own time; the one that was not asked for longest makes room. With `group`, which names the group of a
+    key, one of its own group does where that has `share` answers.
+    """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, group: Callable[[str], str] | None = None, share: int = 0) -> None:
         self._size = size
+        self._group = group
+        self._share = share
         self._kept: dict[str, tuple[object, float]] = {}
 
     def __len__(self) -> int:
@@ -44,9 +48,10 @@ class Answers:
         kept = self._kept.get(key)
         if kept is None:
             return None
-        if now < kept[1]:
-            return kept[0]
         del self._kept[key]
+        if now < kept[1]:
+            self._kept[key] = kept
+            return kept[0]
         return None
 
     def put(self, key: str, answer: object, until: float) -> None:
@@ -56,6 +61,11 @@ class Answers:
             if not self._kept:
                 return  # nothing is kept at all
             del self._kept[next(iter(self._kept))]
+        if self._group is not None:
+            group = self._group(key)
+            others = [other for other in self._kept if self._group(other) == group]
+            if len(others) >= self._share:
+                del self._kept[others[0]]
         self._kept[key] = (answer, until)
 
 

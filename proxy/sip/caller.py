@@ -34,7 +34,7 @@ _BARE_TEL: Final = re.compile(rb"(?is)([^:]*:\s*)(tel:[^;,<>\s]+)(.*)")
 
 def without_verstat(line: bytes) -> bytes:
     """Take `verstat` out wherever it stands as a parameter: of a tel URI, of a user part, of a SIP URI, of the header field."""
-    if b"erstat" not in line.lower() and b"%" not in line:
+    if b"%" not in line and b"erstat" not in line.lower():
         return line
     edited = _VERSTAT.sub(lambda found: found["quoted"] or b"", line)
     return line if edited == line else edited
@@ -44,7 +44,7 @@ def with_verstat(line: bytes, value: bytes) -> bytes:
     """Put `verstat` on each telephone number: tel URIs, and SIP URIs with user=phone (3GPP TS 24.229 §7.2A.20). No other URI has one."""
     parameter = b";verstat=" + value
     at, end = line.find(b"@"), line.find(b">")
-    if 0 < line.find(b"<sip:") < at < end and line.endswith(b";user=phone", at, end) and line.count(b"@") == line.count(b"<") == 1:
+    if line.endswith(b";user=phone", at, end) and 0 < line.find(b"<sip:") < at < end and line.count(b"@") == 1 and line.count(b"<") == 1:
         return line[:at] + parameter + line[at:]  # the ordinary case
     lower = line.lower()
     if b"tel:" not in lower and b"user=phone" not in lower:

@@ -130,6 +130,9 @@ def index_lines(lines: list[bytes]) -> tuple[dict[bytes, int], dict[bytes, list[
 _scan: Callable[[bytes], Scanned | None] = (
     nothing if compiled is None else compiled.Scanner(_KNOWN, canonical_name, SINGLE, _METHODS, MAX_MESSAGE, MAX_HEAD, MAX_HEADERS).scan
 )
+_splice: Callable[[list[bytes], dict[int, bytes | None] | None, bytes | None, list[bytes] | None, bytes | None, bytes], bytes] | None = (
+    None if compiled is None else compiled.splice
+)
 
 
 class SipMessage:
@@ -291,7 +294,12 @@ class SipMessage:
         open quotes.
         """
         values: list[bytes] = []
-        for at in self.positions(name):
+        places = self.positions(name)
+        if len(places) == 1:
+            line = self.lines[places[0]]
+            if b"," not in line and b"\r" not in line:  # the ordinary case
+                return [line[line.find(b":") + 1 :].strip()]
+        for at in places:
             value = unfold(self.lines[at].partition(b":")[2].strip())
             if name in LISTS:
                 values += split_list(value)
@@ -352,6 +360,11 @@ class SipMessage:
         replaced = self.replaced
         if self.top is None and replaced is None and self.start is None:
             return self.raw
+        size = None  # a stream may be next, where a body without its length is read as the next message
+        if b"content-length" not in self.first_line:
+            size = b"Content-Length: %d" % len(self.body)
+        if _splice is not None:
+            return _splice(self.lines, replaced, self.start, self.top, size, self.body)
         lines = self.lines[:]
         gone: list[int] = []
         if replaced is not None:
@@ -366,8 +379,8 @@ class SipMessage:
             gone.sort(reverse=True)
             for at in gone:
                 del lines[at]
-        if b"content-length" not in self.first_line:  # a stream may be next, where a body without it is read as the next message
-            lines.append(b"Content-Length: %d" % len(self.body))
+        if size is not None:
+            lines.append(size)
         if self.top is not None:
             lines[1:1] = self.top
         lines += (b"", self.body)

@@ -58,13 +58,14 @@ def build_response(request: SipMessage, start: bytes, via_line: bytes | None, to
         out.append(lines[first[b"call-id"]])
     if b"cseq" in first:
         out.append(lines[first[b"cseq"]])
-    return b"\r\n".join(out) + b"\r\n" + extra + b"Content-Length: 0\r\n\r\n"
+    out.append(extra + b"Content-Length: 0\r\n\r\n")
+    return b"\r\n".join(out)
 
 
 def has_tag(line: bytes) -> bool:
     """Whether a From or To line carries a tag parameter; display names and URIs that contain the text do not count."""
     tail = line[line.rfind(b">") + 1 :]
-    if b"tag" not in tail.lower():
+    if not tail or b"tag" not in tail.lower():
         return False
     if b'"' in tail:  # a quoted parameter value, which may contain anything
         try:

@@ -101,8 +101,9 @@ class BatchedUdpTransport(UdpTransport):
 
     def _send_batch(self, port: Port, batch: list[tuple[bytes, bytes]]) -> None:
         sent = 0 if port.queue else self._deliver(port, batch)
-        for data, packed in batch[sent:]:
-            self._enqueue(port, data, packed)
+        if sent < len(batch):
+            for data, packed in batch[sent:]:
+                self._enqueue(port, data, packed)
 
     def _deliver(self, port: Port, batch: list[tuple[bytes, bytes]]) -> int:
         """Send until done or until the socket is full; how many of the batch are done with."""

@@ -117,6 +117,8 @@ class Forwarding:
                         call.why.append(f"original caller {named(number)} is {number.code if bad else 'a protected number'}")
                     return BAD_ORIGINAL
             if trunk.kind != "enterprise":
+                if call.why is not None:
+                    call.why.append(f"forwarded by {named(last)}: calls from {trunk.kind} trunks need no proof of that")
                 return CONFLICT if conflict else None
             segment = call.forwarder(directory)
             if segment is None:

@@ -82,7 +82,12 @@ class International:
             """Whether a domestic leg of the call is remembered."""
             called = call.called.canonical or ""
             forwarders = call.forwarders
-            if call.legs is None or (not forwarders and called not in exact and not called.startswith(prefixes or ("-",))):
+            if not forwarders and called not in exact and not called.startswith(prefixes or ("-",)):
+                return False
+            if call.legs is None:
+                if call.why is not None:
+                    whom = "who forwarded the call" if forwarders else f"the visitor that {called} reaches"
+                    call.why.append(f"only a running node remembers whether {number.canonical} called {whom}")
                 return False
             ages = [call.legs.age(None, forwarder, number, call.at) for forwarder in forwarders or (None,)]
             age = min([age for age in ages if age is not None], default=None)
@@ -191,10 +196,11 @@ class International:
                 if decided is None:
                     decided = outcome
                 elif decided is not outcome:
-                    # Several PAI values: the first gives the call its code, the others are noted.
+                    # Several PAI values: the first gives the call its code, the others are noted. What is to be done to the call for
+                    # any of them is done as an outcome's labels are, and only as they are (observe, and trunks that only ask).
                     call.mark(outcome.code)
-                    for name, value in outcome.labels:
-                        call.label(name, value)
+                    if outcome.labels:
+                        decided = Outcome(decided.effect, decided.code, decided.detail, (*decided.labels, *outcome.labels))
             return decided if wanted is None else wanted
 
         return international

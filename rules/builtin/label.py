@@ -80,12 +80,15 @@ class Label:
             marks = call.marks
             if not marks:
                 return None
-            weighed = {code: weights[code] for code in marks if weights.get(code)}
+            noted = call.weightless
+            weighed = {code: weights[code] for code in marks if weights.get(code) and code not in noted}
             score = round(sum(weighed.values()), 6)
             suspect = score > threshold
             if call.why is not None:
-                parts = " + ".join(f"{code} {weights.get(code, 0.0):g}" for code in marks)
+                parts = " + ".join(f"{code} {0.0 if code in noted else weights.get(code, 0.0):g}" for code in marks)
                 call.why.append(f"{parts} = {score:g}, {'above' if suspect else 'not above'} {threshold:g}")
+                if noted:
+                    call.why.append(f"{', '.join(noted)} weigh nothing: their rules only observe")
             if not suspect:
                 return None
             made_of = {"score": score, "threshold": threshold, "marks": weighed}

@@ -29,18 +29,19 @@ KIND: Final = "certificate"
 ASKED_AT_MOST: Final = 4
 """Certificates that one call may wait for."""
 
+NOT_VERIFIED: Final = ("verified", False)
 MISSING = Outcome("reject", "STIR_MISSING")
 REJECTED = {
     outcome.code: outcome
     for outcome in (
-        Outcome("reject", "STIR_CERT"),
-        Outcome("reject", "STIR_CREDENTIAL"),
-        Outcome("reject", "STIR_SIGNATURE"),
-        Outcome("reject", "STIR_STALE"),
-        Outcome("reject", "STIR_ORIG"),
-        Outcome("reject", "STIR_DEST"),
-        Outcome("reject", "STIR_DIV"),
-        Outcome("reject", "STIR_FORMAT"),
+        Outcome("reject", "STIR_CERT", labels=(NOT_VERIFIED,)),
+        Outcome("reject", "STIR_CREDENTIAL", labels=(NOT_VERIFIED,)),
+        Outcome("reject", "STIR_SIGNATURE", labels=(NOT_VERIFIED,)),
+        Outcome("reject", "STIR_STALE", labels=(NOT_VERIFIED,)),
+        Outcome("reject", "STIR_ORIG", labels=(NOT_VERIFIED,)),
+        Outcome("reject", "STIR_DEST", labels=(NOT_VERIFIED,)),
+        Outcome("reject", "STIR_DIV", labels=(NOT_VERIFIED,)),
+        Outcome("reject", "STIR_FORMAT", labels=(NOT_VERIFIED,)),
     )
 }
 
@@ -110,6 +111,8 @@ class PassportRule:
                 return found
             if deadline is None or location.authority not in hosts:
                 raise Unverified("STIR_CERT", f"no certificates are fetched from {location.authority}")
+            if "?" in location.url:  # a host may have any number that mean the same
+                raise Unverified("STIR_CERT", "its URL has a query, and only plain paths are fetched")
             answers = call.answers or {}
             if (KIND, location.url) in answers:
                 answer = answers[KIND, location.url]
@@ -153,12 +156,14 @@ def _judge(call: Call, findings: Findings) -> Outcome | None:
         if vouching.attest:
             call.label("attestation", vouching.attest)
             call.label("origid", vouching.origid)
-        if findings.full:
+        if findings.full and codes:
+            labels.append(("verified", True))
+        elif findings.full:
             call.label("verified", True)
     elif not codes:
         return MISSING if action == "require" else None
     else:
-        labels.append(("verified", False))
+        labels.append(NOT_VERIFIED)
         if action != "mark":
             for code in codes[1:]:
                 call.mark(code)

@@ -1,6 +1,6 @@
 """A CSV file as people and spreadsheets save it, row by row.
 
-UTF-8 with or without a byte order mark, LF or CRLF, lines of 64 KiB at most; the first row that is no comment names the columns, in any
+UTF-8 without a byte order mark, LF or CRLF, lines of 64 KiB at most; the first row that is no comment names the columns, in any
 order; lines that are blank (also as a spreadsheet writes them: `,,,`) or begin with `#` are skipped; cells are trimmed; missing trailing
 cells are empty. One line is one row: a quoted cell that runs over a line end is a fault, so that a lost quotation mark cannot swallow the
 rest of the list unseen.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -56,9 +55,9 @@ def sheet_rows(data: bytes, file: str, columns: tuple[str, ...], required: int, 
     except TextFault as fault:
         log.fault(file, fault.line, "", "", fault.problem, fault.remedy)
         return
-    trim = _padded(data.removeprefix(BOM_UTF8))
+    trim = _padded(data)
     comments = b"#" in data
-    lines: Iterator[str] = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="\n")
+    lines: Iterator[str] = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="\n")
     if comments:
         lines = ("\n" if line.startswith("#") else line for line in lines)
     reader = csv.reader(lines, strict=True)

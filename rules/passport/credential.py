@@ -154,7 +154,11 @@ class Trust:
                 raise Unverified("STIR_CREDENTIAL", f"its issuer's TNAuthList does not have {name}: {parent}")
         if kind == "tn" and name in authority:
             return True, f"its TNAuthList has {name}"
-        providers = authority.spcs & self._spcs if self._spcs else authority.spcs
+        # a delegate has no more than who delegated to it (RFC 9060): which numbers a provider has is not known, which codes is
+        delegated = authority.spcs.intersection(*[parent.spcs for parent in credential.parents])
+        if authority.spcs and not delegated:
+            raise Unverified("STIR_CREDENTIAL", f"its issuers' TNAuthLists do not have its service provider: {authority}")
+        providers = delegated & self._spcs if self._spcs else delegated
         if providers:
             return False, f"as service provider {min(providers)}"
         if authority.spcs and not authority.names_numbers:

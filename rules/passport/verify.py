@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from rules.call import Call
+from rules.call import Call, shows_number
 from rules.numbers import Number
 from rules.passport.error import Unverified
 from rules.passport.identity import IdentityValue, identity_values
@@ -193,14 +193,21 @@ def _read(value: IdentityValue, call: Call, date: float | None) -> Read:
         if value.info and value.info != passport.x5u and _locate(value.info, "info") != location:
             raise Unverified("STIR_CERT", "info and x5u name different certificates")
         reading.passport, reading.location = passport, location
-        if not any(same_party(passport.orig, number, "") for number in call.presented) and not (
-            passport.orig[0] == "uri" and same_party(passport.orig, call.from_number, call.sender)
-        ):
-            shown = ", ".join(number.canonical or repr(number.raw[:32]) for number in call.presented) or "nobody"
-            raise Unverified("STIR_ORIG", f"it is {passport.orig[1]}'s, and the call presents {shown}")
+        if not _speaks_of(passport.orig, call):
+            shown = call.caller.canonical or repr(call.caller.raw[:32]) if call.presented else "nobody"
+            raise Unverified("STIR_ORIG", f"it is {passport.orig[1]}'s, and the call shows {shown}")
     except Unverified as fault:
         reading.fault = fault
     return reading
+
+
+def _speaks_of(orig: tuple[str, str], call: Call) -> bool:
+    """Whether orig is the caller that is shown: the first number presented, however many there are; From's URI only where
+    P-Asserted-Identity carries no number that would be shown instead.
+    """
+    if orig[0] == "tn":
+        return bool(call.presented) and same_party(orig, call.caller, "")
+    return same_party(orig, call.from_number, call.sender) and not any(shows_number(number) for number in call.pai_numbers)
 
 
 def _locate(url: str, name: str) -> Location:

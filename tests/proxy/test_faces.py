@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import formatdate
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,9 @@ from proxy.flow import Flow
 from proxy.generation import Generation
 from proxy.report import verdict_json
 from proxy.sip.message import SipMessage
-from rules import Lookup, RuleSet, Trunk, Verdict
-from tests.rules.cases import AT, call_of, case_files, legs_of, load_cases, policy, table, trunks
+from rules import Lookup, RuleSet, Trunk, Verdict, load_policy
+from tests.rules.cases import AT, call_of, case_files, directory, legs_of, load_cases, policy, table, trunks
+from tests.rules.passport.material import DEST, ORIG, URL, Authority
 
 CALLED = "sip:075583668888@gw1.example"
 STRANGER = "203.0.113.9"
@@ -161,7 +164,8 @@ def over_the_wire(face: Face, case: Case) -> Answer:
 
 def by_library(face: Face, case: Case) -> Answer:
     """Header values in, through JSON as HTTP will have them."""
-    described = {key: value for key, value in case.described.items() if key in ("from", "to", "pai", "diversion", "identity", "customer")}
+    taken = ("from", "to", "pai", "diversion", "identity", "date", "customer")
+    described = {key: value for key, value in case.described.items() if key in taken}
     described.setdefault("to", CALLED)
     described["at"] = case.at
     described["privacy"] = ";".join(case.described.get("privacy", ()))
@@ -242,6 +246,7 @@ def invite(case: Case) -> bytes:
         ("Diversion", diversion(described)),
         ("History-Info", history(described)),
         ("Identity", described.get("identity", ())),
+        ("Date", [described["date"]] if "date" in described else ()),
         ("Privacy", [";".join(described["privacy"])] if described.get("privacy") else ()),
     ):
         if values:
@@ -303,6 +308,38 @@ def test_the_same_verdict(name: str, case: Case) -> None:
     assert message.status == (int(face.trunk(trunks()["core"]).go_on) if passed else 603)
     assert (answer.verdict["status"], answer.verdict["phrase"]) == ((None, "") if passed else (603, "Decline"))
     assert message.first(b"contact") == (f"<{uri(described.get('to', CALLED))}>".encode() if message.status == 302 else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Signed(Case):
+    """A call from a peer whose certificate is in the policy file's folder."""
+
+    folder: Authority | None = None
+
+    def policy(self) -> RuleSet:
+        assert self.folder is not None
+        self.folder.path("root.pem"), self.folder.path("leaf.chain")
+        text = f'[rules.own_number]\nmode = "off"\n[rules.passport]\nroots = ["root.pem"]\ncertificates = {{"{URL}" = "leaf.chain"}}\n'
+        return load_policy(text, file=str(self.folder.path("policy.toml")), directory=directory(), trunks={})
+
+
+@pytest.mark.parametrize(("date", "marks"), [("", []), ("later", ["STIR_STALE"]), ("-", ["STIR_FORMAT"])])
+@pytest.mark.parametrize("name", ["inline", "library"])
+def test_a_passport_in_compact_form_counts_from_date(name: str, date: str, marks: list[str], authority: Authority) -> None:
+    at = int(time.time()) + 3600
+    signed = at + 100 if date == "later" else at
+    token = authority.sign(
+        "leaf",
+        {"alg": "ES256", "typ": "passport", "x5u": URL},
+        f'{{"dest":{{"tn":["{DEST}"]}},"iat":{signed},"orig":{{"tn":"{ORIG}"}}}}',
+    )
+    identity = f"..{token.rpartition('.')[2]};info=<{URL}>;alg=ES256"
+    written = {} if date == "-" else {"date": formatdate(signed, usegmt=True)}
+    described = {"trunk": "peer", "from": f"+{ORIG}", "to": f"+{DEST}", "identity": [identity]} | written
+    described["at"] = datetime.fromtimestamp(at, UTC).isoformat()
+    verdict = FACES[name].ask(FACES[name], Signed("signed", described, folder=authority)).verdict
+    assert verdict is not None
+    assert (verdict["action"], verdict["marks"]) == ("pass", marks)
 
 
 def test_every_kind_of_case_is_there() -> None:

@@ -163,3 +163,20 @@ def test_a_listener_that_fits(routing: Routing) -> None:
 def test_a_target_that_no_listener_can_reach(tmp_path: Path) -> None:
     with pytest.raises(RoutingError, match="no listener can reach"):
         make(tmp_path, CONFIG, [Listener(0, "udp", "2001:db8::1", 5060)])
+
+
+def test_whose_number_is_called(tmp_path: Path) -> None:
+    """By the segment: every trunk's, one customer's of several, the caller's own place where a code differs by area."""
+    customer = '[[trunk]]\nid = "{0}"\n{1}\nkind = "enterprise"\nhome_area = "{2}"\nnext_hop = "out"\n'
+    one = customer.format("acme-sz", 'customer = "acme"', "755")
+    routing = make(tmp_path, CONFIG + one + customer.format("tower", 'customers = ["one", "two"]', "10"))
+    (tmp_path / "segments.csv").write_text(
+        "customer,trunk,first,last\nacme,*,+8675583120000,+8675583129999\ntwo,tower,+861062230000,+861062239999\n"
+        "acme,acme-sz,+8696777,\none,tower,+8696777,\n"
+    )
+    directory = load_directory(DirectoryConfig(segments=("segments.csv",)), tmp_path, routing.trunks)
+    found = [routing.side_called(normalise(to, home), directory, 0.0, home) for to, home in CALLED_FROM]
+    assert found == ["customer acme", "customer two", "customer acme", "customer one", None]
+
+
+CALLED_FROM = [("075583120001", "10"), ("01062230001", "755"), ("96777", "755"), ("96777", "10"), ("075583668888", "755")]

@@ -71,6 +71,7 @@ def test_what_is_signed(case: dict[str, Any], directory: Directory) -> None:
     )
     call.labels = case.get("labels")
     call.proven = case.get("proven", False)
+    call.tenant = case.get("tenant")
     verdict = verdict_on(call, case.get("authenticated"), case.get("code", "AUTH_OK"))
     assert signer().sign(message, call, verdict, directory, NOW) == case["outcome"]
     sent = SipMessage.parse(message.to_bytes())
@@ -221,6 +222,15 @@ def test_origid_names_a_customer_on_all_its_trunks_and_any_other_trunk_by_itself
     assert Signer(credential(), Secret(b"another secret, long enough")).origid(one) != ids["sz"]
 
 
+def test_customers_of_one_trunk_have_each_their_own_whoever_calls_first() -> None:
+    made = signer()
+    ids = [made.origid(Trunk(id="shared", kind="enterprise", customer=customer)) for customer in ("acme", "beta", "", "acme")]
+    assert ids[0] == ids[3]
+    assert len(set(ids)) == 3
+    for customer, one in zip(("beta", "", "acme"), ids[1:], strict=True):
+        assert signer().origid(Trunk(id="shared", kind="enterprise", customer=customer)) == one
+
+
 def test_an_operator_may_choose_it() -> None:
     trunk = Trunk(id="a", kind="enterprise", origid="123E4567-E89B-42D3-A456-426655440000")
     assert signer().origid(trunk) == "123e4567-e89b-42d3-a456-426655440000"
@@ -278,7 +288,20 @@ RCD = identity({"ppt": "rcd"}, {})
         ([f"Identity: {SHAKEN}\r\n ;ppt=shaken", f"identity :{RCD}"], [RCD]),
         ([f'Identity: {RCD};x=", {SHAKEN}'], []),
         ([f'Identity: {RCD};x=",", {SHAKEN}'], [f'{RCD};x=","']),
-        (["Identity:"], [""]),
+        (["Identity:"], []),
+        # decided by the type alone: claims that are not read here may be read by who gets them
+        ([f"Identity: {identity({'ppt': 'shaken'}, {'orig': {'tn': ['8675583123456']}})}"], []),
+        ([f"Identity: {identity({'ppt': 'div'}, {'dest': {'tn': '862161234567'}})}"], []),
+        ([f"Identity: {identity({'ppt': 'SHAKEN'}, {})}"], []),
+        (["Identity: ..AAAA;info=<https://a.example/c.pem>;alg=ES256;ppt=shaken"], []),
+        (['Identity: ..AAAA;info=<https://a.example/c.pem>;PPT="Div"'], []),
+        ([f"Identity: {RCD};ppt=shaken"], []),
+        ([f"Identity: {RCD.replace('.', '=.', 1)}"], []),
+        (["Identity: a.b.c"], []),
+        ([f"Identity: {RCD};ppt=rcd;ppt=shaken"], []),
+        (["Identity: ..AAAA;info=<https://a.example/c.pem>"], ["..AAAA;info=<https://a.example/c.pem>"]),
+        ([f"Identity: {RCD};ppt=rcd"], [f"{RCD};ppt=rcd"]),
+        ([f"Identity: {identity({'ppt': 'rcd'}, {'orig': {'tn': ['1']}})}"], [identity({"ppt": "rcd"}, {"orig": {"tn": ["1"]}})]),
     ],
 )
 def test_a_customers_attestations_go_however_they_are_written(lines: list[str], left: list[str], directory: Directory) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import threading
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -14,9 +15,10 @@ import pytest
 import pytest_asyncio
 
 from proxy.config import load_config
+from proxy.control import Ask, Forget, Load, Loaded, Switch, Switched
 from proxy.generation import Faults, Generation, load, open_generation, save_generation
 from proxy.sockets import open_inboxes, open_sockets
-from proxy.worker import Worker
+from proxy.worker import Session, Worker
 from rules.numbers import normalise
 from tests.proxy.node import CONFIG, SEGMENTS, Peer, free_port
 
@@ -168,7 +170,7 @@ async def test_an_old_generation_is_gone_without_the_garbage_collector(pair: Pai
         caller.socket.setblocking(False)
         caller.send(caller.request("INVITE", caller="075599999999"), pair.port)
         assert (await received(caller)).startswith(b"SIP/2.0 403 ")
-    old = weakref.ref(worker.generation.directory)
+    old = weakref.ref(next(iter(worker.generation.directory._sections.values())).obj)  # the mapping
     for _ in worker.generation.directory.let_go():  # which does no harm to whoever still asks
         caller_known = worker.generation.directory.segment(normalise("075583123401", "755"), "acme", 0.0)
         assert caller_known is not None
@@ -235,3 +237,91 @@ async def test_a_forwarded_call_is_proven_by_a_call_that_another_worker_has(tmp_
         decided = [worker.proxy.counters.invites.get(("acme", "pass", "FWD_OK"), 0) for worker in made.workers]
         assert sum(decided) == 8
     await made.close()
+
+
+class Talk:
+    """The supervisor's end of a channel: what a session said."""
+
+    def __init__(self) -> None:
+        self.said: list[object] = []
+        self.news = asyncio.Event()
+
+    def send(self, message: object) -> None:
+        self.said.append(message)
+        self.news.set()
+
+    async def until(self, count: int) -> list[object]:
+        """Everything that was said, when there is as much."""
+        async with asyncio.timeout(5):
+            while len(self.said) < count:
+                self.news.clear()
+                await self.news.wait()
+        return self.said
+
+
+class SlowWorker:
+    """A worker whose next generation is ready when a test says so; a folder called "bad" has none."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.generation = self
+        self.directory = self
+        self.switched: list[str] = []
+
+    def prepare(self, folder: Path) -> tuple[str, str]:
+        assert self.go.wait(5)
+        if folder.name == "bad":
+            raise ValueError("it is broken")
+        return folder.name, ""
+
+    def switch(self, name: str, routing: str) -> None:
+        self.switched.append(name)
+
+    def snapshot(self) -> str:
+        return "snapshot"
+
+
+async def test_a_worker_answers_while_it_loads() -> None:
+    talk, worker = Talk(), SlowWorker()
+    session = Session(asyncio.get_running_loop(), talk)  # type: ignore[arg-type]
+    obey = lambda message: session._obey(message, worker)  # type: ignore[arg-type]  # noqa: E731
+    try:
+        obey(Load("/run/one"))
+        await asyncio.sleep(0.02)
+        obey(Ask())
+        assert talk.said == ["snapshot"]
+        worker.go.set()
+        assert await talk.until(2) == ["snapshot", Loaded("/run/one", "")]
+        assert not gc.isenabled()
+        obey(Switch())
+        assert (worker.switched, talk.said[2:]) == (["one"], [Switched()])
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+async def test_what_was_not_made_ready_is_not_put_in_force(caplog: pytest.LogCaptureFixture) -> None:
+    """The first load is given up while it runs; the second fails. A switch then would put the first in force, or nothing."""
+    talk, worker = Talk(), SlowWorker()
+    session = Session(asyncio.get_running_loop(), talk)  # type: ignore[arg-type]
+    obey = lambda message: session._obey(message, worker)  # type: ignore[arg-type]  # noqa: E731
+    try:
+        for message in (Load("/run/one"), Forget(), Load("/run/bad")):
+            obey(message)
+            await asyncio.sleep(0.02)
+        worker.go.set()
+        assert await talk.until(2) == [Loaded("/run/one", ""), Loaded("/run/bad", "ValueError: it is broken")]
+        obey(Switch())
+        assert (worker.switched, talk.said[2:]) == ([], [])
+        assert "none is ready" in caplog.text
+        assert gc.isenabled()
+        for message in (Load("/run/two"), Load("/run/three")):
+            obey(message)
+        await talk.until(3)
+        assert talk.said[2:] == [Loaded("/run/three", "")]
+        obey(Switch())
+        assert worker.switched == ["three"]
+    finally:
+        gc.unfreeze()
+        gc.enable()

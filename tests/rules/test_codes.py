@@ -34,6 +34,7 @@ def given() -> dict[str, set[str]]:
     # by name, as an outcome that is read above or a row of the table
     assert set(unread) == {
         "identity.py: outcome.code",
+        "international.py: decided.code",
         "international.py: outcome.code",
         "forwarding.py: CONFLICT.code",
         "regular.py: code",

@@ -15,7 +15,7 @@ import proxy.lookup.certificates as certificates
 from proxy.config import CertificatesConfig
 from proxy.config.duration import Duration
 from proxy.lookup import Lookups, NoAnswer
-from proxy.lookup.certificates import AT_ONCE_OF_A_HOST, MISSES, CertificateService, desk_for, fetch_once
+from proxy.lookup.certificates import AT_ONCE_OF_A_HOST, NEW, REMEMBERED, CertificateService, desk_for, fetch_once
 from proxy.transport.counters import TransportCounters
 from rules.verdict import Lookup
 from tests.proxy.lookup.service import LookupService, serving
@@ -97,8 +97,8 @@ async def answer(service: CertificateService, url: str, limit: float = 2.0) -> A
 
 async def test_a_certificate(server: LookupService, pki: Pki, authority: Authority) -> None:
     service, url = made(server, pki)
-    assert await answer(service, url + "a.pem?b=%20") == authority.chain("leaf")
-    assert server.asked == ["/a.pem?b=%20"]
+    assert await answer(service, url + "a.pem;b=%20") == authority.chain("leaf")
+    assert server.asked == ["/a.pem;b=%20"]
 
 
 @pytest.mark.parametrize(
@@ -237,21 +237,70 @@ async def test_invented_urls_make_few_fetches(server: LookupService, pki: Pki, m
     service, url = made(server, pki)
     assert isinstance(await answer(service, url + "good"), str)
     good, server.does = server.does, "404"
-    for number in range(MISSES + 30):
+    for number in range(NEW + 30):
         assert isinstance(await answer(service, f"{url}{number}"), NoAnswer)
-    assert len(server.asked) == 1 + MISSES
+    assert len(server.asked) == NEW
     server.does = good
     assert isinstance(await answer(service, url + "good"), str)  # what it is known to have
     assert "only known ones" in str(await answer(service, url + "new"))
     monkeypatch.setattr(certificates, "PAUSE", 0.0)
-    assert isinstance(await answer(service, url + "new"), str)
+    assert isinstance(await answer(service, url + "newer"), str)
+
+
+async def test_so_they_do_where_the_host_has_something_at_any_of_them(server: LookupService, pki: Pki) -> None:
+    service, url = made(server, pki)
+    for number in range(NEW + 30):
+        await answer(service, f"{url}{number}")
+    assert len(server.asked) == NEW
+
+
+async def test_beyond_that_a_url_which_is_asked_for_again_has_a_chance(
+    server: LookupService, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, url = made(server, pki)
+    good, server.does = server.does, "404"
+    for number in range(NEW):
+        await answer(service, f"{url}{number}")
+    server.does = good
+    for number in range(200):
+        assert "only known ones" in str(await answer(service, f"{url}once{number}"))
+    assert "only known ones" in str(await answer(service, url + "provider"))
+    assert isinstance(await answer(service, url + "provider"), str)
+    assert "only known ones" in str(await answer(service, url + "once0"))  # not within a second
+    monkeypatch.setattr(certificates, "TRICKLE", 0.0)
+    assert isinstance(await answer(service, url + "once0"), str)
+
+
+async def test_a_url_with_a_query_is_not_fetched(server: LookupService, pki: Pki) -> None:
+    service, url = made(server, pki)
+    assert "has a query" in str(await answer(service, url + "a.pem?1"))
+    assert "has a query" in str(await answer(service, url + "?"))
+    assert server.asked == []
 
 
 async def test_one_host_is_asked_a_few_at_once(server: LookupService, pki: Pki) -> None:
-    server.does = "0.3 " + server.does
     service, url = made(server, pki)
-    found = await asyncio.gather(*(answer(service, f"{url}{number}") for number in range(AT_ONCE_OF_A_HOST + 3)))
+    assert isinstance(await answer(service, url + "known"), str)
+    server.does = "0.3 " + server.does
+    urls = [*(f"{url}{number}" for number in range(AT_ONCE_OF_A_HOST + 3)), url + "known"]
+    found = await asyncio.gather(*(answer(service, each) for each in urls))
     assert sum(isinstance(each, str) for each in found) == AT_ONCE_OF_A_HOST
+    assert isinstance(found[-1], str)  # a place is kept for it
+
+
+def test_what_is_used_is_kept_and_hosts_share_the_room() -> None:
+    desk = desk_for(CertificatesConfig(hosts=("a.test", "b.test")))
+    for url in ("https://a.test/used", "https://a.test/idle", "https://b.test/idle"):
+        desk.take(url, 0, 0.0)
+        desk.answered(url, "PEM", 0.0)
+    for number in range(1000):
+        url = f"https://a.test/{number}"
+        desk.take(url, number, 0.0)
+        desk.answered(url, "PEM", 0.0)
+        assert desk.recall("https://a.test/used", 0.0) == "PEM"
+    assert desk.recall("https://a.test/idle", 0.0) is None
+    assert desk.recall("https://b.test/idle", 0.0) == "PEM"
+    assert len(desk.answers) == REMEMBERED // 2 + 1
 
 
 class Asker:

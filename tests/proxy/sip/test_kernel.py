@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 import subprocess
@@ -21,6 +22,7 @@ from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from proxy.sip.uri import Uri, parse_uri
 from proxy.sip.via import Via, mark_received
+from proxy.token import Keyed
 from proxy.validate import Request
 from tests.native import fields
 from tests.proxy.sip import cases
@@ -223,6 +225,64 @@ def test_refuses_what_is_not_octets(wrong: Any) -> None:
     ):
         with pytest.raises((TypeError, IndexError)):
             validate._read(*arguments)
+
+
+@compiled
+@pytest.mark.parametrize("raw", [*USUAL, INVITE.replace(b"Content-Length: 4\r\n", b"")])
+def test_writes_edits_as_the_python_does(raw: bytes) -> None:
+    draw = random.Random(5)
+    for _ in range(200 * FUZZ):
+        edited = SipMessage.parse(raw)
+        for _ in range(draw.randrange(4)):
+            edited.replace_line(draw.randrange(1, len(edited.lines)), draw.choice((None, b"", b"X: y", b"Z: " + b"z" * 3000)))
+        for _ in range(draw.randrange(3)):
+            edited.insert_top(b"Via: %d" % draw.randrange(1000))
+        if edited.is_request and draw.random() < 0.3:
+            edited.set_uri(b"tel:1")
+        found = edited.to_bytes()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(message, "_splice", None)
+            assert edited.to_bytes() == found
+
+
+@compiled
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ([b"a"], {1: b"x"}, None, None, None, b""),
+        ([b"a"], {-1: b"x"}, None, None, None, b""),
+        ([b"a"], {0: "x"}, None, None, None, b""),
+        ([b"a"], {"0": b"x"}, None, None, None, b""),
+        ([b"a", 1], None, None, None, None, b""),
+        ([b"a"], None, None, ["x"], None, b""),
+        ([b"a"], None, "x", None, None, b""),
+        ([b"a"], None, None, None, b"", None),
+        (None, None, None, None, None, b""),
+    ],
+)
+def test_writes_nothing_but_octets(arguments: tuple[Any, ...]) -> None:
+    assert kernel.compiled is not None
+    with pytest.raises((TypeError, IndexError)):
+        kernel.compiled.splice(*arguments)
+
+
+@compiled
+@pytest.mark.parametrize("size", [1, 4, 6, 8, 9, 63, 64])
+@pytest.mark.parametrize("key", [b"k", b"\xff" * 32, bytes(range(64))])
+def test_its_hash_is_blake2b(key: bytes, size: int) -> None:
+    assert kernel.compiled is not None
+    ours, pythons = kernel.compiled.Keyed(key, size), Keyed(key, size)
+    for length in (*range(300), 1000, 70_000):
+        text = random.Random(length).randbytes(length)
+        assert ours.hex(text) == pythons.hex(text) == hashlib.blake2b(text, key=key, digest_size=size).hexdigest().encode()
+
+
+@compiled
+@pytest.mark.parametrize(("key", "size"), [(b"", 8), (b"k" * 65, 8), (b"k", 0), (b"k", 65), (b"k", -1)])
+def test_its_hash_has_limits(key: bytes, size: int) -> None:
+    assert kernel.compiled is not None
+    with pytest.raises(ValueError, match="1 to 64"):
+        kernel.compiled.Keyed(key, size)
 
 
 @pytest.mark.parametrize(("value", "why"), [("1", "SIPWARDEN_PURE is set"), ("yes", "SIPWARDEN_PURE is set"), ("0", None), ("", None)])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rules import Lookup, PolicyFaults, RuleSet
+from rules import Call, Lookup, PolicyFaults, RuleSet, Trunk
 from tests.rules.cases import AT, cases, check_case, evaluated, legs_of, make_call, policy, table, view
 
 
@@ -125,3 +125,26 @@ def test_a_visitor_is_called_through_his_own_country(to: str, caller: str, code:
 def test_a_routing_number_is_canonical() -> None:
     with pytest.raises(PolicyFaults, match="routing_numbers"):
         policy('[rules.international]\nrouting_numbers = ["138000000*"]\n')
+
+
+TWO_CALLERS = ("+442079460000", "+8613802881948")  # a foreign number, and a mobile of which nobody knows where it is
+
+
+def two_callers(**settings: Any) -> Call:
+    trunk = Trunk(id="abroad", kind="international", **settings)
+    return Call(trunk, f"sip:{TWO_CALLERS[0]}@gw", "sip:075583668888@gw1.example", at=AT, pai=TWO_CALLERS)
+
+
+def test_what_the_second_caller_wants_done_is_done() -> None:
+    verdict = evaluated(policy(), two_callers())
+    assert (verdict.action, verdict.code, verdict.marks) == ("pass", "INTL_OK", ["INTL_86_UNVERIFIED", "ID_PAI_CONFLICT"][::-1])
+    assert verdict.labels is not None and verdict.labels["withhold"] is True
+
+
+def test_a_redirect_server_cannot_withhold_the_second_caller_either() -> None:
+    assert evaluated(policy(), two_callers(reject_profile="redirect")).action == "reject"
+
+
+def test_in_observe_mode_the_second_caller_is_not_withheld() -> None:
+    verdict = evaluated(policy('[rules.international]\nmode = "observe"\n'), two_callers())
+    assert verdict.action == "pass" and "withhold" not in (verdict.labels or {})

@@ -155,3 +155,14 @@ def test_faults(settings: str, key: str) -> None:
 
 def test_the_packaged_weights_are_of_codes_that_there_are() -> None:
     assert set(WEIGHTS) <= set(reason_codes())
+
+
+def test_marks_of_a_rule_in_observe_mode_weigh_nothing() -> None:
+    text = "[rules.label]\nthreshold = 0\n"
+    assert "LABEL_SUSPECT" in evaluated(policy(text), mismatched()).marks
+    observed = policy(text + '[rules.identity]\nmode = "observe"\n')
+    assert evaluated(observed, mismatched()).marks == ["ID_FROM_MISMATCH"]
+    steps = observed.explain(mismatched()).steps
+    assert steps is not None
+    said = "ID_FROM_MISMATCH 0 = 0, not above 0; ID_FROM_MISMATCH weigh nothing: their rules only observe"
+    assert said in [step.detail for step in steps]

@@ -139,3 +139,13 @@ def test_case(case: dict[str, Any], authority: Authority, ruleset: RuleSet) -> N
     assert (explained.action, explained.code, explained.marks) == (found["action"], found["code"], found["marks"])
     assert explained.steps is not None and all(step.detail for step in explained.steps if step.rule == "passport")
     assert not any(ruleset.failures.values()), explained.steps
+
+
+@pytest.mark.parametrize("tokens", [[{}, {"change": "signature"}], [{"change": "signature"}]], ids=["one of two holds", "none holds"])
+def test_in_observe_mode_nothing_is_said_of_the_caller(tokens: list[dict[str, Any]], authority: Authority) -> None:
+    observing = policy(authority, 'mode = "observe"\n')
+    for action in ("mark", "reject"):
+        call, _ = call_of(authority, {"identity": action, "token": tokens})
+        verdict = decided(observing, call, authority)
+        assert verdict.action == "pass"
+        assert "verified" not in (verdict.labels or {})

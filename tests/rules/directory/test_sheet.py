@@ -20,7 +20,7 @@ COLUMNS = ("number", "trunk", "note")
     [
         b"number,trunk,note\n1,a,x y\n2,,\n",
         b"number,trunk,note\r\n1,a,x y\r\n2,,\r\n",
-        b"\xef\xbb\xbfnumber,trunk,note\r\n1,a,x y\r\n2",
+        b"number,trunk,note\r\n1,a,x y\r\n2",
         b"note,number,trunk\nx y,1,a\n,2\n",
         b" Number , trunk,note \n 1 ,\ta,x y \n2,,\n",
         b'"number","trunk","note"\n"1","a","x y"\n"2"\n',

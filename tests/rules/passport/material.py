@@ -20,6 +20,8 @@ P256 = "prime256v1"
 LISTS = {
     "spc": "1.3.6.1.5.5.7.1.26=ASN1:SEQUENCE:spc_list",
     "numbers": "1.3.6.1.5.5.7.1.26=ASN1:SEQUENCE:number_list",
+    "alien": "1.3.6.1.5.5.7.1.26=ASN1:SEQUENCE:alien_list",
+    "mixed": "1.3.6.1.5.5.7.1.26=ASN1:SEQUENCE:mixed_list",
     "others": "1.3.6.1.5.5.7.1.26=ASN1:SEQUENCE:other_list",
     "garbage": "1.3.6.1.5.5.7.1.26=ASN1:UTF8String:nonsense",
     "claims": "1.3.6.1.5.5.7.1.26=ASN1:SEQUENCE:spc_list\n1.3.6.1.5.5.7.1.27=ASN1:SEQUENCE:spc_list",
@@ -35,6 +37,11 @@ distinguished_name = name
 {extensions}
 [spc_list]
 a = EXPLICIT:0,IA5STRING:1234
+[alien_list]
+a = EXPLICIT:0,IA5STRING:9999
+[mixed_list]
+a = EXPLICIT:0,IA5STRING:1234
+b = EXPLICIT:0,IA5STRING:9999
 [number_list]
 a = EXPLICIT:1,SEQUENCE:block
 b = EXPLICIT:2,IA5STRING:8613802880000
@@ -68,6 +75,14 @@ def issued() -> dict[str, tuple[str, str, int, str]]:
         "nosigning": (f"{ca}\nkeyUsage=critical,cRLSign", "root", 100, P256),
         "limited": (f"{ISSUER}\n{LISTS['others']}", "root", 100, P256),
         "mortal": (ISSUER, "root", 1, P256),
+        "provider": (f"{ISSUER}\n{LISTS['spc']}", "root", 100, P256),
+        "alien": (f"{ISSUER}\n{LISTS['alien']}", "root", 100, P256),
+        "holding": (f"{ISSUER}\n{LISTS['mixed']}", "root", 100, P256),
+        "alien-below": (f"{ISSUER}\n{LISTS['mixed']}", "alien", 100, P256),
+        "numbered": (f"{ISSUER}\n{LISTS['numbers']}", "root", 100, P256),
+        "of-alien-numbers": (f"{SIGNER}\n{LISTS['numbers']}", "alien", 100, P256),
+        "of-numbered-numbers": (f"{SIGNER}\n{LISTS['numbers']}", "numbered", 100, P256),
+        "of-holding-both": (f"{SIGNER}\n{LISTS['mixed']}", "provider", 100, P256),
         "direct": (f"{SIGNER}\n{LISTS['numbers']}", "root", 100, P256),
         "brief": (f"{SIGNER}\n{LISTS['spc']}", "issuer", 1, P256),
         "bare": (LISTS["spc"], "issuer", 100, P256),  # neither basicConstraints nor keyUsage
@@ -90,6 +105,11 @@ def issued() -> dict[str, tuple[str, str, int, str]]:
         "unsigned": "nosigning",
         "beyond": "limited",
         "outlived": "mortal",
+        "of-provider": "provider",
+        "of-holding": "holding",
+        "of-alien": "alien",
+        "of-alien-below": "alien-below",
+        "of-numbered": "numbered",
     }
     for name, by in leaves.items():
         table[name] = (f"{SIGNER}\n{LISTS['spc']}", by, 100, P256)

@@ -13,6 +13,7 @@ from tests.rules.passport.material import ORIG, Authority
 SOON = 3600.0
 PARTY = ("tn", ORIG)
 GOOD = {"leaf", "direct", "plain", "deep", "brief", "bare", "tn-numbers"}
+GOOD |= {"of-provider", "of-holding", "of-holding-both", "of-alien-numbers", "of-numbered-numbers"}
 BAD = {
     "foreign": "configured root",
     "deeper": "configured root",
@@ -21,6 +22,9 @@ BAD = {
     "unissued": "basicConstraints",
     "unsigned": "key of an issuer is not for certificates",
     "beyond": "issuer's TNAuthList does not have",
+    "of-alien": "issuers' TNAuthLists do not have its service provider: spc 1234",
+    "of-alien-below": "issuers' TNAuthLists do not have its service provider",
+    "of-numbered": "issuers' TNAuthLists do not have its service provider",
     "tn-others": "TNAuthList does not have",
     "tn-garbage": "TNAuthList cannot be read",
     "tn-claims": "JWTClaimConstraints",
@@ -78,6 +82,13 @@ def test_providers(authority: Authority) -> None:
     assert why(trust(authority, "1234"), authority.chain("leaf"), at) == ""
     assert "service provider" in why(trust(authority, "999"), authority.chain("leaf"), at)
     assert why(trust(authority, "999"), authority.chain("tn-numbers"), at) == ""
+
+
+def test_a_delegate_has_no_code_that_its_provider_has_not(authority: Authority) -> None:
+    """of-holding-both names 1234 and 9999, its issuer 1234 alone: the other is nobody's to give."""
+    at = time.time() + SOON
+    assert why(trust(authority, "1234"), authority.chain("of-holding-both"), at) == ""
+    assert "none of those configured" in why(trust(authority, "9999"), authority.chain("of-holding-both"), at)
 
 
 def test_uri(authority: Authority) -> None:
