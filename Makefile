@@ -96,8 +96,8 @@ bench: $(WHEEL)
 	@deploy/debian-packages "make bench" gcc=gcc =libc6-dev kamailio=kamailio =kamailio-extra-modules
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-capacity: $(RUNTIME)
-	$(BIN)/python benchmarks/capacity.py $(ARGS)
+capacity: $(WHEEL)
+	PYTHONSAFEPATH=1 $(COMPILED)/bin/python benchmarks/capacity.py $(ARGS)
 
 soak: $(TESTS)
 	@deploy/debian-packages "make soak" sipp=sip-tester

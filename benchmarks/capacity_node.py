@@ -26,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # behind what is installed, which may be compiled
 
 from benchmarks.capacity_lists import block, entry, mobile
 

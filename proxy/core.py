@@ -32,7 +32,7 @@ from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.sip.via import Via
 from proxy.token import BRANCH, TAG_SIZE, Secret
-from proxy.transactions import ServerTransaction, Timer, TransactionLayer
+from proxy.transactions import LINGER, RETRANSMIT, ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request, top_value
 from rules import RuleSet
 from rules.call import Call, Trunk
@@ -299,8 +299,12 @@ class Proxy:
             self._asked(request, trunk, peer, now)
             return
         message = request.message
-        own = request.uri.user is None and self.routing.is_own(request.uri.host, request.uri.port)
-        if method == b"OPTIONS" and own and not request.to_tag:
+        if (
+            method == b"OPTIONS"
+            and not request.to_tag
+            and request.uri.user is None
+            and self.routing.is_own(request.uri.host, request.uri.port)
+        ):
             self._layer.sends.append(
                 (self._answers.reply_flow(request.flow, request.reply_port), answer_directly(request, self.secret, 200, _CAPABLE))
             )
@@ -409,11 +413,10 @@ class Proxy:
         if server is not None and server.state in (State.COMPLETED, State.CONFIRMED):
             self._layer.acknowledged(server, now)
             return
-        via = request.via
-        if len(request.to_tag) == TAG_SIZE and request.to_tag == self._answers.to_tag(request):
+        if self._answers.refused(request, now):  # remembered, or of a re-INVITE, whose To tag is not ours
             self.counters.stateless_acks += 1
             return
-        if self._answers.refused(request, now):  # a re-INVITE, whose To tag is not ours
+        if len(request.to_tag) == TAG_SIZE and request.to_tag == self._answers.to_tag(request):  # another worker's, or forgotten
             self.counters.stateless_acks += 1
             return
         onward = route_onward(request, self.routing, self.secret) if request.to_tag and request.hops != 0 else None
@@ -425,10 +428,10 @@ class Proxy:
             keep_internal(request.message, self.routing.internal)
         if onward.token.withheld and onward.token.from_caller:
             hide_caller(request.message)
-        routes = onward.routes + b"\n" + (via.branch or via.value)  # a retransmitted ACK gets the same branch (§16.11)
-        loop_hash = new_loop_hash(self.secret, request, routes, peer.code, b"")
-        outgoing = Outgoing(request, loop_hash, b"")  # Max-Forwards bounds an ACK that loops; without our token it does not get this far
-        self._layer.sends.append((flow, outgoing.render(flow, self._branches.for_ack(loop_hash))))
+        # Max-Forwards bounds an ACK that loops, and without our token it does not get this far: no loop hash. But a retransmitted one
+        # gets the same branch (§16.11), and another one another, from senders too whose own branches are not unique.
+        mark = b"%012x" % (hash((request.key, request.call_id, request.cseq, request.to_tag)) & 0xFFFFFFFFFFFF)
+        self._layer.sends.append((flow, Outgoing(request, mark, b"").render(flow, self._branches.for_ack(mark))))
 
     def _cancel(self, request: Request, server: ServerTransaction | None, peer: Peer, now: float) -> None:
         key = request.key + CANCEL_KEY
@@ -457,6 +460,13 @@ class Proxy:
     def _response(self, message: SipMessage, data: bytes, flow: Flow, peer: Peer, now: float) -> None:
         lines, first = message.lines, message.first_line
         at = first.get(b"via")
+        method = cseq_method(message)
+        if at is not None and method and b"call-id" in first and b"to" in first:  # the ordinary case: to the letter as it was sent
+            start = flow.listener.branch_start
+            client = self._layer.clients.get(lines[at][len(start) :]) if lines[at].startswith(start) else None
+            if client is not None and client.method == method and method != b"CANCEL":
+                self._relay.response(client, message, now)
+                return
         branch = self.routing.own_branch(lines[at][5:]) if at is not None and lines[at][:5] == b"Via: " else None
         if branch is None:
             via = Via(top_value(message)[0])
@@ -472,9 +482,7 @@ class Proxy:
             self._handovers.append((worker, flow, data))
             self.counters.handed_over += 1
             return
-        words = (message.first(b"cseq") or b"").split()
-        digits, method = words if len(words) == 2 else (b"", b"")
-        if not digits.isdigit() or len(digits) > 10 or int(digits) >= 1 << 32 or b"call-id" not in first or b"to" not in first:
+        if not method or b"call-id" not in first or b"to" not in first:
             self.counters.discarded += 1
             return
         client = self._layer.clients.get(branch + CANCEL_KEY if method == b"CANCEL" else branch)
@@ -515,17 +523,31 @@ class Proxy:
     # timers
 
     def _fire(self, kind: Any, owner: Any, now: float) -> None:
-        if isinstance(kind, Timer):
-            if kind is Timer.NO_RESPONSE:
-                self._relay.no_response(owner, now)
-            elif kind is Timer.RINGING:
-                self._relay.rang_out(owner, now)
-            elif kind is Timer.CANCEL_WAIT:
-                self._relay.cancel_unanswered(owner, now)
-            elif self._layer.timer(kind, owner, now):
+        if kind is LINGER or kind is RETRANSMIT or kind is Timer.TIMEOUT:
+            if self._layer.timer(kind, owner, now):
                 self._relay.timed_out(owner, now)
+        elif kind is Timer.RINGING:
+            self._relay.rang_out(owner, now)
+        elif kind is Timer.NO_RESPONSE:
+            self._relay.no_response(owner, now)
+        elif kind is Timer.CANCEL_WAIT:
+            self._relay.cancel_unanswered(owner, now)
         elif kind is Duty.PING:
             assert isinstance(owner, Ping)
             self._health.due(owner, Duty.PING, self.routing, now)
         elif kind is ParkedTimer.OVERDUE and owner in self._screening.parked:
             self._screening.resume(owner, None, now)
+
+
+def cseq_method(response: SipMessage) -> bytes:
+    """The method in a response's CSeq; b"" where the field is missing or no CSeq."""
+    at = response.first_line.get(b"cseq")
+    if at is None:
+        return b""
+    words = response.lines[at].split()
+    if len(words) != 3 or words[0] != b"CSeq:":  # written in another way
+        words = [b"", *(response.first(b"cseq") or b"").split()]
+        if len(words) != 3:
+            return b""
+    digits = words[1]
+    return words[2] if digits.isdigit() and (len(digits) < 10 or (len(digits) == 10 and int(digits) < 1 << 32)) else b""

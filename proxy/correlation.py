@@ -42,14 +42,27 @@ class Correlation:
         called = call.called.canonical
         if called is None:
             return None
-        shown = [number.canonical for number in (*call.presented, call.from_number) if number.canonical is not None]
-        leg = Leg(self, sides, called, tuple(dict.fromkeys(shown)), offset)
-        self._note(Notice(True, sides, called, leg.callers, call.at))
-        return leg
+        presented = call.presented
+        own = call.from_number
+        callers: tuple[str, ...]
+        if len(presented) == 1 and presented[0] is own and own.canonical is not None:
+            callers = (own.canonical,)
+        else:
+            shown = [number.canonical for number in (*presented, own) if number.canonical is not None]
+            callers = tuple(dict.fromkeys(shown))
+        legs = self.legs
+        keys = legs.begin(sides, called, callers, call.at)
+        self._counters.legs_forgotten = legs.overflow
+        if self.shared:
+            self._note(Notice(True, sides, called, callers, call.at))
+        return Leg(self, sides, called, callers, keys, offset)
 
     def end(self, leg: Leg, now: float) -> None:
         """It is set up no longer, at the core's time `now`."""
-        self._note(Notice(False, leg.sides, leg.called, leg.callers, now + leg.offset))
+        at = now + leg.offset
+        self.legs.end_by(leg.sides, leg.keys, at)
+        if self.shared:
+            self._note(Notice(False, leg.sides, leg.called, leg.callers, at))
 
     def take(self) -> list[Notice]:
         """What the other workers are to hear."""
@@ -57,27 +70,32 @@ class Correlation:
         return notices
 
     def hear(self, notice: Notice) -> None:
-        """What another worker tells, or this one found."""
-        tell = self.legs.begin if notice.begun else self.legs.end
-        tell(notice.sides, notice.called, notice.callers, notice.at)
-        self._counters.legs_forgotten = self.legs.overflow
+        """What another worker tells."""
+        legs = self.legs
+        if notice.begun:
+            legs.begin(notice.sides, notice.called, notice.callers, notice.at)
+            self._counters.legs_forgotten = legs.overflow
+        else:
+            legs.end(notice.sides, notice.called, notice.callers, notice.at)
 
     def _note(self, notice: Notice) -> None:
-        self.hear(notice)
-        if self.shared and len(self._notices) < NOTICES_KEPT:
+        if len(self._notices) < NOTICES_KEPT:
             self._notices.append(notice)
 
 
 class Leg:
-    """A call on its way toward a trunk, until it has its final response."""
+    """A call on its way toward a trunk, until it has its final response. `keys` are what this worker's memory keeps it by."""
 
-    __slots__ = ("_correlation", "called", "callers", "offset", "sides")
+    __slots__ = ("_correlation", "called", "callers", "keys", "offset", "sides")
 
-    def __init__(self, correlation: Correlation, sides: tuple[str, ...], called: str, callers: tuple[str, ...], offset: float) -> None:
+    def __init__(
+        self, correlation: Correlation, sides: tuple[str, ...], called: str, callers: tuple[str, ...], keys: tuple[str, ...], offset: float
+    ) -> None:
         self._correlation = correlation
         self.sides = sides
         self.called = called
         self.callers = callers
+        self.keys = keys
         self.offset = offset
 
     def over(self, now: float) -> None:

@@ -97,10 +97,11 @@ class Counters:
     def decided(self, trunk: str, action: str, code: str, seconds: float) -> None:
         """Count one verdict and the seconds it took."""
         key = (trunk, action, code)
-        try:
-            self.invites[key] += 1
-        except KeyError:
+        seen = self.invites.get(key)
+        if seen is None:
             _count(self.invites, key)
+        else:
+            self.invites[key] = seen + 1
         self.decisions[bisect_left(DECISION_BUCKETS, seconds)] += 1
         self.decision_sum += seconds
 

@@ -46,9 +46,9 @@ def route_onward(request: Request, routing: Routing, secret: Secret) -> Onward |
     """
     message = request.message
     at = message.first_line.get(b"route")
-    if at is not None and message.more_lines is None and not routing.is_own(request.uri.host, request.uri.port):
+    if at is not None and message.more_lines is None:
         raw = routing.own_route(message.lines[at])  # the ordinary case: one Route, just as Record-Route had it
-        if raw is not None:
+        if raw is not None and not routing.is_own(request.uri.host, request.uri.port):
             token = secret.check_dialog(raw, request.call_id, request.from_tag, request.to_tag)
             message.replace_line(at, None)
             return None if token is None else Onward(token, message.uri, b"")

@@ -11,10 +11,11 @@ class Listener:
     """One listening socket, as the core sees it.
 
     `index` finds the socket in the transports; `host` and `port` are what Via and Record-Route name (`advertise` where the bound address
-    is a wildcard). `via` is the beginning of our Via line up to its branch parameter, `uri` the URI that Record-Route and Contact name.
+    is a wildcard). `via` is the beginning of our Via line up to its branch parameter, `branch_start` the same up to the branch itself,
+    `uri` the URI that Record-Route and Contact name.
     """
 
-    __slots__ = ("host", "index", "ipv6", "port", "sent_by", "transport", "uri", "via")
+    __slots__ = ("branch_start", "host", "index", "ipv6", "port", "sent_by", "transport", "uri", "via")
 
     def __init__(self, index: int, transport: str, host: str, port: int) -> None:
         self.index = index
@@ -24,6 +25,7 @@ class Listener:
         self.ipv6 = ":" in host
         self.sent_by = (f"[{host}]:{port}" if self.ipv6 else f"{host}:{port}").encode()
         self.via = b"Via: SIP/2.0/" + transport.upper().encode() + b" " + self.sent_by
+        self.branch_start = self.via + b";branch="
         self.uri = b"sip:" + self.sent_by + (b"" if transport == "udp" else b";transport=" + transport.encode())
 
 

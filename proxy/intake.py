@@ -25,9 +25,8 @@ def addresses(message: SipMessage, name: bytes) -> tuple[bytes, ...]:
     values = message.all(name)
     if len(values) == 1:
         value = values[0]
-        closing = value.find(b">")
-        if value[:1] == b"<" and closing > 0:
-            return (value[1:closing],)
+        if value[:1] == b"<" and (end := value.find(b">")) > 0:
+            return (value[1:end],)
     return tuple([name_addr(value, "address")[1] for value in values])
 
 
@@ -48,14 +47,20 @@ def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ..
     """The Call that policy judges. `pai` are the P-Asserted-Identity URIs (see `asserted`), `at` Unix time of receipt."""
     message = request.message
     present = message.first_line
+    sender = text(request.sender)
+    identities: tuple[str, ...] = ()
+    if len(pai) == 1 and pai[0] == request.sender:
+        identities = (sender,)  # as nearly always: the same text, and the same object
+    elif pai:
+        identities = tuple([text(uri) for uri in pai])
     diversion, hops = read_diversion(message.all(b"diversion")) if b"diversion" in present else ((), 0)
     return Call(
         trunk,
-        text(request.sender),
+        sender,
         text(message.uri),
         at=at,
         source=source,
-        pai=tuple([text(uri) for uri in pai]) if pai else (),
+        pai=identities,
         diversion=diversion,
         hops=hops,
         history_info=read_history(message.all(b"history-info")) if b"history-info" in present else (),

@@ -70,7 +70,7 @@ class Hop:
         than never.
         """
         if len(self.targets) == 1:
-            wanted = self.targets + self.failover
+            wanted = self.targets + self.failover if self.failover else self.targets
         else:
             self._turn = turn = (self._turn + 1) % len(self.targets)
             wanted = self.targets[turn:] + self.targets[:turn] + self.failover

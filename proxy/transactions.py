@@ -31,6 +31,23 @@ class Timer(Enum):
     CANCEL_WAIT = "64*T1 after CANCEL"
 
 
+# an Enum's member as a global of the module: half the price, for each message several times
+_CALLING: Final = State.CALLING
+_TRYING: Final = State.TRYING
+_PROCEEDING: Final = State.PROCEEDING
+_ACCEPTED: Final = State.ACCEPTED
+_COMPLETED: Final = State.COMPLETED
+_PROVISIONAL: Final = Event.PROVISIONAL
+_SUCCESS: Final = Event.SUCCESS
+_TICK: Final = Event.TIMER_RETRANSMIT
+_LINGERED: Final = Event.TIMER_LINGER
+_TERMINATED: Final = State.TERMINATED
+_TO_LINGER: Final = Action.LINGER
+LINGER: Final = Timer.LINGER
+RETRANSMIT: Final = Timer.RETRANSMIT
+_TIMEOUT: Final = Timer.TIMEOUT
+
+
 class ServerTransaction(Transaction):
     """A request that we answer or have answered (its response context, RFC 3261 §16.7, for what is forwarded).
 
@@ -61,8 +78,11 @@ class ServerTransaction(Transaction):
     )
 
     def __init__(self, key: bytes, request: Request, flow: Flow) -> None:
-        self.invite = request.method == b"INVITE"
-        Transaction.__init__(self, SERVER_INVITE if self.invite else SERVER_OTHER, State.PROCEEDING if self.invite else State.TRYING, key)
+        invite = request.method == b"INVITE"
+        self.table = SERVER_INVITE if invite else SERVER_OTHER
+        self.state = _PROCEEDING if invite else _TRYING
+        self.key = key
+        self.invite = invite
         self.request: Request | None = request
         self.flow = flow
         self.last = b""
@@ -103,7 +123,9 @@ class ClientTransaction(Transaction):
 
     def __init__(self, key: bytes, method: bytes, data: bytes, flow: Flow, server: ServerTransaction | None, now: float) -> None:
         invite = method == b"INVITE"
-        Transaction.__init__(self, CLIENT_INVITE if invite else CLIENT_OTHER, State.CALLING if invite else State.TRYING, key)
+        self.table = CLIENT_INVITE if invite else CLIENT_OTHER
+        self.state = _CALLING if invite else _TRYING
+        self.key = key
         self.method = method
         self.data = data
         self.flow = flow
@@ -139,30 +161,33 @@ class TransactionLayer:
         actions = server.fire(event)
         if not actions:
             return False
-        reliable = server.flow.listener.transport != "udp"
-        self.sends.append((server.flow, data))
-        if event is Event.PROVISIONAL:
+        flow = server.flow
+        self.sends.append((flow, data))
+        if event is _PROVISIONAL:
             server.last = data
             return True
         server.request = server.render = None
-        if server.leg is not None:
-            server.leg.over(now)
+        leg = server.leg
+        if leg is not None:
+            leg.over(now)
             server.leg = None
-        if server.state is State.ACCEPTED:
+        state = server.state
+        if state is _ACCEPTED:
             server.last = b""  # 2xx to INVITE are sent again by the callee, end to end
-            if Action.LINGER in actions:
-                self.timers.start(now, TRANSACTION, Timer.LINGER, server)
-        elif server.state is State.COMPLETED and Action.LINGER in actions:
+            if _TO_LINGER in actions:
+                self.timers.start(now, TRANSACTION, LINGER, server)
+        elif state is _COMPLETED and _TO_LINGER in actions:
             server.last = data
+            reliable = flow.listener.transport != "udp"
             if not server.invite:
                 if reliable:
                     self.end_server(server)
                 else:
-                    self.timers.start(now, TRANSACTION, Timer.LINGER, server)
+                    self.timers.start(now, TRANSACTION, LINGER, server)
             elif reliable:
-                self.timers.start(now, TRANSACTION, Timer.TIMEOUT, server)
+                self.timers.start(now, TRANSACTION, _TIMEOUT, server)
             else:
-                self.timers.start(now, T1, Timer.RETRANSMIT, server)
+                self.timers.start(now, T1, RETRANSMIT, server)
         return True
 
     def again(self, server: ServerTransaction) -> None:
@@ -197,22 +222,22 @@ class TransactionLayer:
         self.clients[client.key] = client
         self.sends.append((client.flow, client.data))
         if client.flow.listener.transport == "udp":
-            self.timers.start(now, T1, Timer.RETRANSMIT, client)  # timers B and F start with its first tick, if nothing was heard by then
+            self.timers.start(now, T1, RETRANSMIT, client)  # timers B and F start with its first tick, if nothing was heard by then
         else:
-            self.timers.start(now, TRANSACTION, Timer.TIMEOUT, client)
+            self.timers.start(now, TRANSACTION, _TIMEOUT, client)
 
     def response(self, client: ClientTransaction, event: Event, now: float) -> tuple[Action, ...]:
         """A response for a client transaction; what is to be done (PASS_ON, ACKNOWLEDGE) is returned, lingering is arranged."""
         actions = client.fire(event)
-        if actions and Action.LINGER in actions:
+        if event is not _PROVISIONAL and _TO_LINGER in actions:
             if client.method == b"INVITE":
-                if event is Event.SUCCESS or client.flow.listener.transport == "udp":
-                    self.timers.start(now, TRANSACTION, Timer.LINGER, client)
+                if event is _SUCCESS or client.flow.listener.transport == "udp":
+                    self.timers.start(now, TRANSACTION, LINGER, client)
                 else:
                     self.end_client(client)
             elif client.flow.listener.transport == "udp":
                 client.data = b""
-                self.timers.start(now, T4, Timer.LINGER, client)
+                self.timers.start(now, T4, LINGER, client)
             else:
                 self.end_client(client)
         return actions
@@ -231,32 +256,32 @@ class TransactionLayer:
             self._server_timer(kind, owner, now)
             return False
         assert isinstance(owner, ClientTransaction)
-        if kind is Timer.RETRANSMIT:
-            if owner.fire(Event.TIMER_RETRANSMIT):
+        if kind is RETRANSMIT:
+            if owner.fire(_TICK):
                 if owner.interval == T1:  # timer B or F: 64*T1 from the start, of which T1 is over
-                    self.timers.start(now, _AFTER_FIRST, Timer.TIMEOUT, owner)
+                    self.timers.start(now, _AFTER_FIRST, _TIMEOUT, owner)
                 if not owner.abandoned:
                     self.sends.append((owner.flow, owner.data))
                     self.counters.retransmissions_out += 1
                     slow = owner.state is State.PROCEEDING  # only non-INVITE goes on then
                     owner.interval = owner.interval * 2 if owner.method == b"INVITE" else T2 if slow else min(owner.interval * 2, T2)
-                    self.timers.start(now, owner.interval, Timer.RETRANSMIT, owner)
-        elif kind is Timer.TIMEOUT:
+                    self.timers.start(now, owner.interval, RETRANSMIT, owner)
+        elif kind is _TIMEOUT:
             return bool(owner.fire(Event.TIMER_TIMEOUT))
-        elif kind is Timer.LINGER and owner.fire(Event.TIMER_LINGER) == () and owner.state is State.TERMINATED:
+        elif kind is LINGER and owner.fire(_LINGERED) == () and owner.state is _TERMINATED:
             self.end_client(owner)
         return False
 
     def _server_timer(self, kind: Timer, server: ServerTransaction, now: float) -> None:
-        if kind is Timer.RETRANSMIT:
-            if server.fire(Event.TIMER_RETRANSMIT):
+        if kind is RETRANSMIT:
+            if server.fire(_TICK):
                 self.sends.append((server.flow, server.last))
                 self.counters.retransmissions_out += 1
                 if server.interval == T1:
-                    self.timers.start(now, _AFTER_FIRST, Timer.TIMEOUT, server)
+                    self.timers.start(now, _AFTER_FIRST, _TIMEOUT, server)
                 server.interval = min(server.interval * 2, T2)
-                self.timers.start(now, server.interval, Timer.RETRANSMIT, server)
+                self.timers.start(now, server.interval, RETRANSMIT, server)
             return
-        server.fire(Event.TIMER_TIMEOUT if kind is Timer.TIMEOUT else Event.TIMER_LINGER)
-        if server.state is State.TERMINATED:
+        server.fire(Event.TIMER_TIMEOUT if kind is _TIMEOUT else _LINGERED)
+        if server.state is _TERMINATED:
             self.end_server(server)

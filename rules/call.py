@@ -7,7 +7,7 @@ over.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -87,8 +87,10 @@ class Call:
     """
 
     __slots__ = (
-        "_forwarder",
+        "_diverted",
         "_forwarders",
+        "_forwards",
+        "_permitted",
         "anonymous",
         "answers",
         "at",
@@ -191,7 +193,9 @@ class Call:
         self.instead: Number | None = None  # rule `forwarding`: the number that is authenticated in place of those presented
         self.proven = False  # and whether the call that it forwards was seen
         self._forwarders: tuple[Number, ...] | None = None
-        self._forwarder: Segment | Literal[False] | None = False
+        self._forwards: list[Diverted] | None = None
+        self._diverted: tuple[Number, ...] | None = None
+        self._permitted: bool | None = None
 
     @property
     def customer(self) -> str:
@@ -257,39 +261,56 @@ class Call:
         """
         if not self.history_info and not self.diversion:
             return ()
-        if self._forwarders is None:
-            self._forwarders = self._read([step.uri for step in self.forwards]) or self.diverted
-        return self._forwarders
+        found = self._forwarders
+        if found is None:
+            steps = self.forwards
+            found = self._forwarders = self._read([step.uri for step in steps]) if steps else self.diverted
+        return found
 
     @property
     def forwards(self) -> list[Diverted]:
         """The steps in History-Info that forwarded the call."""
-        return [step for step in self.history_info if step.cause != SERVICE_TRANSLATION]
+        if self._forwards is None:
+            self._forwards = [step for step in self.history_info if step.cause != SERVICE_TRANSLATION]
+        return self._forwards
 
     @property
     def diverted(self) -> tuple[Number, ...]:
         """The numbers in Diversion, as `forwarders`."""
-        return self._read(self.diversion)
+        if self._diverted is None:
+            self._diverted = self._read(self.diversion)
+        return self._diverted
 
     @property
     def diverting(self) -> Number | None:
         """The last diverting number, None where nobody forwarded the call."""
-        forwarders = self.forwarders
+        forwarders = self._forwarders
+        if forwarders is None:
+            forwarders = self.forwarders
         return forwarders[0] if forwarders else None
 
-    def forwarder(self, directory: Directory) -> Segment | None:
-        """The segment that authorises the last diverting number on an enterprise trunk that permits forwarding, else None.
+    def forwards_for(self, directory: Directory) -> bool:
+        """Whether a segment authorises the last diverting number, on an enterprise trunk that permits forwarding.
 
-        With one the caller is somebody else's, and rules 4, 5 and 7 judge it by the interconnect column.
+        If so the caller is somebody else's, and rules 4, 5 and 7 judge it by the interconnect column.
         """
         if not self.history_info and not self.diversion:
-            return None
-        if self._forwarder is False:
+            return False
+        if self._permitted is None:
             trunk = self.trunk
             number = self.diverting
-            permitted = number is not None and trunk.kind == "enterprise" and trunk.forwarding != "deny"
-            self._forwarder = directory.segment(number, trunk.id, self.at, self.tenant) if permitted and number is not None else None
-        return self._forwarder
+            self._permitted = (
+                number is not None
+                and trunk.kind == "enterprise"
+                and trunk.forwarding != "deny"
+                and directory.holds(number, trunk.id, self.at, self.tenant)
+            )
+        return self._permitted
+
+    def forwarder(self, directory: Directory) -> Segment | None:
+        """That segment, None where there is none or `forwards_for` says no."""
+        number = self.diverting if self.forwards_for(directory) else None
+        return None if number is None else directory.segment(number, self.trunk.id, self.at, self.tenant)
 
     def begin_again(self) -> None:
         """Forget what rules have noted: the call is to be judged from the start, perhaps by others. Answers to look-ups stay."""
@@ -298,10 +319,11 @@ class Call:
         self.labels = None
         self.instead = None
         self.proven = False
-        self._forwarder = False
+        self._permitted = None
 
     def _read(self, uris: Sequence[str]) -> tuple[Number, ...]:
-        return tuple([normalise(uri, self.trunk.home_area) for uri in uris[:HOPS_READ]])
+        area = self.trunk.home_area
+        return tuple([normalise(uri, area) for uri in uris[:HOPS_READ]])
 
     def mark(self, code: str) -> None:
         """Note a reason code once."""

@@ -26,9 +26,9 @@ class Seen:
 
     __slots__ = ("last", "setup")
 
-    def __init__(self) -> None:
-        self.setup = 0
-        self.last = 0.0
+    def __init__(self, at: float) -> None:
+        self.setup = 1
+        self.last = at
 
 
 class Legs:
@@ -54,21 +54,50 @@ class Legs:
     def __len__(self) -> int:
         return self._count
 
-    def begin(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> None:
-        """A call to `called` was sent toward these sides. Numbers are canonical; `callers` are all that it shows."""
+    def begin(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> tuple[str, ...]:
+        """A call to `called` was sent toward these sides. Numbers are canonical; `callers` are all that it shows.
+
+        The keys that it is kept by: `end_by` takes them.
+        """
+        keys = _keys(called, callers)
         for side in sides:
-            for key in _keys(called, callers):
-                seen = self._touch(side, key, at)
-                seen.setup += 1
+            known = self._sides.get(side)
+            if known is None:
+                known = self._sides[side] = OrderedDict()
+            added = 0
+            for key in keys:
+                seen = known.get(key)
+                if seen is None:
+                    known[key] = Seen(at)
+                    added += 1
+                else:
+                    known.move_to_end(key)
+                    seen.setup += 1
+                    if at > seen.last:
+                        seen.last = at
+            if added:
+                self._count += added
+                self._make_room(known, added, at)
+        return keys
 
     def end(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> None:
         """It is set up no longer: answered, refused or given up. What is not remembered stays forgotten."""
+        self.end_by(sides, _keys(called, callers), at)
+
+    def end_by(self, sides: tuple[str, ...], keys: tuple[str, ...], at: float) -> None:
+        """The same, by the keys that `begin` gave."""
         for side in sides:
             known = self._sides.get(side)
-            for key in _keys(called, callers) if known is not None else ():
-                if known is not None and key in known:
-                    seen = self._touch(side, key, at)
-                    seen.setup = max(0, seen.setup - 1)
+            if known is None:
+                continue
+            for key in keys:
+                seen = known.get(key)
+                if seen is not None:
+                    known.move_to_end(key)
+                    if at > seen.last:
+                        seen.last = at
+                    if seen.setup > 0:
+                        seen.setup -= 1
 
     def age(self, side: str | None, called: Number | None, caller: Number | None, at: float) -> float | None:
         """Seconds since the last leg toward `side` that matches, 0 while one is being set up, None where none is remembered.
@@ -79,51 +108,58 @@ class Legs:
         second = "" if caller is None else caller.canonical
         if first is None or second is None:
             return None
-        key = f"{first}>{second}"
-        where = [known for one in ([side] if side is not None else self._sides) if (known := self._sides.get(one)) is not None]
-        ages = [0.0 if seen.setup else max(0.0, at - seen.last) for known in where if (seen := known.get(key)) and at - seen.last <= KEPT]
-        return min(ages, default=None)
+        key = f"{first}>{second}" if second else first
+        if side is not None:
+            known = self._sides.get(side)
+            return None if known is None else _age(known.get(key), at)
+        youngest: float | None = None
+        for known in self._sides.values():
+            age = _age(known.get(key), at)
+            if age is not None and (youngest is None or age < youngest):
+                youngest = age
+        return youngest
 
-    def _touch(self, side: str, key: str, at: float) -> Seen:
-        known = self._sides.get(side)
-        if known is None:
-            known = self._sides[side] = OrderedDict()
-        seen = known.get(key)
-        if seen is None:
-            self._make_room(known, at)
-            seen = known[key] = Seen()
-            self._count += 1
-        else:
-            known.move_to_end(key)
-        seen.last = max(seen.last, at)
-        return seen
-
-    def _make_room(self, known: OrderedDict[str, Seen], at: float) -> None:
-        """Drop what is overdue on this side and on another, each in its turn, and where that is not enough, of the largest."""
-        self._drop_overdue(known, at)
-        side, other = next(iter(self._sides.items()))
-        self._sides.move_to_end(side)
-        if other is not known:
-            self._drop_overdue(other, at)
-            if not other:
-                del self._sides[side]
-        if self._count >= self._limit:
+    def _make_room(self, known: OrderedDict[str, Seen], added: int, at: float) -> None:
+        """Drop what is overdue on this side, which has so many keys more, and on another, each in its turn, and where that is not enough,
+        of the largest.
+        """
+        self._drop_overdue(known, added, at)
+        if len(self._sides) > 1:
+            side, other = next(iter(self._sides.items()))
+            self._sides.move_to_end(side)
+            if other is not known:
+                self._drop_overdue(other, added, at)
+                if not other:
+                    del self._sides[side]
+        if self._count > self._limit:
             largest = max(self._sides.values(), key=len)
-            for _ in range(min(len(largest), 1 + self._limit // 4096)):  # several: finding the largest takes its time
+            for _ in range(min(len(largest), added * (1 + self._limit // 4096))):  # several: finding the largest takes its time
                 largest.popitem(last=False)
                 self._count -= 1
                 self.overflow += 1
 
-    def _drop_overdue(self, known: OrderedDict[str, Seen], at: float) -> None:
-        for _ in range(FORGOTTEN_A_TURN):
+    def _drop_overdue(self, known: OrderedDict[str, Seen], added: int, at: float) -> None:
+        for _ in range(FORGOTTEN_A_TURN * added):
             if not known or at - next(iter(known.values())).last <= KEPT:
                 break
             known.popitem(last=False)
             self._count -= 1
 
 
-def _keys(called: str, callers: tuple[str, ...]) -> list[str]:
-    keys = [f"{called}>"]
+def _age(seen: Seen | None, at: float) -> float | None:
+    if seen is None:
+        return None
+    age = at - seen.last
+    if age > KEPT:
+        return None
+    return 0.0 if seen.setup or age < 0.0 else age
+
+
+def _keys(called: str, callers: tuple[str, ...]) -> tuple[str, ...]:
+    if len(callers) == 1:  # as nearly always
+        caller = callers[0]
+        return (called, f"{called}>{caller}", f">{caller}")
+    keys = [called]
     for caller in callers:
         keys += (f"{called}>{caller}", f">{caller}")
-    return keys
+    return tuple(keys)

@@ -281,6 +281,7 @@ class _Reading:
             quiet=getattr(rule, "quiet", ""),
             action=cast(RuleAction, action),
             redirect_to=redirect_to,
+            silent=name in BUILTIN,
         )
 
     def choice(self, path: KeyPath, settings: dict[str, Any], key: str, values: tuple[str, ...], default: str, fixed: bool) -> str:

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from operator import length_hint
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rules.call import Call, Trunk
 from rules.codes import ReasonCode, reason_codes
 from rules.directory import Directory
 from rules.profile import DEFAULT, REDIRECT, Refusal, known_profiles, refusal
 from rules.rule import Check, OnError
+from rules.trunk import TrunkKind
 from rules.verdict import Lookup, Outcome, Step, Verdict, Would
 
 RuleMode = Literal["enforce", "observe", "off"]
@@ -38,6 +39,8 @@ FAILED: dict[str, Outcome | None] = {
 }
 """What becomes of a call on which a rule failed, by `on_error`."""
 
+
+KINDS: tuple[TrunkKind, ...] = get_args(TrunkKind)
 
 AUTHENTICATED = frozenset({"AUTH_OK", "FWD_OK"})
 """Codes of rules that found the caller, or who forwarded the call, to be the trunk's customer."""
@@ -59,10 +62,11 @@ class BrokenProtocol(Exception):
 
 class BoundRule:
     """One position of the chain. `fixed`: neither its own mode nor the trunk's softens it (rules 1 and 2). `action`: what its rejection
-    does; `redirect_to` is the URI for "redirect".
+    does; `redirect_to` is the URI for "redirect". `silent`: its check is known to say nothing of a call from a trunk of a kind that is not
+    in `kinds`, and is not asked.
     """
 
-    __slots__ = ("action", "check", "fixed", "kinds", "mode", "name", "on_error", "quiet", "redirect_to")
+    __slots__ = ("action", "check", "fixed", "kinds", "mode", "name", "on_error", "quiet", "redirect_to", "silent")
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class BoundRule:
         quiet: str = "",
         action: RuleAction = "reject",
         redirect_to: str = "",
+        silent: bool = False,
     ) -> None:
         self.name = name
         self.action: RuleAction = action
@@ -86,6 +91,21 @@ class BoundRule:
         self.fixed = fixed
         self.kinds = kinds
         self.quiet = quiet
+        self.silent = silent
+
+    def judges(self, kind: str) -> bool:
+        """Whether calls from trunks of this kind are shown to it."""
+        return not self.silent or self.kinds is None or kind in self.kinds
+
+
+class Chain:
+    """The rules that are asked about calls from one kind of trunk, and their checks, in order."""
+
+    __slots__ = ("checks", "rules")
+
+    def __init__(self, rules: tuple[BoundRule, ...]) -> None:
+        self.rules = rules
+        self.checks: tuple[Check, ...] = tuple([rule.check for rule in rules])
 
 
 class RuleSet:
@@ -97,7 +117,7 @@ class RuleSet:
     set to what knows answers to Lookups already (None: it does not know): a call that needs no other answer does not wait.
     """
 
-    __slots__ = ("_active", "_checks", "codes", "directory", "failures", "order", "policy_version", "recall", "warnings")
+    __slots__ = ("_chains", "_whole", "codes", "directory", "failures", "order", "policy_version", "recall", "warnings")
 
     def __init__(
         self,
@@ -114,12 +134,14 @@ class RuleSet:
         self.warnings = warnings
         self.recall: Resolver | None = None
         self.failures: dict[str, int] = {rule.name: 0 for rule in rules}
-        self._active = tuple([rule for rule in rules if rule.mode != "off"])
-        self._checks = tuple([rule.check for rule in self._active])
+        active = [rule for rule in rules if rule.mode != "off"]
+        self._chains = {kind: Chain(tuple([rule for rule in active if rule.judges(kind)])) for kind in KINDS}
+        self._whole = Chain(tuple(active))  # for a kind that no configuration loader has seen
 
     def evaluate(self, call: Call) -> Verdict | Lookup:
         """Decide on a call, or name the Lookup that the decision waits for (then go on with `resume`). A Call is judged once."""
-        return self._run(call, self._undecided(call), iter(self._checks))
+        chain = self._chains.get(call.trunk.kind, self._whole)
+        return self._run(call, self._undecided(call), chain, iter(chain.checks))
 
     def resume(self, call: Call, lookup: Lookup, answer: object) -> Verdict | Lookup:
         """Go on with a call that waited for `lookup`, at the rule that asked; `answer` None: there was none in time.
@@ -127,13 +149,13 @@ class RuleSet:
         A call that another RuleSet had begun (the policy was reloaded meanwhile) is judged from the start, with the answers it has.
         """
         _note(call, lookup, answer)
-        state: tuple[RuleSet, Verdict, int] | None = call.state
+        state: tuple[RuleSet, Verdict, Chain, int] | None = call.state
         call.state = None
         if state is None or state[0] is not self:
             call.begin_again()
             return self.evaluate(call)
-        _, verdict, position = state
-        return self._run(call, verdict, iter(self._checks[position:]))
+        _, verdict, chain, position = state
+        return self._run(call, verdict, chain, iter(chain.checks[position:]))
 
     def explain(self, call: Call, resolver: Resolver | None = None) -> Verdict:
         """Decide as `evaluate` does, and tell each rule's part in `steps`. `resolver` answers Lookups; without one they have no answer.
@@ -144,7 +166,6 @@ class RuleSet:
         call.answers = None
         verdict = self._undecided(call)
         steps: list[Step] = []
-        position = 0
         for rule in self.order:
             if rule.mode == "off":
                 steps.append(Step(rule.name, "off", ""))
@@ -153,7 +174,7 @@ class RuleSet:
             said, code = "no opinion", ""
             try:
                 outcome = self._answer(call, rule.check, resolver, waits=verdict.code != "EMG_OVERRIDE")
-                final = outcome is not None and self._settle(call, verdict, position, outcome)
+                final = outcome is not None and self._settle(call, verdict, rule, outcome)
                 if outcome is not None:
                     said, code = "reject" if _must_reject(call, rule, outcome) else outcome.effect, outcome.code
                     if said == "reject":
@@ -163,7 +184,7 @@ class RuleSet:
                         why.append(outcome.detail)
             except Exception as error:
                 outcome = FAILED[rule.on_error]
-                final = outcome is not None and self._settle(call, verdict, position, outcome)
+                final = outcome is not None and self._settle(call, verdict, rule, outcome)
                 said, code = "failed", "" if outcome is None else outcome.code
                 why.append(f"{type(error).__name__}: {error}; on_error is {rule.on_error!r}")
             if not why:
@@ -171,7 +192,6 @@ class RuleSet:
             steps.append(Step(rule.name, said, "; ".join(why), code))
             if final:
                 break
-            position += 1
         call.why = None
         self._close(call, verdict)
         verdict.steps = steps
@@ -220,15 +240,17 @@ class RuleSet:
             self.directory.version,
         )
 
-    def _run(self, call: Call, verdict: Verdict, checks: Iterator[Check]) -> Verdict | Lookup:
-        """The hot loop. An exception leaves `checks` behind the check that raised, so going on is entering the loop again."""
+    def _run(self, call: Call, verdict: Verdict, chain: Chain, checks: Iterator[Check]) -> Verdict | Lookup:
+        """The hot loop over what is left of a chain. An exception leaves `checks` behind the check that raised, so going on is entering the
+        loop again.
+        """
         while True:
             try:
                 for check in checks:
                     outcome = check(call)
                     if outcome is None:
                         continue
-                    position = len(self._checks) - 1 - length_hint(checks)
+                    position = len(chain.checks) - 1 - length_hint(checks)
                     if isinstance(outcome, Lookup):
                         if verdict.code == "EMG_OVERRIDE":
                             continue  # an emergency call waits for nobody: without its answer the rule has no opinion
@@ -236,19 +258,18 @@ class RuleSet:
                         known = None if self.recall is None else self.recall(outcome)
                         if known is not None:
                             _note(call, outcome, known)
-                            return self._run(call, verdict, iter(self._checks[position:]))  # as deep as LOOKUPS_AT_MOST
-                        call.state = (self, verdict, position)
+                            return self._run(call, verdict, chain, iter(chain.checks[position:]))  # as deep as LOOKUPS_AT_MOST
+                        call.state = (self, verdict, chain, position)
                         return outcome
-                    if self._settle(call, verdict, position, outcome):
+                    if self._settle(call, verdict, chain.rules[position], outcome):
                         break
                 self._close(call, verdict)
                 return verdict
             except Exception:  # whatever a rule breaks on, the call gets its verdict
-                position = len(self._checks) - 1 - length_hint(checks)
-                rule = self._active[position]
+                rule = chain.rules[len(chain.checks) - 1 - length_hint(checks)]
                 self.failures[rule.name] += 1
                 failure = FAILED[rule.on_error]
-                if failure is not None and self._settle(call, verdict, position, failure):
+                if failure is not None and self._settle(call, verdict, rule, failure):
                     self._close(call, verdict)
                     return verdict
 
@@ -272,19 +293,17 @@ class RuleSet:
         if call.answers is not None and len(call.answers) >= LOOKUPS_AT_MOST:
             raise BrokenProtocol(f"more than {LOOKUPS_AT_MOST} look-ups for one call")
 
-    def _settle(self, call: Call, verdict: Verdict, position: int, outcome: Outcome) -> bool:
+    def _settle(self, call: Call, verdict: Verdict, rule: BoundRule, outcome: Outcome) -> bool:
         """Let an outcome take effect; True where it ends the chain. Raises, before anything is changed, where it is no proper Outcome."""
         effect = outcome.effect
-        rule = self._active[position]
         if outcome.labels and verdict.code != "EMG_OVERRIDE" and _must_reject(call, rule, outcome):
             outcome = Outcome("reject", outcome.code, outcome.detail)
             effect = "reject"
         if effect == "ok" or effect == "pass":
             if effect == "pass" and rule.name != "emergency":
                 raise BrokenProtocol("only the rule emergency may answer pass")
-            if rule.mode == "observe":
-                outcome = _without_edits(outcome)
-            self._label(call, outcome)
+            if outcome.labels:
+                self._label(call, _without_edits(outcome) if rule.mode == "observe" else outcome)
             if outcome.code in AUTHENTICATED:
                 verdict.authenticated = True
             if verdict.code != "EMG_OVERRIDE":

@@ -28,6 +28,9 @@ PHRASES: Final = {
     505: "Version Not Supported",
     513: "Message Too Large",
 }
+START_LINES: Final = {status: f"SIP/2.0 {status} {phrase}".encode() for status, phrase in PHRASES.items()}
+"""Status lines of responses with these phrases, without a line break."""
+_END: Final = b"Content-Length: 0\r\n\r\n"
 
 
 def build_response(request: SipMessage, start: bytes, via_line: bytes | None, to_tag: bytes, extra: bytes = b"") -> bytes:
@@ -48,17 +51,20 @@ def build_response(request: SipMessage, start: bytes, via_line: bytes | None, to
         out += [lines[at] for at in vias[1:]]
     elif b"via" in first:
         out.append(via_line if via_line is not None else lines[first[b"via"]])
-    if b"from" in first:
-        out.append(lines[first[b"from"]])
+    at = first.get(b"from")
+    if at is not None:
+        out.append(lines[at])
     at = first.get(b"to")
     if at is not None:
         to = lines[at]
         out.append(to + b";tag=" + to_tag if to_tag and not has_tag(to) else to)
-    if b"call-id" in first:
-        out.append(lines[first[b"call-id"]])
-    if b"cseq" in first:
-        out.append(lines[first[b"cseq"]])
-    out.append(extra + b"Content-Length: 0\r\n\r\n")
+    at = first.get(b"call-id")
+    if at is not None:
+        out.append(lines[at])
+    at = first.get(b"cseq")
+    if at is not None:
+        out.append(lines[at])
+    out.append(extra + _END if extra else _END)
     return b"\r\n".join(out)
 
 

@@ -38,8 +38,13 @@ class Timers:
 
     def next_due(self) -> float | None:
         """When the earliest entry is due; None without any."""
-        heads = [queue[0][0] for queue in self._queues.values() if queue]
-        return min(heads) if heads else None
+        earliest: float | None = None
+        for queue in self._queues.values():
+            if queue:
+                due = queue[0][0]
+                if earliest is None or due < earliest:
+                    earliest = due
+        return earliest
 
     def expired(self, now: float, limit: int) -> list[tuple[Any, Any]]:
         """Take at most `limit` entries that are due: the rest stays due, so that a burst never holds up the messages behind it."""

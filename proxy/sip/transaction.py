@@ -122,6 +122,9 @@ SERVER_OTHER: Final[Table] = {
 """Figure 8 of RFC 3261 (timer J)."""
 
 _NOTHING: Final[tuple[Action, ...]] = ()
+_PROVISIONAL: Final = Event.PROVISIONAL
+_SUCCESS: Final = Event.SUCCESS
+_FAILURE: Final = Event.FAILURE
 
 
 class Transaction:
@@ -145,7 +148,7 @@ class Transaction:
 
 def response_event(status: int) -> Event:
     """The event that a response of this status is."""
-    return Event.PROVISIONAL if status < 200 else Event.SUCCESS if status < 300 else Event.FAILURE
+    return _PROVISIONAL if status < 200 else _SUCCESS if status < 300 else _FAILURE
 
 
 def transaction_key(branch: bytes | None, sent_by: bytes, address: bytes, method: bytes, parts: tuple[bytes, ...]) -> bytes:

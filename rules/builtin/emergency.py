@@ -43,7 +43,7 @@ class Emergency:
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check. The allowances live in it, so a reload starts them afresh."""
         allowance = Allowance()
-        segment = directory.segment
+        holds = directory.holds
 
         def emergency(call: Call) -> Outcome | None:
             called = call.called
@@ -68,7 +68,7 @@ class Emergency:
                 return OVERRIDE
             if trunk.kind == "enterprise" and call.presented:
                 for number in call.presented:
-                    if segment(number, trunk.id, call.at, call.tenant) is None:
+                    if not holds(number, trunk.id, call.at, call.tenant):
                         break
                 else:
                     if call.why is not None:

@@ -67,7 +67,7 @@ class Forwarding:
 
     def bind(self, config: ForwardingSettings, directory: Directory) -> Check:
         """Make the check."""
-        find = directory.segment
+        holds = directory.holds
         recent = config.recent
 
         def proven(call: Call) -> bool:
@@ -76,14 +76,18 @@ class Forwarding:
             side = side_of(trunk)
             asked: list[Number] = []
             for number in call.forwarders:
-                if find(number, trunk.id, call.at, call.tenant) is None:
+                if not holds(number, trunk.id, call.at, call.tenant):
                     break
                 asked.append(number)
             proven_all = True
-            callers: list[Number | None] = [number for number in call.presented if find(number, trunk.id, call.at, call.tenant) is None]
+            callers: list[Number | None] = [number for number in call.presented if not holds(number, trunk.id, call.at, call.tenant)]
             for caller in callers or [None]:
-                ages = [call.legs.age(side, number, caller, call.at) for number in asked] if call.legs is not None and side else []
-                age = min([age for age in ages if age is not None], default=None)
+                age: float | None = None
+                if call.legs is not None and side:
+                    for number in asked:
+                        one = call.legs.age(side, number, caller, call.at)
+                        if one is not None and (age is None or one < age):
+                            age = one
                 if call.why is not None:
                     whom = " or ".join(named(number) for number in asked)
                     found = "only a running node remembers calls" if call.legs is None else when(age, recent)
@@ -112,7 +116,7 @@ class Forwarding:
                 call.mark(CONFLICT.code)
             for number in call.presented:
                 bad = number.code in BAD
-                if bad or ("PROTECTED" in number.flags and find(number, trunk.id, call.at, call.tenant) is None):
+                if bad or ("PROTECTED" in number.flags and not holds(number, trunk.id, call.at, call.tenant)):
                     if call.why is not None:
                         call.why.append(f"original caller {named(number)} is {number.code if bad else 'a protected number'}")
                     return BAD_ORIGINAL
@@ -120,14 +124,13 @@ class Forwarding:
                 if call.why is not None:
                     call.why.append(f"forwarded by {named(last)}: calls from {trunk.kind} trunks need no proof of that")
                 return CONFLICT if conflict else None
-            segment = call.forwarder(directory)
-            if segment is None:
+            if not call.forwards_for(directory):
                 if call.why is not None:
                     nearly = directory.nearly(last, trunk.id, call.at, call.tenant)
                     call.why.append(f"forwarding number {call.named(last)} in no segment of {call.whose}{': ' if nearly else ''}{nearly}")
                 return UNAUTHORISED
             call.instead = last
-            if call.why is not None:
+            if call.why is not None and (segment := call.forwarder(directory)) is not None:
                 call.why.append(f"forwarded by {last.canonical} of {call.whose} ({segment.file}:{segment.line})")
             if proven(call):
                 call.proven = True
@@ -141,21 +144,33 @@ class Forwarding:
 
 def looped(call: Call) -> str:
     """Why the call goes in a circle or has been on its way too long; "" where it has not."""
-    hops = max(call.hops, len(call.diversion), len(call.forwards))
+    hops = call.hops
+    for counted in (len(call.diversion), len(call.forwards)):
+        if counted > hops:
+            hops = counted
     if hops > HOPS_AT_MOST:
         return f"forwarded {hops} times, {HOPS_AT_MOST} is the most"
-    seen: set[Number] = {call.called}
+    called = call.called.canonical
+    seen = {called}  # None among them: a number that has no canonical form is not looked for
     for number in call.forwarders:
-        if number.canonical is not None and number in seen:
-            return f"{number.canonical} forwarded the call and {'is called' if number == call.called else 'got it'} again"
-        seen.add(number)
+        canonical = number.canonical
+        if canonical is not None and canonical in seen:
+            return f"{canonical} forwarded the call and {'is called' if canonical == called else 'got it'} again"
+        seen.add(canonical)
     return ""
 
 
 def disagree(call: Call) -> bool:
     """Whether Diversion and History-Info name different forwarding numbers, as far as both go."""
-    if not call.diversion or not call.forwards:
+    steps = call.forwards
+    diversion = call.diversion
+    if not diversion or not steps:
         return False
+    for step, uri in zip(steps, diversion, strict=False):
+        if step.uri != uri:
+            break
+    else:
+        return False  # word for word
     differing = [(one, other) for one, other in zip(call.forwarders, call.diverted, strict=False) if one != other]
     if differing and call.why is not None:
         one, other = differing[0]

@@ -51,7 +51,7 @@ class Identity:
                 if number != first:
                     if call.why is not None:
                         call.why.append(f"PAI {named(first)} and {named(number)}")
-                    if call.trunk.kind == "enterprise" and call.forwarder(directory) is None:
+                    if call.trunk.kind == "enterprise" and not call.forwards_for(directory):
                         return CONFLICT
                     if outcome is not None:
                         call.mark(outcome.code)

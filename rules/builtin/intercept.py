@@ -31,6 +31,8 @@ class Intercept:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
+        asked = directory.lists
+        by_called, by_pair = "called" in asked, "pair" in asked
         listed = directory.listed
         released = directory.released
 
@@ -47,6 +49,8 @@ class Intercept:
             return release is None
 
         def intercept(call: Call) -> Outcome | None:
+            if not asked:
+                return None  # no list has an entry
             trunk = call.trunk
             at = call.at
             called = call.called
@@ -68,12 +72,12 @@ class Intercept:
                     if stands(call, "caller", number, None, entry):
                         return CALLER
                     lifted = RELEASED
-            entry = listed("called", called, None, trunk, at)
+            entry = listed("called", called, None, trunk, at) if by_called else None
             if entry is not None:
                 if stands(call, "called", called, None, entry):
                     return CALLED
                 lifted = RELEASED
-            for number in numbers:
+            for number in numbers if by_pair else ():
                 entry = listed("pair", number, called, trunk, at)
                 if entry is not None:
                     if stands(call, "pair", number, called, entry):

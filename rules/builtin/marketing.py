@@ -48,6 +48,8 @@ class Marketing:
             raise ValueError(f"category_hours: no category {', '.join(unknown)}; one of {', '.join(directory.categories)}")
         selling = directory.marketing
         find = directory.segment
+        terms_of = directory.terms
+        customer_of = directory.customer
         holder = directory.holder
         within = directory.within
 
@@ -62,11 +64,17 @@ class Marketing:
             at = call.at
             why = call.why
             for number in call.presented:
-                segment = holder(number, at, trunk.home_area) if core else find(number, trunk.id, at, call.tenant)
-                if segment is None or segment.purpose != "marketing":
-                    continue
-                category, customer = segment.category, segment.customer
-                if why is not None:
+                if core:
+                    held = holder(number, at, trunk.home_area)
+                    if held is None or held.purpose != "marketing":
+                        continue
+                    category, customer = held.category, held.customer
+                else:
+                    terms = terms_of(number, trunk.id, at, call.tenant)
+                    if terms is None or terms.purpose != "marketing":
+                        continue
+                    category, customer = terms.category, customer_of(number, trunk.id, at, call.tenant)
+                if why is not None and (segment := held if core else find(number, trunk.id, at, call.tenant)) is not None:
                     where = f"({segment.file}:{segment.line})"
                     why.append(f"{number.canonical} is for {category or 'uncategorised'} marketing of {customer or 'no customer'} {where}")
                 refusal = directory.refusal(called, category, customer, at)

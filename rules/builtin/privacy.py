@@ -35,7 +35,7 @@ class Privacy:
         def privacy(call: Call) -> Outcome | None:
             if call.trunk.kind != "enterprise" or not (call.anonymous or (call.privacy and not HIDING.isdisjoint(call.privacy))):
                 return None
-            if call.forwarder(directory) is not None:
+            if call.forwards_for(directory):
                 if call.why is not None:
                     call.why.append(f"hidden by the caller whose call {call.trunk.id} forwards")
                 return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rules.call import Call
-from rules.directory import Directory
+from rules.directory import Directory, Terms
+from rules.numbers import Number
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
@@ -30,8 +31,13 @@ class Purpose:
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
         limited = directory.limited
-        find = directory.segment
+        terms_of = directory.terms
         within = directory.within
+
+        def place(call: Call, number: Number) -> str:
+            """Where the number's segment stands, for `explain`."""
+            segment = directory.segment(number, call.trunk.id, call.at, call.tenant)
+            return "" if segment is None else f"({segment.file}:{segment.line})"
 
         def purpose(call: Call) -> Outcome | None:
             trunk = call.trunk
@@ -40,26 +46,30 @@ class Purpose:
                 return None
             at = call.at
             why = call.why
-            used = [(number, segment) for number in call.presented if (segment := find(number, trunk_id, at, call.tenant)) is not None]
-            if len({segment.purpose == "marketing" for _, segment in used}) > 1:
+            used: list[tuple[Number, Terms]] = []
+            selling = 0
+            for number in call.presented:
+                terms = terms_of(number, trunk_id, at, call.tenant)
+                if terms is not None:
+                    used.append((number, terms))
+                    if terms.purpose == "marketing":
+                        selling += 1
+            if 0 < selling < len(used):
                 if why is not None:
-                    why.extend([f"{number.canonical} is for {segment.purpose} ({segment.file}:{segment.line})" for number, segment in used])
+                    why.extend([f"{number.canonical} is for {terms.purpose} {place(call, number)}" for number, terms in used])
                 return PURPOSE
-            for number, segment in used:
-                if segment.hours and not within(segment.hours, at):
+            for number, terms in used:
+                if terms.hours and not within(terms.hours, at):
                     if why is not None:
-                        hours = f"{segment.hours} ({segment.file}:{segment.line})"
-                        why.append(f"{number.canonical} at {directory.spoken(at)}, its hours are {hours}")
+                        why.append(f"{number.canonical} at {directory.spoken(at)}, its hours are {terms.hours} {place(call, number)}")
                     return HOURS
-                if segment.direction == "in":
+                if terms.direction == "in":
                     if why is not None:
-                        why.append(f"{number.canonical} is for incoming calls only ({segment.file}:{segment.line})")
+                        why.append(f"{number.canonical} is for incoming calls only {place(call, number)}")
                     return DIRECTION
                 if why is not None:
-                    hours = f"{segment.hours} at {directory.spoken(at)}" if segment.hours else "always"
-                    why.append(
-                        f"{number.canonical} for {segment.purpose}, {segment.direction}, hours {hours} ({segment.file}:{segment.line})"
-                    )
+                    hours = f"{terms.hours} at {directory.spoken(at)}" if terms.hours else "always"
+                    why.append(f"{number.canonical} for {terms.purpose}, {terms.direction}, hours {hours} {place(call, number)}")
             return None
 
         return purpose

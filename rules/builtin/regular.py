@@ -75,15 +75,13 @@ class Regular:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
-        segment = directory.segment
+        holds = directory.holds
         overseas = directory.overseas
 
         def authorised(number: Number, call: Call) -> bool:
             """Registered overseas hosting (rule 6) authorises a code on its trunk as a segment does."""
             trunk = call.trunk
-            return segment(number, trunk.id, call.at, call.tenant) is not None or (
-                trunk.kind == "international" and overseas(number, trunk.id)
-            )
+            return holds(number, trunk.id, call.at, call.tenant) or (trunk.kind == "international" and overseas(number, trunk.id))
 
         def findings(call: Call, number: Number) -> list[str]:
             """Every code of the table that the number earns on this call, whatever this trunk makes of it."""
@@ -106,7 +104,7 @@ class Regular:
 
         def judge(call: Call, number: Number) -> Outcome | None:
             trunk = call.trunk
-            kind = "interconnect" if trunk.kind == "enterprise" and call.forwarder(directory) is not None else trunk.kind
+            kind = "interconnect" if trunk.kind == "enterprise" and call.forwards_for(directory) else trunk.kind
             table = OUTCOMES[kind]
             marked = MARK_UNASSIGNED if "UNASSIGNED" in number.flags else None
             if marked is not None and call.why is not None:

@@ -32,6 +32,7 @@ class Segments:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
+        holds = directory.holds
         find = directory.segment
 
         def segments(call: Call) -> Outcome | None:
@@ -56,14 +57,13 @@ class Segments:
             trunk_id = trunk.id
             at = call.at
             for number in presented:
-                segment = find(number, trunk_id, at, tenant)
-                if segment is None:
+                if not holds(number, trunk_id, at, tenant):
                     if call.why is not None:
                         nearly = directory.nearly(number, trunk_id, at, tenant)
                         said = f"{call.named(number)} in no segment of {call.whose}"
                         call.why.append(f"{said}: {nearly}" if nearly else said)
                     return UNAUTHORISED
-                if call.why is not None:
+                if call.why is not None and (segment := find(number, trunk_id, at, tenant)) is not None:
                     end = f"-{segment.last}" if segment.last and segment.last != segment.first else ""
                     where = f"{segment.first}{end} of {call.whose} ({segment.file}:{segment.line})"
                     call.why.append(f"{call.named(number)} in segment {where}")

@@ -11,7 +11,7 @@ from rules.directory.calendar import SHANGHAI, Hours, time_zone
 from rules.directory.directory import FILES, Directory, DirectoryConfig, load_directory
 from rules.directory.entries import Entry
 from rules.directory.fault import DirectoryFault, DirectoryFaults
-from rules.directory.segments import Segment
+from rules.directory.segments import Segment, Terms
 from rules.directory.statements import Statement
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Hours",
     "Segment",
     "Statement",
+    "Terms",
     "load_directory",
     "time_zone",
 ]

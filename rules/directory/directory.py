@@ -20,7 +20,7 @@ from rules.directory.lists import ROLES, TYPES, ListReader
 from rules.directory.places import HOME
 from rules.directory.registers import COLUMNS, RegisterIndex, RegisterReader
 from rules.directory.rows import RowReader
-from rules.directory.segments import EVERY, Segment, SegmentIndex, SegmentReader
+from rules.directory.segments import EVERY, NONE, Segment, SegmentIndex, SegmentReader, Terms
 from rules.directory.sheet import read_sheet
 from rules.directory.statements import STATEMENTS, Statement, StatementIndex, StatementReader
 from rules.numbers import Number
@@ -29,6 +29,11 @@ from rules.numbers.normalise import normalise
 if TYPE_CHECKING:
     from rules.call import Trunk
 
+
+Asked = tuple[Number | None, str, str | None, float, int]
+"""What a segment was asked for, and its row."""
+
+_NOTHING: Final[Asked] = (None, "", None, 0.0, NONE)
 
 STATEMENTS_NAMED: Final = 3
 NAMED_AT_MOST: Final = 64
@@ -43,6 +48,7 @@ class Directory:
 
     __slots__ = (
         "__weakref__",
+        "_before",
         "_head",
         "_intercept",
         "_last",
@@ -57,6 +63,7 @@ class Directory:
         "has_consent",
         "has_roaming",
         "limited",
+        "lists",
         "marketing",
         "services",
         "spoken",
@@ -75,9 +82,12 @@ class Directory:
         """What `check` reports without refusing it: overlapping segments, scopes that no trunk has, withdrawals of nothing."""
         self.counts: dict[str, int] = dict(head.counts)
         """Rows in force for each kind of file."""
-        self._last: tuple[Number | None, str, str | None, float, Segment | None] = (None, "", None, 0.0, None)
+        self._last: Asked = _NOTHING
+        self._before: Asked = _NOTHING
         self._segments = SegmentIndex(sections, head.everywhere, head.homes) if "segments.blob" in sections else None
         self._intercept = _entry_indexes(sections, "intercept")
+        self.lists = frozenset(self._intercept)
+        """Types of which an intercept list has an entry."""
         self._release = _entry_indexes(sections, "release")
         self._registers = {name: RegisterIndex(sections, name, words.__getitem__) for name, words in head.words.items()}
         self._statements = {name: StatementIndex(sections, name) for name in STATEMENTS if f"{name}.blob" in sections}
@@ -123,7 +133,7 @@ class Directory:
 
     def let_go(self) -> Iterator[None]:
         """Give back the memory of a directory that hardly anybody asks any more, at each step so little that no call has to wait for it."""
-        self._last = (None, "", None, 0.0, None)
+        self._last = self._before = _NOTHING
         if self._segments is not None:
             yield from self._segments.forget()
         yield from give_back(self._sections)
@@ -135,22 +145,49 @@ class Directory:
         95 code that is also a fixed number). A code that differs by area counts where its row says, see `places`. Of two segments of the
         same numbers, one for incoming calls only gives way. Purpose, hours and direction are not judged.
         """
+        row = self._segment_row(number, trunk, at, tenant)
+        return None if row < 0 or self._segments is None else self._segments.segment(row)
+
+    def holds(self, number: Number, trunk: str, at: float, tenant: str | None = None) -> bool:
+        """Whether there is one: cheaper where that is all that is asked."""
+        return self._segment_row(number, trunk, at, tenant) >= 0
+
+    def terms(self, number: Number, trunk: str, at: float, tenant: str | None = None) -> Terms | None:
+        """What it is for and when: cheaper than all that `segment` tells."""
+        row = self._segment_row(number, trunk, at, tenant)
+        return None if row < 0 or self._segments is None else self._segments.terms(row)
+
+    def customer(self, number: Number, trunk: str, at: float, tenant: str | None = None) -> str:
+        """Whose it is; "" where there is none."""
+        row = self._segment_row(number, trunk, at, tenant)
+        return "" if row < 0 or self._segments is None else self._segments.customer(row)
+
+    def _segment_row(self, number: Number, trunk: str, at: float, tenant: str | None) -> int:
         last = self._last
         if last[0] is number and last[1] == trunk and last[2] == tenant and last[3] == at:
             return last[4]  # one rule after another asks for the same call
-        found = None if self._segments is None else self._find_segment(self._segments, number, trunk, at, tenant)
-        self._last = (number, trunk, tenant, at, found)
-        return found
+        before = self._before
+        self._before = last
+        if before[0] is number and before[1] == trunk and before[2] == tenant and before[3] == at:
+            self._last = before
+            return before[4]
+        row = NONE if self._segments is None else self._find_segment(self._segments, number, trunk, at, tenant)
+        self._last = (number, trunk, tenant, at, row)
+        return row
 
     @staticmethod
-    def _find_segment(segments: SegmentIndex, number: Number, trunk: str, at: float, tenant: str | None) -> Segment | None:
+    def _find_segment(segments: SegmentIndex, number: Number, trunk: str, at: float, tenant: str | None) -> int:
         found = segments.find(number, trunk, None, at, tenant)
-        if found is None and number.alternatives:
+        if found < 0 and number.alternatives:
             found = segments.find_alternative(number, trunk, None, at, tenant)
-        if found is not None and found.direction == "in":
-            other = segments.find(number, trunk, "in", at, tenant) or segments.find_alternative(number, trunk, "in", at, tenant)
-            if other is not None and (other.first, other.last) == (found.first, found.last):
-                return other
+        if found >= 0 and segments.terms(found).direction == "in":
+            other = segments.find(number, trunk, "in", at, tenant)
+            if other < 0:
+                other = segments.find_alternative(number, trunk, "in", at, tenant)
+            if other >= 0:
+                one, two = segments.segment(found), segments.segment(other)
+                if (one.first, one.last) == (two.first, two.last):
+                    return other
         return found
 
     def holder(self, number: Number, at: float, home: str | None = None) -> Segment | None:
@@ -158,16 +195,19 @@ class Directory:
 
         `home`: the home area of the trunk that the number came from, for a code that differs by area and has none before it.
         """
-        return None if self._segments is None else self._segments.find(number, None, None, at, None, home)
+        if self._segments is None:
+            return None
+        row = self._segments.find(number, None, None, at, None, home)
+        return None if row < 0 else self._segments.segment(row)
 
     def inbound(self, number: Number, at: float, home: str | None = None) -> Segment | None:
         """The segment whose trunk gets calls to the number: direction in or both, the most specific first; other readings count too."""
         if self._segments is None:
             return None
-        found = self._segments.find(number, None, "out", at, None, home)
-        if found is None and number.alternatives:
-            return self._segments.find_alternative(number, None, "out", at, None, home)
-        return found
+        row = self._segments.find(number, None, "out", at, None, home)
+        if row < 0 and number.alternatives:
+            row = self._segments.find_alternative(number, None, "out", at, None, home)
+        return None if row < 0 else self._segments.segment(row)
 
     def serves(self, trunk: str, customer: str) -> bool:
         """Whether an enterprise trunk is this customer's, or one of its customers is."""

@@ -20,7 +20,7 @@ import msgspec
 from rules.directory.fault import DirectoryFault
 from rules.directory.index import Sections
 
-_MAGIC = b"sipwdir2"
+_MAGIC = b"sipwdir3"
 _LENGTHS = struct.Struct("=QQ")
 _START = len(_MAGIC) + 32 + _LENGTHS.size
 _GIVEN_BACK = 1 << 20  # octets

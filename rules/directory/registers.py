@@ -125,4 +125,4 @@ class RegisterIndex(Generic[T]):
             for row in self._spans.find((key & VALUE) * SCALE[key >> 56] if number.key else point(text)):
                 if row >> _ROW_BITS < len(text):  # the prefix is not longer than the number
                     found.append(row & _ROW_MASK)
-        return [self._row(row) for row in found]
+        return [self._row(row) for row in found] if found else []

@@ -66,3 +66,36 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
             and (self.valid_to is None or other.valid_from is None or other.valid_from < self.valid_to)
             and (other.valid_to is None or self.valid_from is None or self.valid_from < other.valid_to)
         )
+
+
+class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What many segments have in common: all of a row but whose it is, where it stands and its numbers. A look-up judges by this, and need
+    not decode the row.
+    """
+
+    purpose: Purpose
+    valid_from: float | None
+    valid_to: float | None
+    hours: str
+    direction: Direction
+    category: str
+    least: int
+    most: int
+    prefix: bool
+    areas: tuple[str, ...] = ()
+
+
+def terms_of(segment: Segment) -> Terms:
+    """The terms of a segment."""
+    return Terms(
+        segment.purpose,
+        segment.valid_from,
+        segment.valid_to,
+        segment.hours,
+        segment.direction,
+        segment.category,
+        segment.least,
+        segment.most,
+        not segment.last,
+        segment.areas,
+    )

@@ -7,10 +7,13 @@ Overlaps are reported as warnings.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from rules.directory import fields
 from rules.directory.fault import CellFault, FaultLog
@@ -18,8 +21,9 @@ from rules.directory.index import DIGITS, SCALE, VALUE, Sections, SpanIndex, poi
 from rules.directory.places import HOME, area_codes, holds_on, may_hold, parse_places
 from rules.directory.rows import RowReader, RowWriter
 from rules.directory.segment import EVERY as EVERY
-from rules.directory.segment import Direction
+from rules.directory.segment import Direction, terms_of
 from rules.directory.segment import Segment as Segment
+from rules.directory.segment import Terms as Terms
 from rules.directory.sheet import sheet_rows
 from rules.numbers.locality import area_before, covers_local, locality
 
@@ -36,8 +40,11 @@ Everywhere = dict[str, tuple[str, ...]]
 _OVERLAPS_READ = 200_000  # elementary intervals and pairs looked at for warnings: enough to see them all in any sane list
 _LONGER = 64  # more digits than any number has
 
+NONE: Final = -1
+"""No row."""
+
 CACHED = 4096
-"""Decoded segments kept: some 3 MiB. A power of two."""
+"""Decoded segments kept, and terms: some 3 MiB of each. A power of two."""
 
 
 class SegmentReader:
@@ -184,10 +191,24 @@ class SegmentReader:
 
         order = sorted(range(len(intervals)), key=rank)  # stable: equal ones stay in the order of the files
         writer = RowWriter()
+        terms = RowWriter()
+        terms_known: dict[Terms, int] = {}
+        owners: dict[tuple[str, str], int] = {}
+        terms_ids, owner_ids = array("I"), array("I")
         for segment in self._segments:
             writer.add(segment)
+            own = terms_of(segment)
+            known = terms_known.get(own)
+            if known is None:
+                known = terms_known[own] = terms.add(own)
+            terms_ids.append(known)
+            owner_ids.append(owners.setdefault((segment.trunk, segment.customer), len(owners)))
         if intervals:
             writer.sections(sections, "segments")
+            terms.sections(sections, "segments.terms")
+            sections["segments.terms.ids"] = memoryview(terms_ids)
+            sections["segments.owners.ids"] = memoryview(owner_ids)
+            sections["segments.owners"] = memoryview(msgspec.msgpack.encode(list(owners)))
             try:
                 SpanIndex.build(sections, "segments", [intervals[row] for row in order], order)
             except CellFault as fault:
@@ -258,52 +279,128 @@ def _last(row: dict[str, str]) -> str:
 
 
 class SegmentIndex:
-    """Finds segments. The one decoded last for each place of the cache is kept: busy customers call again.
+    """Finds segments, by the number of their row; NONE where there is none. The one decoded last for each place of the cache is kept: busy
+    customers call again. Terms likewise: few differ.
 
     `everywhere` is what EVERY stands for, `homes` the home area of each trunk that has one.
     """
 
-    __slots__ = ("_cache", "_cover", "_everywhere", "_heads", "_homes", "_rows", "_starts")
+    __slots__ = (
+        "_cache",
+        "_cover",
+        "_everywhere",
+        "_heads",
+        "_homes",
+        "_owner_ids",
+        "_owners",
+        "_rows",
+        "_starts",
+        "_terms",
+        "_terms_cache",
+        "_terms_ids",
+    )
 
     def __init__(self, sections: Sections, everywhere: Everywhere, homes: dict[str, str]) -> None:
         self._everywhere = {customer: frozenset(trunks) for customer, trunks in everywhere.items()}
         self._homes = homes
-        self._rows = RowReader(sections, "segments", Segment)
-        self._cache: list[tuple[int, Segment] | None] = [None] * CACHED  # each with its row
         # The arrays of SpanIndex, read here without a call in between: this is the hot path of every legitimate call.
         self._starts = sections["segments.starts"]
         self._heads = sections["segments.heads"]
         self._cover = sections["segments.cover"]
+        self._rows = RowReader(sections, "segments", Segment)
+        self._terms = RowReader(sections, "segments.terms", Terms)
+        self._terms_ids = sections["segments.terms.ids"]
+        self._owner_ids = sections["segments.owners.ids"]
+        self._owners: list[tuple[str, str]] = msgspec.msgpack.decode(sections["segments.owners"], type=list[tuple[str, str]])
+        self._cache: list[tuple[int, Segment] | None] = [None] * CACHED
+        self._terms_cache: list[tuple[int, Terms] | None] = [None] * CACHED
 
     def forget(self) -> Iterator[None]:
         """Drop the decoded segments, some at each step."""
         for place in range(0, CACHED, 256):
             self._cache[place : place + 256] = [None] * 256
+            self._terms_cache[place : place + 256] = [None] * 256
             yield
 
+    def segment(self, row: int) -> Segment:
+        """A whole row."""
+        kept = self._cache[row & (CACHED - 1)]
+        if kept is None or kept[0] != row:
+            kept = self._cache[row & (CACHED - 1)] = (row, self._rows[row])
+        return kept[1]
+
+    def terms(self, row: int) -> Terms:
+        """The terms of a row."""
+        which = self._terms_ids[row]
+        kept = self._terms_cache[which & (CACHED - 1)]
+        if kept is None or kept[0] != which:
+            kept = self._terms_cache[which & (CACHED - 1)] = (which, self._terms[which])
+        return kept[1]
+
+    def customer(self, row: int) -> str:
+        """Whose a row is."""
+        return self._owners[self._owner_ids[row]][1]
+
     def find(
-        self, number: Number, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None = None, home: str | None = None
-    ) -> Segment | None:
+        self,
+        number: Number,
+        trunk: str | None,
+        unwanted: Direction | None,
+        at: float,
+        tenant: str | None = None,
+        home: str | None = None,
+        text: str | None = None,
+    ) -> int:
         """The best segment at that time that holds the number: of `trunk` (None: of any), its direction not `unwanted`.
 
-        `tenant`: of this customer only. `home`: the home area of a caller on another trunk, where `trunk` is None.
+        `tenant`: of this customer only. `home`: the home area of a caller on another trunk, where `trunk` is None. `text`: another reading
+        of the number, instead of its canonical form.
         """
         key = number.key
-        if key:
+        if key and text is None:
             length = key >> 56
-            return self._find(length, (key & VALUE) * SCALE[length], trunk, unwanted, at, tenant, number, home)
-        text = number.canonical
-        return None if text is None else self._find_text(text, trunk, unwanted, at, tenant, number, home)
+            place = (key & VALUE) * SCALE[length]
+        else:
+            if text is None:
+                text = number.canonical
+                if text is None:
+                    return NONE
+            length = len(text) - 1
+            place = point(text)
+        heads = self._heads
+        found = bisect_right(self._starts, place)
+        here = heads[found - 1]
+        end = heads[found]
+        while here < end:
+            row = self._cover[here]
+            here += 1
+            owner = self._owners[self._owner_ids[row]]
+            of = owner[0]
+            if not (trunk is None or of == trunk or (of == EVERY and trunk in self._everywhere[owner[1]])):
+                continue
+            if tenant is not None and owner[1] != tenant:
+                continue
+            terms = self.terms(row)
+            if (
+                terms.least <= length <= terms.most
+                and terms.direction != unwanted
+                and ((begin := terms.valid_from) is None or begin <= at)
+                and ((until := terms.valid_to) is None or at < until)
+                and (length <= DIGITS or terms.prefix or self.segment(row).first == text)  # longer ones share a point
+                and (not terms.areas or self._is_there(terms, owner, number, text, trunk, home))
+            ):
+                return row
+        return NONE
 
     def find_alternative(
         self, number: Number, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None = None, home: str | None = None
-    ) -> Segment | None:
+    ) -> int:
         """The same for the number's other readings, in their order."""
         for text in number.alternatives:
-            found = self._find_text(text, trunk, unwanted, at, tenant, number, home)
-            if found is not None:
+            found = self.find(number, trunk, unwanted, at, tenant, home, text)
+            if found >= 0:
                 return found
-        return None
+        return NONE
 
     def naming(self, number: Number) -> Iterator[Segment]:
         """Every segment that holds the number in its canonical form, whatever its trunk, direction and dates; the best first."""
@@ -317,49 +414,9 @@ class SegmentIndex:
             if segment.least <= length <= segment.most and (length <= DIGITS or not segment.last or segment.first == text):
                 yield segment
 
-    def _find_text(
-        self, text: str, trunk: str | None, unwanted: Direction | None, at: float, tenant: str | None, number: Number, home: str | None
-    ) -> Segment | None:
-        return self._find(len(text) - 1, point(text), trunk, unwanted, at, tenant, number, home, text)
-
-    def _find(
-        self,
-        length: int,
-        place: int,
-        trunk: str | None,
-        unwanted: Direction | None,
-        at: float,
-        tenant: str | None,
-        number: Number,
-        home: str | None,
-        text: str | None = None,
-    ) -> Segment | None:
-        heads = self._heads
-        found = bisect_right(self._starts, place)
-        here = heads[found - 1]
-        end = heads[found]
-        cache = self._cache
-        while here < end:
-            row = self._cover[here]
-            here += 1
-            kept = cache[row & (CACHED - 1)]
-            if kept is None or kept[0] != row:
-                kept = cache[row & (CACHED - 1)] = (row, self._rows[row])
-            segment = kept[1]
-            if (
-                (trunk is None or segment.trunk == trunk or (segment.trunk == EVERY and trunk in self._everywhere[segment.customer]))
-                and (tenant is None or segment.customer == tenant)
-                and segment.least <= length <= segment.most
-                and segment.direction != unwanted
-                and ((begin := segment.valid_from) is None or begin <= at)
-                and ((until := segment.valid_to) is None or at < until)
-                and (length <= DIGITS or not segment.last or segment.first == text)  # longer ones share a point
-                and (not segment.areas or self._is_there(segment, number, text, trunk, home))
-            ):
-                return segment
-        return None
-
-    def _is_there(self, segment: Segment, number: Number, text: str | None, trunk: str | None, home: str | None) -> bool:
+    def _is_there(
+        self, terms: Terms, owner: tuple[str, str], number: Number, text: str | None, trunk: str | None, home: str | None
+    ) -> bool:
         """Whether a code that differs by area is the one that the segment means."""
         code = text or number.canonical or ""
         local = locality(code)
@@ -367,6 +424,6 @@ class SegmentIndex:
             return True
         area = number.area if code == number.canonical else area_before(number.nsn, code[3:])
         if trunk is not None:
-            return holds_on(segment.areas, local, area, self._homes.get(trunk))
-        trunks: Collection[str] = self._everywhere[segment.customer] if segment.trunk == EVERY else (segment.trunk,)
-        return may_hold(segment.areas, local, area or home, map(self._homes.get, trunks))
+            return holds_on(terms.areas, local, area, self._homes.get(trunk))
+        trunks: Collection[str] = self._everywhere[owner[1]] if owner[0] == EVERY else (owner[0],)
+        return may_hold(terms.areas, local, area or home, map(self._homes.get, trunks))

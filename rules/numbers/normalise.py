@@ -68,7 +68,7 @@ def _miss(uri: str, home_area: str | None) -> Number:
         return _read(uri, home_area)
     number = _old.get((uri, home_area))
     if number is None:
-        number = _read(uri, home_area)
+        number = _read(uri, home_area, short=True)
     if len(_young) >= GENERATION:
         _young, _old = {}, _young
     _young[(uri, home_area)] = number
@@ -79,8 +79,7 @@ def _ordinary(uri: str) -> Number | None:
     """A regular mobile or fixed number, written +86, with a trunk 0 or bare, as the whole user part of a sip URI or the whole of a tel URI;
     None for any other.
 
-    Numbers hardly ever come again, and keeping each costs more than reading it this way: these are not kept. What `_plus` made of the first
-    number that begins so holds for all of them, where the plan decides by prefix and length alone: see `_learn`.
+    Numbers hardly ever come again, and keeping each costs more than reading it this way: these are not kept.
     """
     if uri.startswith("sip:"):
         at = uri.find("@", 4)
@@ -91,6 +90,13 @@ def _ordinary(uri: str) -> Number | None:
         user = uri[4:]
     else:
         return None
+    return _by_prefix(user, user)
+
+
+def _by_prefix(raw: str, user: str) -> Number | None:
+    """The same of a user part without separators and escapes. What `_plus` made of the first number that begins so holds for all of them,
+    where the plan decides by prefix and length alone: see `_learn`.
+    """
     if user.startswith("+86"):
         nsn = user[3:]
     elif user.startswith("0"):
@@ -105,10 +111,10 @@ def _ordinary(uri: str) -> Number | None:
     if found is None:
         return None
     if nsn is user:
-        return Number(user, user, "+86" + nsn, found[0], found[1], (), None, "86", nsn, "national")
+        return Number(raw, user, "+86" + nsn, found[0], found[1], (), None, "86", nsn, "national")
     if user[0] == "0":
-        return Number(user, user, "+86" + nsn, found[0], found[1], TRUNK0, None, "86", nsn, "national")
-    return Number(user, user, user, found[0], found[1], (), None, "86", nsn, "plus")
+        return Number(raw, user, "+86" + nsn, found[0], found[1], TRUNK0, None, "86", nsn, "national")
+    return Number(raw, user, user, found[0], found[1], (), None, "86", nsn, "plus")
 
 
 def _learn(known: dict[str, tuple[str | None, str | None] | None], prefix: str, nsn: str) -> tuple[str | None, str | None] | None:
@@ -125,8 +131,10 @@ def _learn(known: dict[str, tuple[str | None, str | None] | None], prefix: str, 
     return found
 
 
-def _read(uri: str, home_area: str | None) -> Number:
-    """Take the URI apart: user part, its parameters, and the host where no number stands before it."""
+def _read(uri: str, home_area: str | None, *, short: bool = False) -> Number:
+    """Take the URI apart: user part, its parameters, and the host where no number stands before it. `short`: what `_by_prefix` knows need
+    not be read whole.
+    """
     scheme = uri[:5].lower()
     host = ""
     if scheme.startswith("tel:"):
@@ -155,6 +163,10 @@ def _read(uri: str, home_area: str | None) -> Number:
         user = digits
     if parameters and user[0] != "+":
         user = _context(parameters) + user
+    if short:
+        number = _by_prefix(raw, user)
+        if number is not None:
+            return number
     if user[0] == "+":
         return _plus(raw, user, home_area)
     return _dialled(raw, user, home_area)

@@ -89,6 +89,71 @@ def test_a_request_that_comes_back_inside_a_dialog_with_its_route_is_a_loop(wire
     assert wire.got("inside").status == 482
 
 
+def test_the_branch_of_an_ack_is_its_own(wire: Wire) -> None:
+    """The same for each retransmission (RFC 3261 §16.11), another for another call of a sender whose branches are all the same."""
+    branches = []
+    for _ in range(2):
+        wire.parties["pbx"].remote_tag = ""
+        answered(wire)
+        for again in ("", "again"):
+            wire.ask("pbx", "ACK", again or "branch=z9hG4bK-always")
+            branches.append(wire.got("switch").all(b"via")[0])
+    assert branches[0] == branches[1] != branches[2] == branches[3]
+
+
+@pytest.mark.parametrize(
+    ("cseq", "passed"),
+    [
+        (b"CSeq: 1 INVITE", True),
+        (b"cseq:1 INVITE", True),
+        (b"CSEQ :  1\t INVITE ", True),
+        (b"CSeq: 1\r\n INVITE", True),
+        (b"CSeq: 4294967295 INVITE", True),
+        (b"CSeq: 4294967296 INVITE", False),
+        (b"CSeq: 00000000001 INVITE", False),
+        (b"CSeq: 1 invite", False),
+        (b"CSeq: 1 BYE", False),
+        (b"CSeq: 1 INVITE x", False),
+        (b"CSeq: -1 INVITE", False),
+        (b"CSeq: INVITE", False),
+        (b"CSeq: ", False),
+        (b"CSeq: 1", False),
+        (b"X-CSeq: 1 INVITE", False),
+    ],
+)
+def test_a_response_is_known_by_branch_and_cseq(wire: Wire, cseq: bytes, passed: bool) -> None:
+    wire.ask("pbx", "INVITE")
+    wire.learnt("pbx")
+    wire.learnt("switch")
+    ringing = wire.parties["switch"].response(180, None, {}, [])
+    was = next(line for line in ringing.split(b"\r\n") if line.startswith(b"CSeq: "))
+    wire.give(ringing.replace(was, cseq), wire.flow_of("switch"))
+    assert bool(wire.out) == passed
+
+
+@pytest.mark.parametrize(
+    ("was", "written", "passed"),
+    [
+        (b"Via: SIP/2.0/UDP 127.0.0.1:5060;", b"Via:SIP/2.0/UDP 127.0.0.1:5060;", True),
+        (b"Via: SIP/2.0/UDP 127.0.0.1:5060;", b"v: SIP / 2.0 / UDP 127.0.0.1:5060 ; ", True),
+        (b"Via: SIP/2.0/UDP 127.0.0.1:5060;", b"Via: SIP/2.0/UDP 127.0.0.1:5060;received=127.0.0.1;", True),
+        (b"Via: SIP/2.0/UDP 127.0.0.1:5060;", b"Via: SIP/2.0/UDP 127.0.0.1:5062;", False),
+        (b"Via: SIP/2.0/UDP 127.0.0.1:5060;", b"Via: SIP/2.0/UDP 127.0.0.2:5060;", False),
+        (b";branch=", b";branch=x", False),
+        (b"Call-ID: ", b"X-Call-ID: ", False),
+        (b"To: ", b"X-To: ", False),
+    ],
+)
+def test_a_response_is_read_whether_its_via_is_as_it_was_sent_or_not(wire: Wire, was: bytes, written: bytes, passed: bool) -> None:
+    wire.ask("pbx", "INVITE")
+    wire.learnt("pbx")
+    wire.learnt("switch")
+    ringing = wire.parties["switch"].response(180, None, {}, [])
+    assert was in ringing
+    wire.give(ringing.replace(was, written, 1), wire.flow_of("switch"))
+    assert bool(wire.out) == passed
+
+
 @interpreted
 def test_a_defect_is_counted_and_kept_and_ends_nothing(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object) -> None:

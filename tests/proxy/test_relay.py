@@ -115,6 +115,8 @@ def test_responses_go_on_byte_by_byte(wire: Wire) -> None:
         ([b"Via: a"], None),
         ([b"v: a, b"], b"v: b"),
         ([b"Via: a", b"Via: b"], b"Via: b"),
+        ([b"Via: a\r\n ;x=1", b"Via: b"], b"Via: b"),
+        ([b"Subject: x", b"Via: a", b"Via: b"], b"Subject: x\r\nVia: b"),
         ([b"Via: a;x=1,b,c", b"Via: d"], b"Via: b, c\r\nVia: d"),
         ([b"Via: a,\r\n b"], b"Via: b"),
         ([b"VIA : a", b"v: b, c"], b"v: b, c"),

@@ -47,6 +47,16 @@ def test_the_short_way_agrees_for_every_prefix() -> None:
     assert taken > 3_000
 
 
+written = st.sampled_from(("{}", "+86{}", "tel:+86-{}", "sip:%2B86{}@host", "sip:(0){}@host", "tel:{};phone-context=+86", "sips:0{};a=b@h"))
+
+
+@given(written, prefixes, digits, st.sampled_from(("755", None)))
+def test_the_short_way_agrees_behind_separators_and_escapes(form: str, prefix: str, rest: str, home: str | None) -> None:
+    uri = form.format(prefix + rest)
+    short, whole = module._read(uri, home, short=True), module._read(uri, home)
+    assert [getattr(short, name) for name in FIELDS] == [getattr(whole, name) for name in FIELDS], uri
+
+
 def test_whole_number_facts_are_not_remembered() -> None:
     module.clear_cache()
     for uri in ("sip:+867550000000@h", "sip:+8675595588@h", "sip:+864008123123@h", "sip:95110@h", "sip:075583123456", "tel:+86110"):
