@@ -15,13 +15,13 @@ from setuptools.command.build_ext import build_ext
 
 KERNEL = {"proxy.sip._kernel": "proxy/sip/_kernel.pyx", "proxy.transport._batch": "proxy/transport/_batch.pyx"}
 
-# Not here: msgspec's Structs, which mypyc cannot make; exceptions (proxy.sip.error), since the collector does not see through native ones.
+# Not here: msgspec's Structs, which mypyc cannot make; exceptions (proxy.sip.error), since the collector does not see through native ones;
+# the rules, whose checks are functions in functions, which mypyc makes circles of: the lists of before a reload would stay mapped.
 CORE = {
     "proxy": "answers core correlation counters dialogs enforce flow forward health history intake refusals relay routing screening token"
     " transactions validate",
     "proxy/sip": "caller grammar message response timers transaction uri via",
     "rules": "call legs ruleset verdict",
-    "rules/builtin": "emergency identity intercept privacy purpose regular segments trunk",
     "rules/directory": "directory entries index places rows segments",
     "rules/numbers": "classify locality normalise number plan",
 }

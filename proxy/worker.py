@@ -369,7 +369,7 @@ class Session:
 
     def _part_with(self, old: Directory) -> None:
         """Let a directory go that is no longer in force. Where something still holds it, only a look for garbage can end that."""
-        held = weakref.ref(old)
+        held = weakref.ref(old.life)
         steps = old.let_go()
 
         def step(steps: Iterator[None]) -> None:

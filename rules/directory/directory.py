@@ -47,7 +47,6 @@ class Directory:
     """
 
     __slots__ = (
-        "__weakref__",
         "_before",
         "_head",
         "_intercept",
@@ -62,6 +61,7 @@ class Directory:
         "counts",
         "has_consent",
         "has_roaming",
+        "life",
         "limited",
         "lists",
         "marketing",
@@ -74,6 +74,8 @@ class Directory:
     )
 
     def __init__(self, head: Head, sections: Sections) -> None:
+        self.life: set[None] = set()
+        """Ends with the directory; to be referred to weakly, which no compiled class allows."""
         self._head = head
         self._sections = sections
         self.version = head.version

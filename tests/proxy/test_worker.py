@@ -170,7 +170,8 @@ async def test_an_old_generation_is_gone_without_the_garbage_collector(pair: Pai
         caller.socket.setblocking(False)
         caller.send(caller.request("INVITE", caller="075599999999"), pair.port)
         assert (await received(caller)).startswith(b"SIP/2.0 403 ")
-    old = weakref.ref(worker.generation.directory)
+    old = weakref.ref(worker.generation.directory.life)
+    mapped = weakref.ref(next(iter(worker.generation.directory._sections.values())).obj)
     for _ in worker.generation.directory.let_go():  # which does no harm to whoever still asks
         caller_known = worker.generation.directory.segment(normalise("075583123401", "755"), "acme", 0.0)
         assert caller_known is not None
@@ -178,6 +179,7 @@ async def test_an_old_generation_is_gone_without_the_garbage_collector(pair: Pai
     try:
         worker.switch(*worker.prepare(folder))
         assert old() is None
+        assert mapped() is None
     finally:
         gc.enable()
 
