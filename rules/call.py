@@ -148,7 +148,7 @@ class Call:
         self.trunk = trunk
         self.trunk_id: str = trunk.id
         kind = trunk.kind
-        self.kind: str = kind
+        self.kind: TrunkKind = kind
         self.sender = sender
         self.to = to
         self.at = at

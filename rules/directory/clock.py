@@ -14,6 +14,7 @@ Week = tuple[tuple[tuple[int, int], ...], ...]
 
 _KEPT: Final = 65536  # texts of hours that are kept taken apart: far more than differ in any sane list
 
+
 class Calendar:
     """Tells whether an instant, Unix time in seconds, falls into hours, in one time zone and with its holidays.
 
@@ -27,7 +28,9 @@ class Calendar:
         self._zone = time_zone(zone)
         self._days = {date.fromisoformat(text).toordinal(): day for text, day in holidays.items()}
         self._windows: dict[str, Week] = {}
-        self._begin = 0.0  # of the minute that was asked for last, since calls come many to a minute: its day of the week, and place in the day
+        self._begin = (
+            0.0  # of the minute that was asked for last, since calls come many to a minute: its day of the week, and place in the day
+        )
         self._day = 0
         self._minute = -1
 
