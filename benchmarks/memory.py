@@ -32,8 +32,11 @@ FORGOTTEN: Final = 34.0
 
 
 def workers(process: int) -> list[int]:
-    """The worker processes of a node."""
-    return sorted(pid for pid in tree(process) if b"proxy.worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    """The worker processes of a node. NotRunning where it has none."""
+    found = sorted(pid for pid in tree(process) if b"proxy.session\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    if not found:
+        raise NotRunning(f"process {process} has no worker: is proxy.session still what the supervisor starts?")
+    return found
 
 
 def measure_memory(bench: Bench, options: argparse.Namespace) -> None:
