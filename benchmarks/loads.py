@@ -25,6 +25,8 @@ SATURATED, HIGH = 0, -1
 """Rates: as many calls as it takes; and HIGHEST a second, or what the slower of those that set the pace does with ease."""
 HIGHEST = 5000
 EASE = 0.8
+AFTERWARDS = "afterwards"
+"""In place of a rate: when calls are over, and only their timers cost."""
 WORDS = {"reject": "rejected INVITE", "call": "completed call", "cancel": "cancelled call"}
 
 
@@ -179,7 +181,7 @@ class Bench:
             time.sleep(seconds)
             for proxy, pid in pids.items():
                 us = (cpu_seconds(tree(pid)) - before[proxy]) / max(1, calls[proxy]) * 1e6
-                row = {"section": section, "round": 0, "proxy": proxy.name, "what": "completed call", "speed": "afterwards"}
+                row = {"section": section, "round": 0, "proxy": proxy.name, "what": "completed call", "speed": AFTERWARDS}
                 self.rows.append(row | {"us": us, "rate": 0})
 
     def _high(self, proxies: list[Proxy], load: Load, pace: set[str]) -> int:

@@ -10,9 +10,11 @@ been forgotten (RFC 6026: 32 s after the 200); then all hang up, and what is lef
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +41,13 @@ def workers(process: int) -> list[int]:
     return found
 
 
+def transactions(port: int) -> int:
+    """How many the node has by its own word. Memory that is still there when they are gone is kept by its allocator for the next."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return sum(int(float(value)) for value in re.findall(r"^sipwarden_transactions\{[^}]*\} (\S+)$", text, re.MULTILINE))
+
+
 def measure_memory(bench: Bench, options: argparse.Namespace) -> None:
     """A row for each moment."""
     calls = options.calls or (CALLS // 10 if options.quick else CALLS)
@@ -59,7 +68,8 @@ def measure_memory(bench: Bench, options: argparse.Namespace) -> None:
                 row = {"section": "memory", "round": 1, "proxy": "sipwarden", "what": moment, "speed": f"{calls:,}"}
                 bench.rows.append(row | {"bytes": each, "size": size})
                 own = f"{size / 2**20:8.1f} MiB of the worker's own"
-                print(f"memory: {moment:26} {own}, {each:8.0f} bytes for each of {calls:,} calls", flush=True)
+                state = f"{transactions(proxy.port + 4000):,} transactions"
+                print(f"memory: {moment:26} {own}, {each:8.0f} bytes for each of {calls:,} calls; {state}", flush=True)
 
             print(f"memory: before{'':20} {before / 2**20:8.1f} MiB of the worker's own", flush=True)
             with bench.generating(proxy, load, starting) as running:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -24,11 +25,9 @@ import time
 from array import array
 from bisect import bisect_left, bisect_right
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import json
 
 from benchmarks.accounting import anonymous
 from benchmarks.big import big_lists, big_node
@@ -83,7 +82,13 @@ class Watch:
         self._thread.join()
 
 
-def own_pauses(file: Path, watch: Watch) -> list[tuple[float, float]]:
+class Waits(Protocol):
+    """What can say for how many seconds of a time a worker waited for a CPU."""
+
+    def waited(self, begin: float, end: float) -> float: ...
+
+
+def own_pauses(file: Path, watch: Waits) -> list[tuple[float, float]]:
     """The waits of a load: milliseconds of the worker's own, and when each began; longest first. Of those that overlap only the longest."""
     found = []
     for line in file.read_text(encoding="ascii").splitlines():

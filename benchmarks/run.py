@@ -89,7 +89,7 @@ def main() -> int:
     failed = []
     with tempfile.TemporaryDirectory(prefix="sipwarden-bench-") as name:
         try:
-            bench = Bench(Path(name), options.seconds or (1.0 if options.quick else 2.5), rows)
+            bench = Bench(Path(name), options.seconds or (1.0 if options.quick else 2.0), rows)
         except NotRunning as reason:
             print(f"bench: {reason}", file=sys.stderr)
             return 1

@@ -16,7 +16,8 @@ from proxy.build import KERNEL as CHECKOUT_KERNEL
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS, RECORDS, KERNEL, PURE, FLOOR, KAMAILIO = "sipwarden", "records on", "kernel only", "pure Python", "floor", "Kamailio"
-BESIDE, SIPPY, QUIET, DIRECT = "other checkout", "sippy", "sippy, no log", "direct"
+BESIDE, BESIDE_KERNEL = "other checkout", "other checkout, kernel only"
+SIPPY, QUIET, DIRECT = "sippy", "sippy, no log", "direct"
 OURS_TWO, KAMAILIO_TWO = "sipwarden, 2 workers", "Kamailio, 2 workers"
 SMALL, BIG = "100,000 entries", "10,000,000 entries"
 AFTER = 34.0
@@ -49,11 +50,12 @@ def udp(bench: Bench, options: argparse.Namespace) -> None:
         proxies.append(ours(PURE, 5061, ROOT, folder, pure=True))
     if options.beside is not None:
         beside = options.beside.resolve()
-        proxies.append(ours(BESIDE, 5066, beside, folder, program=program and compiled(beside)))
+        name = BESIDE_KERNEL if program and not compiled(beside) else BESIDE  # which of ours it is like
+        proxies.append(ours(name, 5066, beside, folder, program=program and compiled(beside)))
     loads = [Load(word, rate) for word in ("reject", "call", "cancel") for rate in rates(options)]
     if not options.quick:
         loads.append(Load("call", 2000, hold=2.0))
-    for number in rounds(options, 5):
+    for number in rounds(options, 4):
         bench.round("udp", number, proxies, loads, {OURS, KAMAILIO})
     if not options.quick:
         bench.afterwards("udp", proxies, AFTER)
@@ -68,7 +70,7 @@ def tcp(bench: Bench, options: argparse.Namespace) -> None:
     if program and not options.no_pure:
         proxies.append(ours(PURE, 5061, ROOT, folder, pure=True, transport="tcp"))
     loads = [Load(word, rate, "tcp") for word in ("reject", "call", "cancel") for rate in rates(options)]
-    for number in rounds(options, 4):
+    for number in rounds(options, 3):
         bench.round("tcp", number, proxies, loads, {OURS, KAMAILIO})
 
 
@@ -81,7 +83,7 @@ def workers(bench: Bench, options: argparse.Namespace) -> None:
     for proxy in proxies:
         proxy.cores = BOTH
     loads = [Load(word, rate, peers=peers) for word, rate in (("call", 1000), ("reject", 2000)) for peers in (1, 8)]
-    for number in rounds(options, 5):
+    for number in rounds(options, 4):
         bench.round("workers", number, proxies, loads, set())
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.loads import AFTERWARDS
 from benchmarks.sections import (
     BESIDE,
+    BESIDE_KERNEL,
     BIG,
     DIRECT,
     FLOOR,
@@ -100,10 +102,14 @@ class Table:
     def _ratios(self, section: str) -> None:
         for what, speed in self._keys(section):
             key = what, speed
+            if speed == AFTERWARDS:
+                self.lines.append(Line(f"{what}, saturated, with what it costs afterwards", self._whole(section, what)))
+                continue
             ratios = {column: self._pairs(section, key, column, KAMAILIO, _us) for column in COLUMNS if column not in (KAMAILIO, BESIDE)}
             cells = {column: spread(values) for column, values in ratios.items()}
             cells[KAMAILIO] = "1" if self._find(section, KAMAILIO, *key) else ""
-            cells[BESIDE] = spread(self._pairs(section, key, OURS, BESIDE, _us))
+            beside = self._pairs(section, key, OURS, BESIDE, _us) or self._pairs(section, key, KERNEL, BESIDE_KERNEL, _us)
+            cells[BESIDE] = spread(beside)
             named = sorted({row["rate"] for row in self._find(section, OURS, *key)}) if speed == "high" else []
             speed_words = f"{'..'.join(f'{rate:,}' for rate in named)} a second" if named else speed
             line = Line(f"{what}, {speed_words}", cells)
@@ -114,6 +120,15 @@ class Table:
             elif speed == f"{2000:,} a second" and "held" not in what:
                 line.want(ratios[judged], MIDDLE_AIM)
             self.lines.append(line)
+
+    def _whole(self, section: str, what: str) -> dict[str, str]:
+        """Of saturated calls, with the timers that forget them."""
+        whole = {}
+        for column in COLUMNS:
+            parts = [[row["us"] for row in self._find(section, column, what, speed)] for speed in ("saturated", AFTERWARDS)]
+            if all(parts):
+                whole[column] = sum(map(statistics.median, parts))
+        return {column: f"{us / whole[KAMAILIO]:.2f}" for column, us in whole.items()} if KAMAILIO in whole else {}
 
     def _workers(self) -> None:
         for what, speed in self._keys("workers"):
