@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.capacity_lists import TRUNKS, block, entry, intercept_rows, mobile, segment_rows, write_config
 from benchmarks.lists import CALLERS
-from benchmarks.proxies import Proxy, node
+from benchmarks.proxies import NotRunning, Proxy, node
 
 SEGMENTS, ENTRIES = 1_000_000, 10_000_000
 CALLER, SWITCH = "127.0.0.2", 5080
@@ -30,7 +30,9 @@ def big_lists(options: argparse.Namespace) -> Iterator[Path]:
         if options.lists is not None:
             segments, entries = SEGMENTS, ENTRIES
             for file in LISTS:
-                (folder / file).symlink_to((options.lists / file).resolve(strict=True))
+                if not (options.lists / file).is_file():
+                    raise NotRunning(f"--lists {options.lists}: there is no {file}; benchmarks/capacity.py --folder DIR writes all four")
+                (folder / file).symlink_to((options.lists / file).resolve())
         else:
             print(f"bench: writing {segments:,} segments and {entries:,} intercept entries", flush=True)
             for file, rows in (("segments.csv", segment_rows(segments)), ("intercept.csv", intercept_rows(entries))):

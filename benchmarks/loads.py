@@ -77,7 +77,10 @@ class Bench:
     ) -> dict[str, Any]:
         """One load; what the generator says of it. Without a proxy: from caller to callee."""
         with self.generating(proxy, load, seconds, rate, waits) as running:
-            output, _ = running.communicate(timeout=seconds + load.ring + load.hold + 30)
+            try:
+                output, _ = running.communicate(timeout=seconds + load.ring + load.hold + 30)
+            except subprocess.TimeoutExpired:
+                raise NotRunning(f"the generator did not end: {load.what}, {load.speed}") from None
         if running.returncode:
             raise NotRunning(
                 f"the generator ended with {running.returncode} at {load.what}, {load.speed}, of {proxy.name if proxy else 'itself'}"

@@ -69,6 +69,8 @@ def arguments() -> argparse.Namespace:
     unknown = {*options.only.split(",")} - {*SECTIONS}
     if unknown:
         parser.error(f"--only {','.join(sorted(unknown))}: sections are {', '.join(SECTIONS)}")
+    if options.beside is not None and not (options.beside / "proxy").is_dir():
+        parser.error(f"--beside {options.beside}: no checkout of this project")
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds: 1 or more")
     return options
@@ -85,7 +87,11 @@ def main() -> int:
     wanted = options.only.split(",")
     rows: list[dict[str, Any]] = []
     if options.results is not None and options.results.exists():
-        rows = [row for row in json.loads(options.results.read_text(encoding="utf-8")) if row["section"] not in wanted]
+        try:
+            rows = [row for row in json.loads(options.results.read_text(encoding="utf-8")) if row["section"] not in wanted]
+        except (ValueError, TypeError, KeyError):
+            print(f"bench: --results {options.results}: it is not what an earlier run has written", file=sys.stderr)
+            return 1
     failed = []
     with tempfile.TemporaryDirectory(prefix="sipwarden-bench-") as name:
         try:

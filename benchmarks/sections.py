@@ -108,7 +108,7 @@ def latency(bench: Bench, options: argparse.Namespace) -> None:
         with bench.started(proxies) as pids:
             for proxy in proxies:
                 bench.warm(proxy, pids[proxy], [load])
-                rate = int(bench.generate(proxy, Load("call", SATURATED), bench.seconds)["each_second"] / 2)
+                rate = int(bench.generate(proxy, Load("call", SATURATED), bench.seconds)["each_second"] / 2) or 1
                 for name, by in ((proxy.name, proxy), (f"{DIRECT}, {proxy.name}", None)):
                     row = bench.generate(by, load, seconds, rate)
                     bench.rows.append(

@@ -131,11 +131,7 @@ static void end_call(long id, int well) {
     call->kept = NULL;
     call->state = OVER;
     open_calls--;
-    if (well) {
-        finished++;
-    } else {
-        bad++;
-    }
+    ++*(well ? &finished : &bad);
 }
 
 // CANCEL, or the ACK of a refusal: both of the INVITE's own transaction.
