@@ -22,6 +22,7 @@ CONFIG = """
 [node]
 name = "bench"
 workers = {workers}
+max_transactions = 1_000_000
 
 [[listen]]
 address = "127.0.0.1:{port}"
@@ -55,17 +56,17 @@ path = "journal-{port}"
 _HASH_COLUMNS = "id(int,auto) key_name(string) key_type(int) value_type(int) key_value(string) expires(int)"
 
 
-def write_lists(folder: Path) -> None:
+def write_lists(folder: Path, *, segments: int = SEGMENTS, intercepted: int = INTERCEPTED) -> None:
     """Write everything into `folder`: ours with sipwarden.toml (port 5060), Kamailio's tables, and the load's numbers."""
     draw = random.Random(7)
-    intercepted: set[str] = set()
-    while len(intercepted) < INTERCEPTED:
-        intercepted.add(f"861{draw.choice('3578')}{draw.randrange(10**9):09d}")
-    listed = sorted(intercepted)
-    segments = [f"86138{at:04d}" for at in range(SEGMENTS)]
+    chosen: set[str] = set()
+    while len(chosen) < intercepted:
+        chosen.add(f"861{draw.choice('3578')}{draw.randrange(10**9):09d}")
+    listed = sorted(chosen)
+    prefixes = [f"86138{at:04d}" for at in range(segments)]
 
     (folder / "sipwarden.toml").write_text(config(5060), encoding="utf-8")
-    rows = [f"c1001,t1001,+{prefix}0000,+{prefix}9999" for prefix in segments]
+    rows = [f"c1001,t1001,+{prefix}0000,+{prefix}9999" for prefix in prefixes]
     _write(folder / "segments.csv", "customer,trunk,first,last", rows)
     head = "list_id,seq,op,number,match,type,reason,source,evidence_ref,valid_from,valid_to,scope,created_at"
     rows = [f"bench,{at},A,+{number},exact,caller,,bench,,,,global,2026-01-01T00:00:00Z" for at, number in enumerate(listed, 1)]
@@ -73,14 +74,14 @@ def write_lists(folder: Path) -> None:
 
     rows = ["segments:1", "trunks:2", "intercept:2"]
     _write(folder / "version", "table_name(string) table_version(int)", rows)
-    rows = [f"{at}:{TRUNK}{prefix}:1" for at, prefix in enumerate(segments, 1)]
+    rows = [f"{at}:{TRUNK}{prefix}:1" for at, prefix in enumerate(prefixes, 1)]
     _write(folder / "segments", "id(int,auto) tprefix(string) tvalue(string)", rows)
     _write(folder / "trunks", _HASH_COLUMNS, [f"{at}:{source}:0:0:{TRUNK}:0" for at, source in enumerate(sources(), 1)])
     _write(folder / "intercept", _HASH_COLUMNS, [f"{at}:{number}:0:1:1:0" for at, number in enumerate(listed, 1)])
 
     within = [number for number in listed if number.startswith("86138")]
-    drawn = (f"86138{draw.randrange(10**8):08d}" for _ in range(2 * CALLERS))
-    passing = [number for number in drawn if number not in intercepted][:CALLERS]
+    drawn = (f"86138{draw.randrange(segments * 10**4):08d}" for _ in range(2 * CALLERS))
+    passing = [number for number in drawn if number not in chosen][:CALLERS]
     _write(folder / "pass.txt", None, passing)
     refused = [within[at % len(within)] if at % 2 else f"86139{draw.randrange(10**8):08d}" for at in range(CALLERS)]
     _write(folder / "refuse.txt", None, refused)

@@ -34,6 +34,7 @@
 #define DRAIN 1.5 // seconds that open calls have after the last one was started, and has rung and been held
 #define T1 0.5
 #define LONG 1e-3
+#define INTERRUPTED 3e-4 // sending takes less: else this program was interrupted, and the INVITE counts as sent at the end of that
 
 static const char OFFER[] =
     "v=0\r\no=PBX 53655765 2353687637 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 16384 RTP/AVP 8 0 18 101\r\n"
@@ -70,7 +71,6 @@ static double ring, hold, rate, last_end, *answer_times, *hop_times;
 static long answer_count, hop_count, started, finished, bad, open_calls, most_open, late, repeated;
 static FILE *waits;
 
-// Which call a response is of.
 static long id_of(const char *message, const char *end) {
     int length;
     const char *call_id = find(message, end, "Call-ID:", &length);
@@ -100,7 +100,7 @@ static void put_off(struct queue *queue, long id, double due) {
 static void measure_hop(struct call *call, double arrived) {
     if (call->seen || arrived == 0) return;
     call->seen = 1;
-    hop_times[hop_count++] = arrived - call->sent;
+    hop_times[hop_count++] = arrived > call->sent ? arrived - call->sent : 0;
     if (waits && arrived - call->sent > LONG) fprintf(waits, "%.6f %.6f\n", call->sent, arrived);
 }
 
@@ -152,8 +152,8 @@ static void cancel(long id) {
 }
 
 static void hang_up(long id) {
-    put(callers[id % peer_count], &proxy, calls[id].kept, calls[id].kept_length);
     calls[id].state = HUNG_UP;
+    put(callers[id % peer_count], &proxy, calls[id].kept, calls[id].kept_length);
 }
 
 // ACK for the 200, and BYE at once or after the call was held, along the route set (Record-Route turned round).
@@ -282,12 +282,10 @@ static void take_request(struct port *port, const struct sockaddr_in *from, cons
     if (cancelling) return;
     if (ring > 0) {
         put_off(&ringing, call - calls, seconds() + ring);
-    } else {
-        answer(call - calls);
+        return;
     }
+    answer(call - calls);
 }
-
-// both
 
 static void take(struct port *port, const struct sockaddr_in *from, const char *message, const char *end, double arrived) {
     if (port->side == CALLER) {
@@ -345,7 +343,7 @@ int main(int count, char **words) {
         return 2;
     }
     read_numbers(values[NUMBERS]);
-    if (*values[WAITS]) waits = fopen(values[WAITS], "w");
+    waits = *values[WAITS] ? fopen(values[WAITS], "w") : NULL;
     self = getpid();
     calls = calloc(MOST_CALLS, sizeof *calls);
     answer_times = malloc(MOST_CALLS * sizeof *answer_times);
@@ -370,8 +368,12 @@ int main(int count, char **words) {
     while ((now = seconds()) < over && (now < stop || open_calls)) {
         if (now < stop) {
             long wanted = rate > 0 ? (long)((now - begin) * rate) : started + window - open_calls;
+            long first = started;
             for (int burst = 0; burst < BATCH && started < wanted && started < MOST_CALLS - 1; burst++) invite(now);
             flush_all();
+            for (double left = realtime(); first < started; first++) {
+                if (left - calls[first].sent > INTERRUPTED) calls[first].sent = left;
+            }
         }
         do_what_is_due(&ringing, now, INVITED, answer);
         do_what_is_due(&holding, now, HELD, hang_up);

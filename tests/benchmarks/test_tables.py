@@ -80,6 +80,9 @@ def test_latency_is_what_the_direct_path_has_not() -> None:
 class Waited:
     """A worker that waited for a CPU from the second 100 for 2 ms, as `Watch` tells it."""
 
+    def ran(self, begin: float, end: float) -> float:
+        return end - begin
+
     def waited(self, begin: float, end: float) -> float:
         return 0.002 if begin <= 100.0 < end else 0.0
 
@@ -88,7 +91,7 @@ def test_a_pause_is_counted_once_and_without_waiting_for_a_cpu(tmp_path: Path) -
     file = tmp_path / "waits"
     file.write_text("99.999 100.009\n100.001 100.009\n200.0 200.004\n", encoding="ascii")
     found = own_pauses(file, Waited())
-    assert [(round(own, 3), begin) for own, begin in found] == [(8.0, 99.999), (4.0, 200.0)]
+    assert [(round(own, 3), begin) for own, begin, _ in found] == [(8.0, 99.999), (4.0, 200.0)]
 
 
 def test_functions_of_collapsed_stacks(tmp_path: Path) -> None:
