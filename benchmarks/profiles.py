@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -40,36 +41,65 @@ SECONDS: Final = 10
 PARTS: Final = ("instructions", "flame")
 
 
-def count_instructions(word: str, folder: Path) -> Counter[str]:
-    """Instructions of one call, by function, `total` among them. NotRunning without valgrind or the wheel."""
+class Counts:
+    """Instructions of one call: in all, by function of its own and with what it calls, and by the program or library that it is in."""
+
+    def __init__(self, own: str, whole: str, calls: int) -> None:
+        """Of what callgrind_annotate says, without and with --inclusive=yes."""
+        self.total = 0
+        self.own: Counter[str] = Counter()
+        self.whole: dict[str, int] = {}
+        self.places: Counter[str] = Counter()
+        for count, function, place in _annotated(own, calls):
+            if function:
+                self.own[function] += count
+                self.places[place.rpartition("/")[2].partition(".cpython")[0] or "?"] += count
+            else:
+                self.total = count
+        for count, function, _ in _annotated(whole, calls):
+            self.whole[function] = max(count, self.whole.get(function, 0))
+
+    def lines(self) -> list[str]:
+        """The places, then the functions."""
+        share = self.total or 1
+        shown = [f"{count:9,} {count / share:6.1%}  in {place}" for place, count in self.places.most_common(6)]
+        shown.append("      own         with what it calls")
+        return shown + [
+            f"{count:9,} {count / share:6.1%} {self.whole.get(name, count):9,}  {name}" for name, count in self.own.most_common()
+        ]
+
+    def dearest(self) -> list[str]:
+        """Functions of ours with what they call."""
+        mine = [(count, name) for name, count in self.whole.items() if name.startswith(("CPyDef_", "__pyx_"))]
+        return [f"{count:9,} {count / (self.total or 1):6.1%}  {name}" for count, name in sorted(mine, reverse=True)]
+
+
+def _annotated(text: str, calls: int) -> Iterator[tuple[int, str, str]]:
+    for line in text.splitlines():
+        if match := re.match(r"^ *([\d,]+) \([ \d.]+%\)  (?:PROGRAM TOTALS|[^:]*:(\S.*?)(?: \[(\S+)\])?)$", line):
+            yield round(int(match[1].replace(",", "")) / calls), re.sub(r"'\d+$", "", match[2] or ""), match[3] or ""
+
+
+def count_instructions(word: str, folder: Path) -> Counts:
+    """Of a call of this kind. NotRunning without valgrind or the wheel."""
     program, valgrind = compiled(ROOT), shutil.which("valgrind")
     if program is None or valgrind is None:
         raise NotRunning("instructions want valgrind (apt-get install valgrind) and the wheel (make profile builds it)")
     out = folder / f"callgrind-{word}"
     toggles = [f"--toggle-collect={entry}" for entry in ENTRIES]
-    command = [valgrind, "--tool=callgrind", f"--callgrind-out-file={out}", *toggles]
-    python = program.with_name("python")
+    command = [valgrind, "--tool=callgrind", f"--callgrind-out-file={out}", *toggles, str(program.with_name("python"))]
     environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [*command, str(python), "-m", "benchmarks.feed", word, str(CALLS)],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    feed = ["-m", "benchmarks.feed", word, str(CALLS)]
+    done = subprocess.run([*command, *feed], env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode or not out.exists():
         raise NotRunning(f"callgrind of {word}: {(done.stderr or done.stdout).strip()[-600:]}")
-    shown = subprocess.run(
-        ["callgrind_annotate", "--threshold=99.5", "--auto=no", str(out)], capture_output=True, text=True, check=True
-    ).stdout
-    (RESULTS / f"callgrind-{word}.txt").write_text(shown, encoding="utf-8")
-    found: Counter[str] = Counter()
-    for line in shown.splitlines():
-        if match := re.match(r"^ *([\d,]+) \([ \d.]+%\)  (PROGRAM TOTALS|[^:]*:(\S.*?)(?: \[(\S+)\])?)$", line):
-            name = "total" if match[3] is None else re.sub(r"'\d+$", "", match[3])
-            found[name] += round(int(match[1].replace(",", "")) / CALLS)
-    if not found["total"]:
+    annotate = ["callgrind_annotate", "--threshold=99.5", "--auto=no"]
+    own, whole = (
+        subprocess.run([*annotate, f"--inclusive={answer}", str(out)], capture_output=True, text=True, check=True).stdout
+        for answer in ("no", "yes")
+    )
+    found = Counts(own, whole, CALLS)
+    if not found.total:
         raise NotRunning(f"callgrind of {word} counted nothing: are {', '.join(ENTRIES)} still functions of the core?")
     return found
 
@@ -79,13 +109,10 @@ def print_instructions(top: int) -> None:
     with tempfile.TemporaryDirectory(prefix="sipwarden-profile-") as name:
         for word in WORDS:
             found = count_instructions(word, Path(name))
-            total = found.pop("total")
-            lines = [f"{count:9,} {count / total:6.1%}  {function}" for function, count in found.most_common()]
-            (RESULTS / f"instructions-{word}.txt").write_text(
-                f"{total:,} instructions a call\n" + "\n".join(lines) + "\n", encoding="utf-8"
-            )
-            print(f"\n{word}: {total:,} instructions a call in the compiled core, without a socket")
-            print("\n".join(lines[:top]), flush=True)
+            head = f"{word}: {found.total:,} instructions a call in the compiled core, without a socket"
+            own, whole = found.lines(), ["functions of ours with what they call", *found.dearest()]
+            (RESULTS / f"instructions-{word}.txt").write_text("\n".join([head, *own, "", *whole]) + "\n", encoding="utf-8")
+            print("\n".join(["", head, *own[:top], *whole[:top]]), flush=True)
 
 
 def py_spy() -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.pause import own_pauses
-from benchmarks.profiles import functions
+from benchmarks.profiles import Counts, functions
 from benchmarks.tables import Table
 
 SATURATED = {"section": "udp", "what": "completed call", "speed": "saturated", "rate": 0}
@@ -98,3 +98,21 @@ def test_functions_of_collapsed_stacks(tmp_path: Path) -> None:
     file = tmp_path / "stacks"
     file.write_text("main (a.py:1);work (a.py:5) 3\nmain (a.py:2);work (a.py:7) 3\nmain (a.py:2) 2\n", encoding="utf-8")
     assert functions(file, 2) == [" 75.0%  75.0%  work (a.py)", " 25.0% 100.0%  main (a.py)"]
+
+
+OWN = """\
+33,170,000 (100.0%)  PROGRAM TOTALS
+Ir                  file:function
+2,000,000 ( 6.03%)  ???:_Py_Dealloc [/usr/bin/python3.11]
+1,338,300 ( 4.03%)  proxy/sip/_kernel.c:scan [/x/site-packages/proxy/sip/_kernel.cpython-311-x86_64-linux-gnu.so]
+1,000,000 ( 3.01%)  ???:_Py_Dealloc'2 [/usr/bin/python3.11]
+"""
+WHOLE = "33,170,000 (100.0%)  PROGRAM TOTALS\n3,000,000 ( 9.04%)  build/m.c:CPyDef_core___run [/x/core.so]\n"
+
+
+def test_instructions_of_a_call() -> None:
+    found = Counts(OWN, WHOLE, 100)
+    assert found.total == 331_700
+    assert found.own == {"_Py_Dealloc": 30_000, "scan": 13_383}
+    assert found.places == {"python3.11": 30_000, "_kernel": 13_383}
+    assert found.dearest() == ["   30,000   9.0%  CPyDef_core___run"]
