@@ -32,6 +32,8 @@ SATURATED_AIM, MIDDLE_AIM, PURE_AIM = 0.65, 1.0, 1.5
 WORKERS_AIM, SHARE_AIM = 1.15, 40.0
 P50_AIM, P99_AIM = 0.5, 3.0
 PYTHON_AIM = 40.0
+SUSTAINED = 0.95
+"""Of the calls of a load so many must have ended as they should, for its CPU to be compared."""
 
 
 @dataclass
@@ -96,8 +98,10 @@ class Table:
 
     def _pairs(self, section: str, key: tuple[str, str], mine: str, base: str, figure: Callable[[Row], float]) -> list[float]:
         """What one had over what the other had, round by round."""
-        others = {row["round"]: figure(row) for row in self._find(section, base, *key)}
-        return [figure(row) / others[row["round"]] for row in self._find(section, mine, *key) if others.get(row["round"])]
+        others = {row["round"]: figure(row) for row in self._find(section, base, *key) if _sustained(row)}
+        return [
+            figure(row) / others[row["round"]] for row in self._find(section, mine, *key) if _sustained(row) and others.get(row["round"])
+        ]
 
     def _ratios(self, section: str) -> None:
         for what, speed in self._keys(section):
@@ -192,13 +196,18 @@ class Table:
     def _capacity(self) -> None:
         for what, speed in self._keys("capacity"):
             values = self._pairs("capacity", (what, speed), BIG, SMALL, _us)
-            self.lines.append(Line(f"{what}, {speed}: CPU over 100 times the lists, over these lists = 1", {OURS: spread(values)}))
+            self.lines.append(Line(f"{what}, {speed}: CPU over the long lists, over those of the other rows = 1", {OURS: spread(values)}))
 
     def _memory(self) -> None:
         for what, speed in self._keys("memory"):
             rows = self._find("memory", OURS, what, speed)
             name = f"memory, {speed} calls {what}: bytes for each (MiB of the worker)"
             self.lines.append(Line(name, {OURS: f"{rows[-1]['bytes']:,.0f} ({rows[-1]['size'] / 2**20:,.0f})"}))
+
+
+def _sustained(row: Row) -> bool:
+    """Whether it is worth comparing: what was too much for a proxy cost it more than it counts for."""
+    return bool(row.get("ok", 1) >= SUSTAINED * row.get("started", 1))
 
 
 def _us(row: Row) -> float:

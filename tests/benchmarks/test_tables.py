@@ -40,6 +40,15 @@ def test_ratios_are_taken_within_a_round() -> None:
     ]
 
 
+def test_a_load_that_was_too_much_is_not_compared() -> None:
+    key = SATURATED | {"started": 100}
+    good, bad = rows(key, sipwarden=[50.0], Kamailio=[100.0]), rows(key, sipwarden=[999.0, 50.0], Kamailio=[100.0, 100.0])
+    made = Table(
+        [row | {"ok": 100} for row in good] + [row | {"ok": 94 if row["us"] == 999.0 else 95, "round": row["round"] + 1} for row in bad]
+    )
+    assert line(made, "completed call")[1] == "0.50 [0.50..0.50]"
+
+
 def test_with_records_it_is_they_that_are_judged() -> None:
     made = Table(rows(SATURATED, sipwarden=[50.0], records_on=[70.0], Kamailio=[100.0]))
     assert line(made, "completed call")[-1] == "NOT met"
