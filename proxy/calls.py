@@ -180,7 +180,13 @@ class Calls:
         self._segments.clear()
         self.know(trunks)
         self._orphans_until = now + ORPHANED
-        for slot, record in self._records.found():
+        left = self._records.found()
+        if left:
+            self._recover(left, table.tally)
+
+    def _recover(self, left: list[tuple[int, Record]], tally: Tally) -> None:
+        """Go on with the calls of a worker before this one. Its row is told anew only when all are counted: others read it meanwhile."""
+        for slot, record in left:
             trunk = self._trunks.get(record.ingress)
             if record.key in self._open or record.key in self._over or trunk is None:
                 self._records.give_back(slot)
@@ -198,6 +204,7 @@ class Calls:
                 self._segment_by(record.segment).count += 1
         for subject in (*self._trunks.values(), *self._segments.values()):
             subject.recount(subject.count)
+        tally.drop_left()
 
     def know(self, trunks: dict[bytes, Trunk]) -> None:
         """The trunks in force, by id code: each worker tells its calls of all of them, so that a limit which one worker has heard of
