@@ -176,6 +176,8 @@ class Calls:
         self._table = table
         self._records = CallRecords(table.records)
         self.active = True
+        for book in (self._open, self._over, self._orphans):
+            book.clear()
         self._trunks.clear()
         self._segments.clear()
         self.know(trunks)
