@@ -132,7 +132,7 @@ async def test_the_end_of_a_call_is_told_to_its_owner_even_when_it_does_not_keep
     while not counters.handover_dropped:
         here.hand_over([(1, Flow(LISTENER, "192.0.2.1", 5070), b"x" * 60000)])
         filled += 1
-    said = [(1, Hangup(b"0123456789abcdef", 7, b"call", b"tag", b"00000000", place, "callee", "bye")) for place in range(1000)]
+    said = [(1, Hangup(b"0123456789abcdef", b"00a1", 7, b"call", b"tag", b"00000000", place, "callee", "bye")) for place in range(1000)]
     here.tell_hangups([*said, (5, said[0][1])])
     ends: list[Hangup] = []
     there, _ = peers(read, {}, [], [], [], None, ends)
