@@ -135,9 +135,9 @@ class Chaos:
         if what < 8 and self.flying:
             self.deliver()
         elif what < 10 and not call.began:
-            call.began = True
+            call.began = call.within("invited", 30, wire.now)
             self.send(call, "pbx", caller.request("INVITE", {"new": "yes"}, []))
-        elif what == 10 and call.began and "INVITE" not in caller.got:
+        elif what == 10 and call.began and "INVITE" not in caller.got and call.within("invited", 30, wire.now):
             call.uncertain = call.uncertain or self.starts > 0
             self.send(call, "pbx", caller.request("INVITE", {"again": "yes"}, []))
         elif what < 14 and "request INVITE" in callee.got and call.within("called", 30, wire.now):
