@@ -19,7 +19,7 @@ _TIME: Final = re.compile(
 _ARROW: Final = re.compile(rb"[ \t:]*(?:IP6? +)?(?:\([^)]*\) *)?(?P<source>\S{3,60}) +(?P<arrow>-{1,5}>|=>|>) +(?P<destination>\S{3,60})")
 _NGREP: Final = re.compile(rb"(?P<transport>[UT])(?:\(\d+\))? +(?=[\d:a-fA-F])")
 _PROTO: Final = re.compile(rb"proto:(?P<transport>[A-Za-z]+) +")
-_SIPP: Final = re.compile(rb"(?P<transport>UDP|TCP|TLS|SCTP|WS) message (?:sent|received) [\[(]\d+[\])] ?bytes")
+_SIPP: Final = re.compile(rb"(?P<transport>UDP|TCP|TLS|SCTP|WS) message (?:sent|received) [\[(]\d+\]? bytes")
 _ASTERISK: Final = re.compile(
     rb"<--- (?:(?P<received>Received|SIP read)|Transmitting|Sent) (?:[^<>]{0,80} )?(?:from|to)"
     rb" (?P<transport>UDP|TCP|TLS|WSS?):(?P<peer>\S+) --->",
@@ -27,7 +27,7 @@ _ASTERISK: Final = re.compile(
 )
 _ASTERISK_SENDS: Final = re.compile(rb"(?:Ret|T)ransmitting (?:#\d+ )?(?:\([^)]*\) )?to (?P<peer>\S+):\s*$")
 _FREESWITCH: Final = re.compile(
-    rb"(?P<way>recv|send) \d+ bytes (?:from|to) (?P<transport>udp|tcp|tls|wss?)/\[?(?P<host>[^\]/ ]{2,45}?)\]?:(?P<port>\d{1,5})"
+    rb"(?P<way>recv|send) \d+ bytes (?:from|to) (?P<transport>udp|tcp|tls|wss?)/\[?(?P<host>[^\]/ ]{2,45}?)\]?:(?P<port>\d{1,5})(?![\d\]])"
     rb"(?: at (?P<when>[\d:. -]+))?"
 )
 _FIELD: Final = re.compile(rb"(?P<name>time|proto|srcip|srcport|dstip|dstport): *(?P<value>\S+)")
