@@ -2,13 +2,14 @@
 
     make pause [ARGS='--minutes 60']        or        python benchmarks/pause.py [--minutes M] [--reload S] [--lists DIR] [--rate N]
 
-One worker has completed calls at half of what it takes, each minute of a load of its own; the lists are read again every `--reload`
-seconds (SIGHUP). For each INVITE the kernel says when it came out of the proxy. A pause is how long one was on its way, less the time for
-which the worker was ready to run and another program had its CPU (`/proc/PID/schedstat`), so that what is left is the worker's own: an
-upper bound, for a machine may be stopped as a whole. For how much of it the worker ran is shown, too, and that is certain. It and the
-generator have a core each and a real-time priority where one may ask for it; what reads the lists may run on both. Prints a line a minute,
-then the longest pause and the growth of memory: what the worker shares with nobody (Anonymous), from the end of the first minute to the
-end of the last. Exits with 1 where a pause was longer than `LIMIT` or a call was lost.
+One worker has completed calls at half of what it takes, each minute of a load of its own; the lists are read again every `--reload` seconds
+(SIGHUP). For each INVITE the kernel says when it came out of the proxy. A pause is how long one was on its way since the one before it came
+out (so that those who wait behind it do not count again; waits below 1 ms are not looked at), less the time for which the worker was ready
+to run and another program had its CPU (`/proc/PID/schedstat`), so that what is left is the worker's own: an upper bound, for a machine may
+be stopped as a whole. For how much of it the worker ran is shown, too. It and the generator have a core each and a real-time priority where
+one may ask for it; what reads the lists may run on both. Prints a line a minute, then the longest pause and the growth of memory: what the
+worker shares with nobody (Anonymous), from the end of the first minute to the end of the last. Exits with 1 where a pause was longer than
+`LIMIT` or a call was lost.
 """
 
 from __future__ import annotations
@@ -102,20 +103,14 @@ Pause = tuple[float, float, float]  # milliseconds of the worker's own, when it 
 
 
 def own_pauses(file: Path, watch: Waits) -> list[Pause]:
-    """The waits of a load, longest first. Of those that overlap only the longest."""
+    """The waits of a load, longest first. Each counts from when the worker could begin: it was sent, and the one before it was out."""
     found = []
-    for line in file.read_text(encoding="ascii").splitlines():
-        begin, end = map(float, line.split())
-        found.append(((end - begin - watch.waited(begin, end)) * 1e3, begin, end))
-    chosen: list[Pause] = []
-    taken: list[tuple[float, float]] = []
-    for own, begin, end in sorted(found, reverse=True):
-        if len(chosen) == KEPT:
-            break
-        if all(end < first or begin > last for first, last in taken):
-            chosen.append((own, begin, watch.ran(begin, end) * 1e3))
-            taken.append((begin, end))
-    return chosen
+    idle = 0.0
+    for end, begin in sorted(tuple(map(float, reversed(line.split()))) for line in file.read_text(encoding="ascii").splitlines()):
+        begun = max(begin, idle)
+        idle = end
+        found.append(((end - begun - watch.waited(begun, end)) * 1e3, begun, watch.ran(begun, end) * 1e3))
+    return sorted(found, reverse=True)[:KEPT]
 
 
 def real_time(process: int, core: int, priority: int) -> None:

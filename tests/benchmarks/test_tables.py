@@ -98,9 +98,9 @@ class Waited:
 
 def test_a_pause_is_counted_once_and_without_waiting_for_a_cpu(tmp_path: Path) -> None:
     file = tmp_path / "waits"
-    file.write_text("99.999 100.009\n100.001 100.009\n200.0 200.004\n", encoding="ascii")
+    file.write_text("99.999 100.009\n100.001 100.0095\n200.0 200.004\n", encoding="ascii")
     found = own_pauses(file, Waited())
-    assert [(round(own, 3), begin) for own, begin, _ in found] == [(8.0, 99.999), (4.0, 200.0)]
+    assert [(round(own, 3), begin) for own, begin, _ in found] == [(8.0, 99.999), (4.0, 200.0), (0.5, 100.009)]
 
 
 def test_functions_of_collapsed_stacks(tmp_path: Path) -> None:
