@@ -109,7 +109,7 @@ def own_pauses(file: Path, watch: Waits) -> list[Pause]:
     for end, begin in sorted(tuple(map(float, reversed(line.split()))) for line in file.read_text(encoding="ascii").splitlines()):
         begun = max(begin, idle)
         idle = end
-        found.append(((end - begun - watch.waited(begun, end)) * 1e3, begun, watch.ran(begun, end) * 1e3))
+        found.append(((end - begun - watch.waited(begun, end)) * 1e3, begun, min(watch.ran(begun, end), end - begun) * 1e3))
     return sorted(found, reverse=True)[:KEPT]
 
 

@@ -19,7 +19,7 @@ CALLEE = "127.0.0.1:5080"
 CALLER = "127.0.0.1"
 ONE, BOTH = "0", "0,1"
 """Cores: a single worker has one of its own; two workers share both with the load, as the scheduler likes."""
-START_LIMIT = 30.0
+START_LIMIT = 90.0
 STOP_LIMIT = 10.0
 
 _PROBE = (
