@@ -7,9 +7,9 @@ class Captured:
     """One SIP message as it was on the wire.
 
     `at` is Unix time in seconds (0.0 where the trace has no time), addresses are literal ("" and port 0 where the trace has none).
-    `transport` is "udp", "tcp", "tls", "sctp", "ws" or "wss", as the trace says; "udp" where it says nothing. `place` names where it was
-    found: "calls.pcap:123" is the 123rd packet of that file, "calls.txt:123" its 123rd line. `whole` is False when the capture cut the message:
-    `data` is its beginning then.
+    `transport` is "udp", "tcp", "tls", "sctp", "ws" or "wss", as the trace says; "udp" where it says nothing. `place` names where it
+    was found: "calls.pcap:123" is the 123rd packet of that file, "calls.txt:123" its 123rd line. `whole` is False when the capture cut
+    the message: `data` is its beginning then.
     """
 
     __slots__ = ("at", "data", "destination", "destination_port", "place", "source", "source_port", "transport", "whole")
