@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import tzinfo
 from pathlib import Path
 from time import time
 from typing import IO, Final
@@ -90,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
     ladders = Ladders() if page is not None else None
     began = time()
     replay = Replay(policy, candidate, summary, began, ladders)
-    with _progress(traces, trouble) as messages:
+    with _progress(traces, trouble, judge.generation.directory.zone) as messages:
         rows = replay.run(messages)
         if ladders is not None:
             rows = _kept(rows, ladders)
@@ -132,11 +133,11 @@ def _write(rows: Iterable[Row], summary: Summary) -> None:
 
 
 @contextmanager
-def _progress(traces: list[str], trouble: Trouble) -> Iterator[Iterable[Captured]]:
+def _progress(traces: list[str], trouble: Trouble, zone: tzinfo) -> Iterator[Iterable[Captured]]:
     """The messages of the traces, and on a terminal's standard error how far they have been read."""
     err = console(stderr=True)
     if not err.is_terminal:
-        yield read(traces, trouble)
+        yield read(traces, trouble, zone=zone)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
@@ -145,4 +146,4 @@ def _progress(traces: list[str], trouble: Trouble) -> Iterator[Iterable[Captured
         def far(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total, told=f"{trouble.packets:,} packets")
 
-        yield read(traces, trouble, far)
+        yield read(traces, trouble, far, zone)

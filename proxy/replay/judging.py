@@ -34,12 +34,11 @@ LINGER: Final = 32.0
 """Seconds after the final response for which the same INVITE is a retransmission (64*T1)."""
 OPEN_AT_MOST: Final = 65_536
 """Calls whose final response is waited for at once; the oldest of more are told without one."""
-LATEST: Final = 253_370_764_800.0
-"""The beginning of the year 9999: times beyond are none."""
+TIMES: Final = (86_400.0, 253_370_764_800.0)
+"""What is no time of a call: the first day of 1970 (a trace with no date, or no time at all) and the years from 9999."""
 KEYS_AT_MOST: Final = 262_144
 """Transactions whose retransmissions are known."""
 
-_INVITE: Final = re.compile(rb"INVITE[ \t]+[^\r\n]*SIP/[0-9]", re.IGNORECASE)
 _LENGTH: Final = re.compile(rb"\r\n(?:content-length|l)[ \t]*:[^\r\n]*", re.IGNORECASE)
 
 
@@ -94,11 +93,9 @@ class Replay:
         if data[:8] == b"SIP/2.0 ":
             self._response(captured)
             return
-        if data[:2] == b"\r\n":
-            data = data.lstrip(b"\r\n")
-        if data[:6].upper() == b"INVITE" and _INVITE.match(data):
+        if data[:7] == b"INVITE ":
             self._summary.invites += 1
-            self._invite(captured, data)
+            self._invite(captured)
             return
         try:
             message = SipMessage.parse(data if captured.whole else uncut(data))
@@ -108,10 +105,10 @@ class Replay:
         if self._ladders is not None:
             self._ladders.see(captured, message)
 
-    def _invite(self, captured: Captured, data: bytes) -> None:
+    def _invite(self, captured: Captured) -> None:
         arrival = self._policy.arrivals.find(captured.source, captured.source_port, captured.transport)
         try:
-            message = SipMessage.parse(data if captured.whole else uncut(data))
+            message = SipMessage.parse(captured.data if captured.whole else uncut(captured.data))
             request = Request(message, arrival.flow, arrival.key)
         except ParseError as fault:
             self._unparsable(captured, fault, arrival)
@@ -138,7 +135,7 @@ class Replay:
         if trunk is None:
             self._summary.elsewhere += 1
             return
-        timed = 0.0 < captured.at <= LATEST  # a capture may claim any time
+        timed = TIMES[0] <= captured.at < TIMES[1]  # a capture may claim any
         at = captured.at if timed else self._now
         judged = self._policy.judge(request, trunk, at)
         other = None
@@ -207,8 +204,10 @@ class Replay:
 
     def _unparsable(self, captured: Captured, fault: ParseError, arrival: Arrival | None = None) -> None:
         """Counted and named, with what the node answers."""
-        status = fault.status
-        if status and arrival is not None and arrival.trunk is NO_TRUNK:
+        status, message = fault.status, fault.message
+        if message is None or not message.is_request or message.method == b"ACK" or b"via" not in message.first_line:
+            status = 0
+        elif status and arrival is not None and arrival.trunk is NO_TRUNK:
             status = 403  # whom nobody knows is told no more than that
         answer = f"the node answers {status}" if status else "the node drops it"
         self._trouble.note(MESSAGE, captured.place, f"{fault.phrase} ({answer})")

@@ -115,7 +115,8 @@ class Page:
             return ""
         changes = self._summary.changes
         if not changes:
-            return '<section><h2>What the candidate changes</h2><p class="calm">Nothing: it decides every call as the policy does.</p></section>'
+            calm = '<p class="calm">Nothing: it decides every call as the policy does.</p>'
+            return f"<section><h2>What the candidate changes</h2>{calm}</section>"
         rows = []
         for change in changes[:_CHANGES]:
             examples = " ".join(self._example(row) for row in change.examples)
@@ -167,8 +168,8 @@ class Page:
         notes = []
         if ladders.left_out:
             notes.append(
-                f"{len(self._rows):,} of {summary.calls:,} calls are shown: first those that change, then those that are not simply passed, "
-                "then the others, of each kind the first in the trace. The figures above are of all calls."
+                f"{len(self._rows):,} of {summary.calls:,} calls are shown: those that change first, then those that are not simply "
+                "passed, then the others, of each kind the first in the trace. The figures above are of all calls."
             )
         if ladders.untold:
             notes.append(f"{ladders.untold:,} messages stand in the ladders without their text, which would have made the page too large.")

@@ -20,7 +20,7 @@ SDP = (
     b"a=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n"
 )
 PHRASES = {100: "Trying", 180: "Ringing", 200: "OK", 403: "Forbidden", 404: "Not Found", 486: "Busy Here", 487: "Request Terminated"}
-_LINE = re.compile(r"(?P<at>\S+) (?P<source>\S+) > (?P<destination>\S+) (?P<what>\S+)(?P<rest>.*)")
+_LINE = re.compile(r"(?P<at>\S+)\s+(?P<source>\S+)\s+>\s+(?P<destination>\S+)\s+(?P<what>\S+)(?P<rest>.*)")
 
 
 def place(text: str) -> tuple[str, int]:
@@ -59,7 +59,7 @@ def message(what: str, source: str, **said: str) -> bytes:
 
 
 def trace(text: str, start: float = DAY) -> Iterator[Captured]:
-    """Messages from lines `seconds source > destination METHOD-or-status key=value ...`; a response names the one who asked by `asked`."""
+    """Messages from lines `seconds source > destination METHOD-or-status key=value ...`."""
     for number, line in enumerate(filter(None, map(str.strip, text.splitlines())), 1):
         found = _LINE.fullmatch(line)
         assert found is not None, line
