@@ -275,7 +275,13 @@
     update();
     $("list").scrollIntoView();
   }));
-  new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) draw(drawn + STEP); }, { rootMargin: "600px" }).observe($("more"));
+  const below = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    draw(drawn + STEP);
+    below.unobserve($("more")); // it may be in sight again before anybody looks, which would be no change to tell
+    below.observe($("more"));
+  }, { rootMargin: "600px" });
+  below.observe($("more"));
   addEventListener("beforeprint", () => draw(shown.length));
 
   function goto() {

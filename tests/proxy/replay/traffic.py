@@ -103,6 +103,9 @@ PEERS = {
 """Who calls, by the addresses of the demo's configuration, with numbers of all sorts."""
 
 
+CALLED = ["13800138000", "13910001234", "02087654321"]
+
+
 def busy(calls: int, seed: int = 5, spread: float = 1.7) -> list[Captured]:
     """So many calls through the demo's node, seen on both of its sides: refused, answered, busy, cancelled, with retransmissions."""
     draw = random.Random(seed)
@@ -120,7 +123,7 @@ def busy(calls: int, seed: int = 5, spread: float = 1.7) -> list[Captured]:
         call = {
             "id": f"{draw.getrandbits(64):016x}",
             "from": draw.choice(PEERS[source]),
-            "to": draw.choice(["13800138000", "13910001234", "02087654321"]),
+            "to": draw.choice(CALLED),
         }
         if source == "127.0.0.2" and draw.random() < 0.2:
             call["pai"] = "+8675583123457"
