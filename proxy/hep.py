@@ -109,7 +109,7 @@ def _chunk(kind: int, value: bytes) -> bytes:
 
 
 def encode(hep: Hep) -> bytes:
-    """The packet as it is sent. ValueError when the addresses are of two families, a number does not fit, or it is longer than MAX_PACKET."""
+    """The packet as it is sent. ValueError when the addresses are of two families, a number does not fit, or it exceeds MAX_PACKET."""
     size = len(hep.source)
     if size not in (4, 16) or len(hep.destination) != size:
         raise ValueError("addresses of 4 or of 16 bytes")

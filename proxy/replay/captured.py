@@ -24,12 +24,12 @@ STDIN: Final = "-"
 def read(paths: Iterable[str], trouble: Trouble, progress: Progress | None = None, zone: tzinfo = UTC) -> Iterator[Captured]:
     """Every SIP message of these traces, file after file, each in the order in which its last byte was captured; the path "-" is stdin.
 
-    Formats are told by what the files hold: pcap, pcapng, HEP3 packets one after the other, text (see `marks`), and these compressed with gzip or
-    Zstandard. Files are one capture, as rotated ones are: a connection, or a fragmented packet, goes on in the next. Times in text
+    Formats are told by what the files hold: pcap, pcapng, HEP3 packets one after the other, text (see `marks`), and these compressed with
+    gzip or Zstandard. Files are one capture, as rotated ones are: a connection, or a fragmented packet, goes on in the next. Times in text
     that have no zone are in `zone`; those without a date are seconds since midnight (below 86400).
 
-    Nothing that a file holds raises: what cannot be read is counted in `trouble`, which is complete when the iterator is exhausted. A path that
-    cannot be opened is counted there too (kind "file"). Memory is bounded whatever the size of the trace.
+    Nothing that a file holds raises: what cannot be read is counted in `trouble`, which is complete when the iterator is exhausted. A path
+    that cannot be opened is counted there too (kind "file"). Memory is bounded whatever the size of the trace.
     """
     payloads = Payloads(trouble)
     inputs: list[tuple[str, Counted]] = []

@@ -19,8 +19,10 @@ MAX_TEXT: Final = 1 << 18
 
 _RULER: Final = re.compile(rb"[ \t]*(?:-{3,}|<-{5,}>|\|{10,}|={10,}|~{10,})[ \t\r]*\n?$")
 _LENGTH: Final = re.compile(rb"^(?:content-length|l)[ \t]*:[ \t]*(\d{1,9})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_NESTED: Final = re.compile(rb"(?:message|multipart)/", re.IGNORECASE)
 _WITHIN: Final = re.compile(
-    rb"(?:(?:INVITE|ACK|BYE|CANCEL|OPTIONS|REGISTER|PRACK|UPDATE|INFO|SUBSCRIBE|NOTIFY|REFER|MESSAGE|PUBLISH) (?:sips?|tel|urn):[^\r\n]* SIP/2\.0"
+    rb"(?:(?:INVITE|ACK|BYE|CANCEL|OPTIONS|REGISTER|PRACK|UPDATE|INFO|SUBSCRIBE|NOTIFY|REFER|MESSAGE|PUBLISH)"
+    rb" (?:sips?|tel|urn):[^\r\n]* SIP/2\.0"
     rb"|SIP/2\.0 \d{3} [^\r\n]*)\r?\n?$"
 )
 
@@ -81,7 +83,7 @@ class _Reading:
     def may_end(self) -> bool:
         """Whether what looks like another message's start line is one: in a body that is a message itself it is not."""
         head = self.head
-        if head is None or b"message/" not in head.lower():
+        if head is None or not _NESTED.search(head):
             return True
         length = _LENGTH.search(head)
         return length is None or self.body >= int(length[1])
@@ -107,6 +109,8 @@ def messages(octets: Octets, name: str, trouble: Trouble, zone: tzinfo) -> Itera
     mark = Mark()
     reading: _Reading | None = None
     number = found = 0
+    # Marks and rulers count from the first mark on: the body of a message in a `.sip` file may hold lines like them.
+    dump = False
     whole_line = True
     while line := octets.line(MAX_LINE):
         at_start, whole_line = whole_line, line.endswith(b"\n")
@@ -122,9 +126,9 @@ def messages(octets: Octets, name: str, trouble: Trouble, zone: tzinfo) -> Itera
             reading.add(line if not garbled else line[begin:])
             continue
         if reading is None:
-            mark.read(line, zone)
+            dump = mark.read(line, zone) or dump
             continue
-        marked = reading.head is not None and (mark.read(line, zone) or bool(_RULER.match(line)))
+        marked = dump and reading.head is not None and (mark.read(line, zone) or bool(_RULER.match(line)))
         if not marked and reading.add(line):
             if reading.size > MAX_TEXT:
                 trouble.note(DAMAGED, f"{name}:{reading.start}", f"a message of more than {MAX_TEXT} bytes")

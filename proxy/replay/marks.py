@@ -1,7 +1,7 @@
 """Lines of text dumps that say where and when the message below them was seen, as the programs write them that engineers use.
 
-ngrep -W byline, sngrep and Homer (saved as text), tcpdump -A, SIPp -trace_msg, Asterisk (pjsip and sip debug), FreeSWITCH (siptrace), Kamailio
-(sipdump). A time without a date is seconds since midnight; one without a zone is in the zone that the reader was given.
+ngrep -W byline, sngrep and Homer (saved as text), tcpdump -A, SIPp -trace_msg, Asterisk (pjsip and sip debug), FreeSWITCH (siptrace),
+Kamailio (sipdump). A time without a date is seconds since midnight; one without a zone is in the zone that the reader was given.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from typing import Final
 
 _DATE: Final = rb"(?P<date>\d{4}[-/]\d\d[-/]\d\d)[ T](?P<clock>\d\d:\d\d:\d\d)(?P<fraction>\.\d{1,9})?\d*(?P<zone> ?[+-]\d\d:?\d\d|Z)?"
 _TIME: Final = re.compile(
-    rb"[\[( ]*(?:" + _DATE + rb"|(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?P<part>\.\d{1,9})?|(?P<unix>\d{9,10}\.\d{1,9}))(?!\d)"
+    rb"[\[( ]*(?:" + _DATE + rb"|(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?P<part>\.\d{1,9})?"
+    rb"|(?P<unix>\d{9,10}\.\d{1,9}))(?!\d)"
 )
 _ARROW: Final = re.compile(rb"[ \t:]*(?:IP6? +)?(?:\([^)]*\) *)?(?P<source>\S{3,60}) +(?P<arrow>-{1,5}>|=>|>) +(?P<destination>\S{3,60})")
 _NGREP: Final = re.compile(rb"(?P<transport>[UT])(?:\(\d+\))? +(?=[\d:a-fA-F])")
 _PROTO: Final = re.compile(rb"proto:(?P<transport>[A-Za-z]+) +")
-_SIPP: Final = re.compile(rb"(?P<transport>UDP|TCP|TLS|SCTP|WS) message (?:sent|received) [\[(]\d+[\])] ?bytes")
+_SIPP: Final = re.compile(rb"(?P<transport>UDP|TCP|TLS|SCTP|WS) message (?:sent|received) [\[(]\d+\]? bytes")
 _ASTERISK: Final = re.compile(
-    rb"<--- (?:(?P<received>Received|SIP read)|Transmitting|Sent) (?:[^<>]*? )?(?:from|to) (?P<transport>UDP|TCP|TLS|WSS?):(?P<peer>\S+) --->",
+    rb"<--- (?:(?P<received>Received|SIP read)|Transmitting|Sent) (?:[^<>]{0,80} )?(?:from|to)"
+    rb" (?P<transport>UDP|TCP|TLS|WSS?):(?P<peer>\S+) --->",
     re.IGNORECASE,
 )
-_ASTERISK_SENDS: Final = re.compile(
-    rb"(?:Reliably |Ret|T)[Tt]?ransmitting (?:#\d+ )?\([^)]*\) to (?P<peer>\S+):\s*$|Transmitting to (?P<other>\S+):\s*$"
-)
+_ASTERISK_SENDS: Final = re.compile(rb"(?:Ret|T)ransmitting (?:#\d+ )?(?:\([^)]*\) )?to (?P<peer>\S+):\s*$")
 _FREESWITCH: Final = re.compile(
-    rb"(?P<way>recv|send) \d+ bytes (?:from|to) (?P<transport>udp|tcp|tls|wss?)/\[?(?P<host>[^\]/ ]{2,45}?)\]?:(?P<port>\d{1,5})(?: at (?P<when>[\d:. -]+))?"
+    rb"(?P<way>recv|send) \d+ bytes (?:from|to) (?P<transport>udp|tcp|tls|wss?)/\[?(?P<host>[^\]/ ]{2,45}?)\]?:(?P<port>\d{1,5})(?![\d\]])"
+    rb"(?: at (?P<when>[\d:. -]+))?"
 )
 _FIELD: Final = re.compile(rb"(?P<name>time|proto|srcip|srcport|dstip|dstport): *(?P<value>\S+)")
 _LIKELY: Final = re.compile(
@@ -120,7 +121,7 @@ class Mark:
         if found := _ASTERISK.search(line):
             peer, received, transport = endpoint(found["peer"]), bool(found["received"]), found["transport"]
         elif found := _ASTERISK_SENDS.search(line):
-            peer, received, transport = endpoint(found["peer"] or found["other"]), False, b"udp"
+            peer, received, transport = endpoint(found["peer"]), False, b"udp"
         elif found := _FREESWITCH.search(line):
             peer, received, transport = endpoint(found["host"] + b":" + found["port"]), found["way"] == b"recv", found["transport"]
             time = _TIME.match(found["when"] or b"") or time

@@ -1,6 +1,7 @@
 """Packets of pcap and pcapng files.
 
-XXX
+Read here and not with a library: dpkt 1.9.8 knows one link type for a pcapng file, no second section and no simple packet block, asks the
+file for as many bytes as a length says, and raises where the file is cut; python-pcapng reads no pcap of the older kind.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _pcap(octets: Octets, name: str, trouble: Trouble) -> Iterator[Packet]:
         data = take(captured)
         if len(data) < captured:
             trouble.note(CUT, f"{name}:{number}", octets.fault or f"the file ends after {len(data)} of {captured} bytes of a packet")
-            captured = len(data)
+            return
         yield seconds + fraction * tick, link, data, captured < length, number
 
 

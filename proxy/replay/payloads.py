@@ -8,7 +8,7 @@ from proxy.hep import Hep, decode
 from proxy.replay.internet import SCTP, TCP, UDP, Internet, address, chunks
 from proxy.replay.message import Captured
 from proxy.replay.packets import Packet
-from proxy.replay.startline import begins
+from proxy.replay.startline import begins, may_begin
 from proxy.replay.streams import Message, Streams
 from proxy.replay.trouble import HEP, PACKET, SNAPLEN, Trouble
 
@@ -71,16 +71,16 @@ class Payloads:
             self._trouble.note(SNAPLEN if cut else PACKET, place, f"a UDP header in {len(data)} bytes")
             return []
         length = data[4] << 8 | data[5]
-        if length > len(data) and not cut:
-            self._trouble.note(PACKET, place, f"a UDP datagram of {length} bytes in {len(data)}")
-            return []
-        if 0 < length < 8:
-            self._trouble.note(PACKET, place, f"a UDP datagram of {length} bytes")
-            return []
+        if length < 8 or length > len(data):
+            if not cut:
+                self._trouble.note(PACKET, place, f"a UDP datagram of {length} bytes in {len(data)}")
+            if length < 8:
+                return []
+            cut = True
         # RTP and most else has no letter there
         if len(data) == 8 or not 10 <= data[8] <= 126:
             return []
-        return self._message(at, source, destination, data[:4], "udp", data[8 : length or len(data)], not cut, place)
+        return self._message(at, source, destination, data[:4], "udp", data[8:length], not cut, place)
 
     def _message(
         self, at: float, source: bytes, destination: bytes, ports: bytes, transport: str, data: bytes, whole: bool, place: str
@@ -92,6 +92,8 @@ class Payloads:
             return []
         data = data.lstrip(b"\r\n") if data[:1] in b"\r\n" else data
         if not begins(data):
+            if not whole and may_begin(data):
+                self._trouble.note(SNAPLEN, place, "a start line that the capture cut")
             return []
         if not whole and transport == "udp":
             self._trouble.note(SNAPLEN, place, "a message that the capture cut")
