@@ -12,7 +12,6 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from proxy.core import cseq_method
 from proxy.intake import text
 from proxy.replay.arrivals import Arrival
 from proxy.replay.ladder import Ladders
@@ -21,6 +20,7 @@ from proxy.replay.policy import Policy
 from proxy.replay.row import Row, place_of
 from proxy.replay.summary import Summary
 from proxy.replay.trouble import MESSAGE
+from proxy.responses import cseq_method
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from proxy.sip.transaction import transaction_key

@@ -15,7 +15,7 @@ from tests.proxy.replay.traffic import busy, write_pcap
 
 pytestmark = pytest.mark.interop("tshark")
 
-CONFIG = Path(__file__).parents[1] / "cases" / "replay" / "sipwarden.toml"
+CONFIG = Path(__file__).parents[1] / "cases" / "judged" / "sipwarden.toml"
 
 
 def invites(capture: Path) -> int:

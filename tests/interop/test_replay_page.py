@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.interop("chromium"), pytest.mark.asyncio(loop_scope="m
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "proxy" / "demo" / "config" / "sipwarden.toml"
-CANDIDATE = ROOT / "tests" / "cases" / "replay" / "candidate.toml"
+CANDIDATE = ROOT / "tests" / "cases" / "judged" / "candidate.toml"
 HOSTILE = b'"><img/src=x/onerror=document.title=1><script>document.title=2</script>'
 CALLS = 400
 SHOWN = "document.querySelectorAll('#table tr.call').length"

@@ -11,7 +11,7 @@ import pytest
 from proxy.__main__ import main
 from tests.proxy.replay.traffic import busy, trace, write_pcap
 
-CASES = Path(__file__).parents[2] / "cases" / "replay"
+CASES = Path(__file__).parents[2] / "cases" / "judged"
 CONFIG = str(CASES / "sipwarden.toml")
 DEMO = str(Path(__file__).parents[3] / "proxy" / "demo" / "config" / "sipwarden.toml")
 SUMMARY = ["packets", "messages", "invites", "calls", "actions", "codes", "changed", "unparsable"]

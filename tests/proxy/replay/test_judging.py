@@ -18,7 +18,7 @@ from proxy.replay.summary import Summary
 from proxy.replay.trouble import MESSAGE, Trouble
 from tests.proxy.replay.traffic import DAY, message, trace
 
-FOLDER = Path(__file__).parents[2] / "cases" / "replay"
+FOLDER = Path(__file__).parents[2] / "cases" / "judged"
 TRACES = tomllib.loads((FOLDER / "traces.toml").read_text(encoding="utf-8"))["trace"]
 NOW = DAY + 86_400 * 300
 

@@ -25,7 +25,7 @@ from proxy.replay.summary import Summary
 from proxy.replay.trouble import Trouble
 from tests.proxy.replay.traffic import DAY, busy, trace
 
-FOLDER = Path(__file__).parents[2] / "cases" / "replay"
+FOLDER = Path(__file__).parents[2] / "cases" / "judged"
 DEMO = Path(__file__).parents[3] / "proxy" / "demo" / "config" / "sipwarden.toml"
 HOSTILE = '"><script>alert(1)</script><img/src=x/onerror=alert(2)>'
 

@@ -14,7 +14,7 @@ from proxy.replay.summary import EXAMPLES, Summary
 from proxy.replay.trouble import Trouble
 from tests.proxy.replay.traffic import DAY, trace
 
-FOLDER = Path(__file__).parents[2] / "cases" / "replay"
+FOLDER = Path(__file__).parents[2] / "cases" / "judged"
 
 
 def summed(text: str) -> Summary:
