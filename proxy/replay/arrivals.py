@@ -76,6 +76,11 @@ class Arrivals:
         """Whether every source counts as one trunk's, so that none tells anything."""
         return self._all is not None
 
+    @property
+    def told(self) -> bool:
+        """Whether the operator says where calls arrive."""
+        return self._all is not None or bool(self._mapped)
+
     def find(self, address: str, port: int, transport: str) -> Arrival:
         """What is known of a source; an address that is none (a trace without addresses) belongs to no trunk."""
         place = (address, port, transport)

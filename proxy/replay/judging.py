@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from proxy.events import Attempt
 from proxy.intake import text
 from proxy.replay.arrivals import Arrival
 from proxy.replay.ladder import Ladders
 from proxy.replay.message import Captured
-from proxy.replay.policy import Policy
+from proxy.replay.policy import NO_ANSWERS, Policy
+from proxy.replay.recorded import Recorded, answers_of, final_status, key_of, request_of
 from proxy.replay.row import Row, place_of
 from proxy.replay.summary import Summary
 from proxy.replay.trouble import MESSAGE
@@ -26,7 +28,7 @@ from proxy.sip.message import SipMessage
 from proxy.sip.transaction import transaction_key
 from proxy.sip.via import MAGIC, Via
 from proxy.validate import Request, top_value
-from rules.call import NO_TRUNK
+from rules.call import NO_TRUNK, Trunk
 
 SETUP: Final = 240.0
 """Seconds of the trace that a final response is waited for: Timer C of RFC 3261 §16.6 (3 minutes) and what a timed-out call takes."""
@@ -69,11 +71,14 @@ class Replay:
         self._open: deque[Open] = deque()
         self._keys: OrderedDict[bytes, Open] = OrderedDict()
 
-    def run(self, messages: Iterable[Captured]) -> Iterator[Row]:
+    def run(self, messages: Iterable[Captured | Recorded]) -> Iterator[Row]:
         """The calls in the order of their INVITEs, each as soon as its final response was seen, or can no longer be expected."""
         waiting = self._open
         for captured in messages:
-            self._take(captured)
+            if isinstance(captured, Captured):
+                self._take(captured)
+            else:
+                self._recall(captured)
             while waiting and (waiting[0].over or captured.at > waiting[0].until or len(waiting) > OPEN_AT_MOST):
                 yield self._told(waiting.popleft())
         while waiting:
@@ -135,32 +140,80 @@ class Replay:
         if trunk is None:
             self._summary.elsewhere += 1
             return
-        timed = TIMES[0] <= captured.at < TIMES[1]  # a capture may claim any
-        at = captured.at if timed else self._now
-        judged = self._policy.judge(request, trunk, at)
-        other = None
+        there = NO_TRUNK  # what the other configuration has no trunk for comes from an unknown source there
         if self._candidate is not None:
-            # what the other configuration maps to none of its trunks comes from an unknown source there
             there = self._candidate.arrivals.find(captured.source, captured.source_port, captured.transport).trunk or NO_TRUNK
-            other = self._candidate.judge(request, there, at)
-        row = Row(
-            captured.at if timed else None,
-            text(request.call_id),
-            place_of(captured.source, captured.source_port),
-            captured.place,
-            text(request.sender),
-            text(request.message.uri),
-            judged,
-            other,
-        )
-        call = Open(row, captured.at + SETUP)
-        self._open.append(call)
+        source = place_of(captured.source, captured.source_port)
+        row, call = self._judge(request, captured.at, source, captured.place, trunk, there, NO_ANSWERS)
         self._remember(request.key, call)
         branch = request.via.branch
         if branch is None or not branch.startswith(MAGIC):
             self._remember(_old_key(captured.source, request.call_id, request.cseq), call)
         if self._ladders is not None:
             self._ladders.begin(row)
+
+    def _judge(
+        self,
+        request: Request,
+        captured_at: float,
+        source: str | None,
+        place: str,
+        trunk: Trunk,
+        there: Trunk,
+        answers: Mapping[str, object],
+    ) -> tuple[Row, Open]:
+        timed = TIMES[0] <= captured_at < TIMES[1]  # a capture may claim any
+        at = captured_at if timed else self._now
+        judged = self._policy.judge(request, trunk, at, answers)
+        other = None if self._candidate is None else self._candidate.judge(request, there, at, answers)
+        sender, to = text(request.sender), text(request.message.uri)
+        row = Row(captured_at if timed else None, text(request.call_id), source, place, sender, to, judged, other)
+        call = Open(row, captured_at + SETUP)
+        self._open.append(call)
+        return row, call
+
+    # journals
+
+    def _recall(self, recorded: Recorded) -> None:
+        """An event of a journal: an Attempt is judged as it came, from its trunk then; what follows tells how it ended."""
+        event = recorded.event
+        status = final_status(event)
+        if not isinstance(event, Attempt):
+            call = self._keys.get(key_of(event)) if status else None
+            if call is not None:
+                self._answered(call, status, recorded.at)
+            return
+        self._trouble.messages += 1
+        self._summary.invites += 1
+        arrival, trunk = self._recorded_at(self._policy, event)
+        try:
+            request = request_of(event, arrival, trunk or NO_TRUNK)
+            if trunk is None:
+                self._summary.elsewhere += 1
+                return
+            there = NO_TRUNK if self._candidate is None else self._recorded_at(self._candidate, event)[1] or NO_TRUNK
+            source = place_of(event.address, event.port)
+            row, call = self._judge(request, recorded.at, source, recorded.place, trunk, there, answers_of(event))
+        except ParseError as fault:
+            self._trouble.note(MESSAGE, recorded.place, f"{fault.phrase} (recorded with status {status or 'none'})")
+            return
+        if self._ladders is not None:
+            self._ladders.begin(row)
+            self._ladders.see(_as_captured(recorded, event, request), request.message)
+        if status or event.action == "drop":
+            self._answered(call, status or None, recorded.at)
+        else:
+            self._remember(key_of(event), call)
+
+    @staticmethod
+    def _recorded_at(policy: Policy, event: Attempt) -> tuple[Arrival, Trunk | None]:
+        arrivals = policy.arrivals
+        arrival = arrivals.find(event.address, event.port, event.transport)
+        if arrivals.told:
+            return arrival, arrival.trunk
+        return arrival, policy.routing.trunks.get(event.trunk, NO_TRUNK)
+
+    # responses
 
     def _response(self, captured: Captured) -> None:
         try:
@@ -181,11 +234,14 @@ class Replay:
         if call is None:
             digits = (message.first(b"cseq") or b"").split()[0].lstrip(b"0") or b"0"
             call = self._keys.get(_old_key(captured.destination, message.first(b"call-id") or b"", digits))
-        if call is not None and call.row is not None and not call.over:
-            call.row.recorded = message.status
-            call.over = True
-            call.until = captured.at + LINGER
-            self._ended(call, call.row, captured.at)
+        if call is not None:
+            self._answered(call, message.status, captured.at)
+
+    def _answered(self, call: Open, status: int | None, at: float) -> None:
+        if call.row is not None and not call.over:
+            call.row.recorded = status
+            call.until = at + LINGER
+            self._ended(call, call.row, at)
 
     @staticmethod
     def _ended(call: Open, row: Row, at: float) -> None:
@@ -211,6 +267,13 @@ class Replay:
             status = 403  # whom nobody knows is told no more than that
         answer = f"the node answers {status}" if status else "the node drops it"
         self._trouble.note(MESSAGE, captured.place, f"{fault.phrase} ({answer})")
+
+
+def _as_captured(recorded: Recorded, event: Attempt, request: Request) -> Captured:
+    """What the page shows of a recorded call: the lines that records keep."""
+    node = request.flow.listener
+    rest = (event.transport, request.message.raw, recorded.place)
+    return Captured(recorded.at, event.address, event.port, node.host, node.port, *rest)
 
 
 def uncut(data: bytes) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import perf_counter
+from types import MappingProxyType
 from typing import Final
 
 from proxy.correlation import Correlation, Leg
@@ -32,6 +34,7 @@ class Judged:
 
 
 _NO_WAY: Final = 404
+NO_ANSWERS: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class Policy:
@@ -46,12 +49,13 @@ class Policy:
         self.arrivals = arrivals
         self._correlation = Correlation(Counters())
 
-    def judge(self, request: Request, trunk: Trunk, at: float) -> Judged:
+    def judge(self, request: Request, trunk: Trunk, at: float, answers: Mapping[str, object] = NO_ANSWERS) -> Judged:
         """The verdict on an initial INVITE that came in by `trunk` at Unix time `at`. ParseError for what only some requests have looked
         at.
 
         A refusal that is no policy's (RFC 3261 §16.3: hops, scheme, Proxy-Require) has no code and no rule, only its status. A call that
-        is passed and has nowhere to go keeps its action and code, with status 404.
+        is passed and has nowhere to go keeps its action and code, with status 404. `answers`: what look-ups are known to have answered, by
+        kind; no others are made.
         """
         call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), at, self._correlation.legs)
         refused = unfit(request, trunk)
@@ -61,8 +65,10 @@ class Policy:
         started = perf_counter()
         found = self.ruleset.evaluate(call)
         while isinstance(found, Lookup):
-            unanswered = (*unanswered, found.kind)
-            found = self.ruleset.resume(call, found, None)
+            answer = answers.get(found.kind)
+            if answer is None:
+                unanswered = (*unanswered, found.kind)
+            found = self.ruleset.resume(call, found, answer)
         found.elapsed_us = (perf_counter() - started) * 1e6
         return Judged(found, call, unanswered, self._leave(found, call) if found.action == "pass" else None)
 
