@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, tzinfo
-from typing import Final
 
 from proxy.replay import dumps
 from proxy.replay.message import Captured
-from proxy.replay.octets import Counted, Octets, decompressed
+from proxy.replay.octets import STDIN, Counted, Octets, decompressed, size
 from proxy.replay.packets import MAGICS, packets
 from proxy.replay.payloads import Payloads
 from proxy.replay.trouble import CUT, DAMAGED, FILE, Example, Trouble
@@ -17,8 +16,6 @@ __all__ = ["Captured", "Example", "Progress", "Trouble", "read"]
 
 # Called now and then with the bytes read so far and all there are (None when one of the inputs is a pipe).
 Progress = Callable[[int, int | None], None]
-
-STDIN: Final = "-"
 
 
 def read(paths: Iterable[str], trouble: Trouble, progress: Progress | None = None, zone: tzinfo = UTC) -> Iterator[Captured]:
@@ -32,17 +29,17 @@ def read(paths: Iterable[str], trouble: Trouble, progress: Progress | None = Non
     that cannot be opened is counted there too (kind "file"). Memory is bounded whatever the size of the trace.
     """
     payloads = Payloads(trouble)
-    inputs: list[tuple[str, Counted]] = []
-    try:
-        for path in paths:
-            try:
-                inputs.append((path, Counted(path)))
-            except (OSError, ValueError) as error:
-                trouble.note(FILE, path, error.strerror or str(error) if isinstance(error, OSError) else str(error))
-        sizes = [counted.size for _, counted in inputs]
-        total = None if None in sizes else sum(size for size in sizes if size is not None)
-        before = 0
-        for path, counted in inputs:
+    paths = list(paths)
+    sizes = [size(path) for path in paths]
+    total = None if None in sizes else sum(each or 0 for each in sizes)
+    before = 0
+    for path in paths:
+        try:
+            counted = Counted(path)
+        except (OSError, ValueError) as error:
+            trouble.note(FILE, path, getattr(error, "strerror", None) or str(error))
+            continue
+        try:
             shown = -1
             for captured in _file(path, counted, trouble, payloads, zone):
                 if captured is not None:
@@ -51,13 +48,11 @@ def read(paths: Iterable[str], trouble: Trouble, progress: Progress | None = Non
                     shown = counted.done
                     progress(before + shown, total)
             before += counted.done
-            if progress is not None:
-                progress(before, total)
+        finally:
             counted.close()
-        yield from payloads.finish()
-    finally:
-        for _, counted in inputs:
-            counted.close()
+        if progress is not None:
+            progress(before, total)
+    yield from payloads.finish()
 
 
 def _file(path: str, counted: Counted, trouble: Trouble, payloads: Payloads, zone: tzinfo) -> Iterator[Captured | None]:
@@ -75,7 +70,7 @@ def _file(path: str, counted: Counted, trouble: Trouble, payloads: Payloads, zon
         take = payloads.messages
         for packet in packets(octets, name, trouble):
             yield from take(packet, name)
-            if not packet[4] & 0xFFF:
+            if not packet[4] & 0xFF:
                 yield None
     elif magic == b"HEP3":
         yield from _hep(octets, name, trouble, payloads)

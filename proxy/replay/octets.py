@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import stat
-import sys
 import zlib
 from typing import Any, Final, Protocol
 
@@ -20,19 +19,28 @@ class Source(Protocol):
         """Up to `size` bytes, at least one before the end."""
 
 
-class Counted:
-    """An open file, or stdin for "-"; `done` counts what was read of it, `size` is what there is (None for a pipe).
+STDIN: Final = "-"
 
-    OSError from the constructor when it cannot be opened.
+
+def size(path: str) -> int | None:
+    """The bytes of a file, 0 for one that is not there; None for a pipe, and for stdin where it is one."""
+    try:
+        status = os.fstat(0) if path == STDIN else os.stat(path)
+    except (OSError, ValueError):
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+class Counted:
+    """An open file, or stdin for "-"; `done` counts what was read of it.
+
+    OSError from the constructor when it cannot be opened, ValueError for a path that holds a null byte.
     """
 
-    __slots__ = ("_file", "done", "size")
+    __slots__ = ("_file", "done")
 
     def __init__(self, path: str) -> None:
-        descriptor = os.dup(sys.stdin.fileno()) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._file = os.fdopen(descriptor, "rb", buffering=0)  # OSError for a folder
-        status = os.fstat(descriptor)
-        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self._file = open(path if path != STDIN else os.dup(0), "rb", buffering=0)  # noqa: SIM115  # its own `close`
         self.done = 0
 
     def read(self, size: int, /) -> bytes:

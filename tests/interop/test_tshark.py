@@ -18,10 +18,15 @@ from tests.conftest import SYSTEM_PATH
 from tests.proxy.replay.scenarios import SCENARIOS
 from tests.proxy.replay.traces import datagram, enhanced, ethernet, interface, methods, pcap, request, response, section
 
+CALLS = 40
 ENVIRONMENT = {**os.environ, "PATH": SYSTEM_PATH}
 
 
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
+async def started(*command: str, folder: Path) -> asyncio.subprocess.Process:
+    """A program that says nothing and is told nothing."""
+    nothing = subprocess.DEVNULL
+    environment = {**ENVIRONMENT, "TERM": "xterm"}
+    return await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 def tshark(path: Path, *options: str) -> str:
@@ -109,9 +114,7 @@ async def test_hep_that_sngrep_receives(tmp_path: Path) -> None:
         source, 5070, destination, 5080, 1_700_000_000, 250_000, request(), agent=2001, key=b"secret", correlation=b"call-1", node=b"gw1"
     )
     path = tmp_path / "received.pcap"
-    sngrep = await asyncio.create_subprocess_exec(
-        *("sngrep", "-N", "-q", "-F", "-L", "udp:127.0.0.1:47080", "-O", str(path)), env={**ENVIRONMENT, "TERM": "xterm"}, **QUIET
-    )
+    sngrep = await started("sngrep", "-N", "-q", "-F", "-L", "udp:127.0.0.1:47080", "-O", str(path), folder=tmp_path)
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for _ in range(50):
@@ -136,9 +139,7 @@ async def test_hep_that_sngrep_sends(hosts: tuple[str, str], tmp_path: Path) -> 
         receiver.bind(("127.0.0.1", 0))
         receiver.setblocking(False)
         to = f"udp:127.0.0.1:{receiver.getsockname()[1]}"
-        sngrep = await asyncio.create_subprocess_exec(
-            *("sngrep", "-N", "-q", "-F", "-I", str(path), "-H", to), env={**ENVIRONMENT, "TERM": "xterm"}, **QUIET
-        )
+        sngrep = await started("sngrep", "-N", "-q", "-F", "-I", str(path), "-H", to, folder=tmp_path)
         try:
             loop = asyncio.get_running_loop()
             heps = [decode(await asyncio.wait_for(loop.sock_recv(receiver, 65535), 20)) for _ in range(2)]
@@ -152,8 +153,8 @@ async def test_hep_that_sngrep_sends(hosts: tuple[str, str], tmp_path: Path) -> 
     assert [(hep.seconds, hep.microseconds) for hep in heps] == [(1_700_000_000, 0), (1_700_000_000, 100_000)]
 
 
-async def _calls(transport: str, host: str, path: Path, port: int) -> tuple[int, int]:
-    """Calls between two SIPp on loopback, captured by tcpdump: what SIPp placed, and what it says came through."""
+async def _calls(transport: str, host: str, path: Path, port: int) -> int:
+    """CALLS calls between two SIPp on loopback, captured by tcpdump; SIPp's exit status."""
     capture = await asyncio.create_subprocess_exec(
         "tcpdump", "-i", "lo", "-U", "--immediate-mode", "-w", str(path), "port", str(port), stderr=asyncio.subprocess.PIPE, env=ENVIRONMENT
     )
@@ -164,25 +165,13 @@ async def _calls(transport: str, host: str, path: Path, port: int) -> tuple[int,
     if not first:
         pytest.skip("tcpdump may not capture here")
     try:
-        server = await asyncio.create_subprocess_exec(
-            "sipp", "-sn", "uas", "-i", host, "-p", str(port), "-t", transport, "-nostdin", env=ENVIRONMENT, cwd=path.parent, **QUIET
-        )
+        common = ("-i", host, "-t", transport, "-nostdin")
+        server = await started("sipp", "-sn", "uas", "-p", str(port), *common, folder=path.parent)
         try:
             await asyncio.sleep(0.5)
-            client = await asyncio.create_subprocess_exec(
-                *("sipp", "-sn", "uac", "-i", host, "-p", str(port + 1), "-t", transport, "-m", "40", "-r", "40", "-d", "50", "-nostdin"),
-                *(
-                    "-trace_stat",
-                    "-stf",
-                    str(path.with_suffix(".csv")),
-                    "-timeout",
-                    "30",
-                    f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-                ),
-                env=ENVIRONMENT,
-                cwd=path.parent,
-                **QUIET,
-            )
+            calls = ("-m", str(CALLS), "-r", str(CALLS), "-d", "50", "-timeout", "30")
+            target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            client = await started("sipp", "-sn", "uac", "-p", str(port + 1), *common, *calls, target, folder=path.parent)
             status = await asyncio.wait_for(client.wait(), 40)
         finally:
             if server.returncode is None:
@@ -192,7 +181,7 @@ async def _calls(transport: str, host: str, path: Path, port: int) -> tuple[int,
     finally:
         capture.terminate()
         await capture.wait()
-    return 40, status
+    return status
 
 
 @pytest.mark.interop("tshark", "tcpdump", "sipp")
@@ -201,12 +190,12 @@ async def _calls(transport: str, host: str, path: Path, port: int) -> tuple[int,
 )
 async def test_calls_of_sipp(transport: str, host: str, port: int, tmp_path: Path) -> None:
     path = tmp_path / "calls.pcap"
-    placed, status = await _calls(transport, host, path, port)
+    status = await _calls(transport, host, path, port)
     assert status == 0
     trouble = Trouble()
     messages = list(read([str(path)], trouble))
     invited = methods(messages).count("INVITE")
-    assert invited == invites(path) >= placed
+    assert invited == invites(path) >= CALLS
     assert trouble.counts == {}
     assert {message.source for message in messages} == {host}
     assert {message.transport for message in messages} == {"udp" if transport == "u1" else "tcp"}
