@@ -162,7 +162,7 @@
   const pressed = new Set();
 
   function number(canonical, raw) {
-    return canonical ? el("span", {}, canonical) : el("span", { class: "raw", title: raw }, shorten(raw || "none", 40));
+    return canonical ? el("span", { class: "number" }, canonical) : el("span", { class: "raw", title: raw }, shorten(raw || "none", 40));
   }
 
   function cells(call) {
