@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import tzinfo
 from pathlib import Path
+from secrets import token_hex
 from time import time
 from typing import IO, Final
 
@@ -31,6 +32,10 @@ from proxy.replay.summary import Summary
 from proxy.replay.trouble import FILE, Trouble
 
 _WRITE_AT: Final = 1 << 16
+
+
+class WrongUsage(Exception):
+    """What was asked makes no sense; says why."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,19 +84,24 @@ def main(args: argparse.Namespace) -> int:
     except WrongArrival as error:
         print(f"sipwarden replay: {error}", file=sys.stderr)
         return 2
-    page: IO[bytes] | None = None
-    if args.html is not None:
-        try:
-            page = args.html.open("wb")  # before the work, which may take an hour
-        except OSError as error:
-            print(f"sipwarden replay: --html: {args.html}: {error.strerror or error}", file=sys.stderr)
-            return 2
+    try:
+        with _page(args.html, [args.config, args.candidate, *map(Path, traces)]) as page:
+            return _replay(args, traces, policy, candidate, page)
+    except WrongUsage as error:
+        print(f"sipwarden replay: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sipwarden replay: interrupted", file=sys.stderr)
+        return 130
+
+
+def _replay(args: argparse.Namespace, traces: list[str], policy: Policy, candidate: Policy | None, page: IO[bytes] | None) -> int:
     trouble = Trouble()
     summary = Summary(trouble)
     ladders = Ladders() if page is not None else None
     began = time()
     replay = Replay(policy, candidate, summary, began, ladders)
-    with _progress(traces, trouble, judge.generation.directory.zone) as messages:
+    with _progress(traces, trouble, policy.generation.directory.zone) as messages:
         rows = replay.run(messages)
         if ladders is not None:
             rows = _kept(rows, ladders)
@@ -102,11 +112,38 @@ def main(args: argparse.Namespace) -> int:
                 pass
     note(console(stderr=True), summary, policy, in_full=args.json)
     if page is not None and ladders is not None:
-        with page:
-            Page(traces, policy, candidate, summary, ladders, began).write(page)
+        Page(traces, policy, candidate, summary, ladders, began).write(page)
     if not args.json:
         show(console(), summary, policy, candidate)
     return 2 if trouble.counts.get(FILE) else 0
+
+
+@contextmanager
+def _page(out: Path | None, inputs: list[Path | None]) -> Iterator[IO[bytes] | None]:
+    """Where the page is written: opened before the work, which may take an hour, and put in its place when it is whole.
+
+    Raises WrongUsage.
+    """
+    if out is None:
+        yield None
+        return
+    made = out.with_name(f".{out.name}.{token_hex(4)}")
+    try:
+        if out.exists() and any(one is not None and one.exists() and out.samefile(one) for one in inputs):
+            raise WrongUsage(f"--html: {out} is one of the files that are read")
+        if out.exists() and not out.is_file():
+            made = out  # /dev/stdout, a pipe: nothing stands there that could be half written
+        page = made.open("wb" if made is out else "xb")
+    except OSError as error:
+        raise WrongUsage(f"--html: {out}: {error.strerror or error}") from None
+    try:
+        with page:
+            yield page
+        if made is not out:
+            made.replace(out)
+    finally:
+        if made is not out:
+            made.unlink(missing_ok=True)
 
 
 def _kept(rows: Iterable[Row], ladders: Ladders) -> Iterator[Row]:

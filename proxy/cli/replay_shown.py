@@ -134,7 +134,7 @@ def _decision(decided: Decided) -> Text:
 
 def _named(row: Row, zone: tzinfo) -> Text:
     at = "" if row.at is None else datetime.fromtimestamp(row.at, zone).strftime("%H:%M:%S ")
-    text = Text(f"{at}{printable(row.caller)[:40]} → {printable(row.verdict.called or row.judged.call.called.raw)[:40]}")
+    text = Text(f"{at}{printable(row.judged.caller)[:40]} → {printable(row.judged.called)[:40]}")
     text.append(f"\n{printable(row.call_id)[:60]}", "dim")
     return text
 

@@ -10,7 +10,6 @@ from proxy.config.addresses import SourcePattern
 from proxy.flow import Flow, Listener
 from proxy.routing import Routing
 from proxy.sip.message import SipMessage
-from proxy.token import BRANCH
 from rules.call import NO_TRUNK, Trunk
 
 _PLACES: Final = 65_536
@@ -92,15 +91,17 @@ class Arrivals:
         return known
 
     def sent_by_us(self, arrival: Arrival, message: SipMessage) -> bool:
-        """Whether this node sent a request itself: from one of its listeners, or over a connection of its own, which the Via tells."""
+        """Whether this node sent a request itself: from one of its listeners, or from a port or an address that it does not name (a
+        connection of its own, behind a NAT), which its Via tells where no trunk has that address.
+        """
         if self._all is not None:
             return False
         if self.routing.is_own(arrival.key, arrival.flow.port):
             return True
-        if not arrival.own:
+        if not arrival.own and arrival.trunk is not NO_TRUNK:
             return False
         at = message.first_line.get(b"via")
-        return at is not None and BRANCH in message.lines[at]
+        return at is not None and self.routing.own_branch(message.lines[at][5:]) is not None
 
     def _resolve(self, address: str, port: int, transport: str) -> Arrival:
         near = "udp" if transport == "udp" else "tcp"

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from proxy.events import Attempt
-from proxy.intake import text
 from proxy.replay.arrivals import Arrival
 from proxy.replay.ladder import Ladders
 from proxy.replay.message import Captured
@@ -38,7 +37,7 @@ OPEN_AT_MOST: Final = 65_536
 """Calls whose final response is waited for at once; the oldest of more are told without one."""
 TIMES: Final = (86_400.0, 253_370_764_800.0)
 """What is no time of a call: the first day of 1970 (a trace with no date, or no time at all) and the years from 9999."""
-KEYS_AT_MOST: Final = 262_144
+KEYS_AT_MOST: Final = 131_072
 """Transactions whose retransmissions are known."""
 
 _LENGTH: Final = re.compile(rb"\r\n(?:content-length|l)[ \t]*:[^\r\n]*", re.IGNORECASE)
@@ -166,8 +165,7 @@ class Replay:
         at = captured_at if timed else self._now
         judged = self._policy.judge(request, trunk, at, answers)
         other = None if self._candidate is None else self._candidate.judge(request, there, at, answers)
-        sender, to = text(request.sender), text(request.message.uri)
-        row = Row(captured_at if timed else None, text(request.call_id), source, place, sender, to, judged, other)
+        row = Row(captured_at if timed else None, request, source, place, judged, other)
         call = Open(row, captured_at + SETUP)
         self._open.append(call)
         return row, call

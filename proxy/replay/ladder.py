@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.replay.message import Captured
-from proxy.replay.row import Row
+from proxy.replay.row import Row, key_of
 from proxy.sip.message import SipMessage
 
 CALLS_AT_MOST: Final = 5_000
 """Calls on a page: those that a candidate changes first, then refused ones, then the others, of each the first in the trace."""
 MESSAGES_AT_MOST: Final = 200
 """Messages of one call."""
+RUNGS_AT_MOST: Final = 250_000
+"""Messages of all calls."""
 TEXT_LONGEST: Final = 8_192
 """Bytes of one message that are kept."""
 TEXT_AT_MOST: Final = 32 << 20
@@ -38,7 +40,7 @@ class Rung:
 
 
 class Ladder:
-    """The messages of one Call-ID, in the order of their capture. `left_out`: those beyond MESSAGES_AT_MOST."""
+    """The messages of one Call-ID, in the order of their capture. `left_out`: those that there was no room for."""
 
     __slots__ = ("_seen", "left_out", "rows", "rungs")
 
@@ -48,14 +50,14 @@ class Ladder:
         self.left_out = 0
         self._seen: dict[tuple[str, int, str, int, int], Rung] = {}
 
-    def add(self, captured: Captured, message: SipMessage, room: int) -> int:
-        """Take a message in, with its text where that has `room`; bytes that it takes."""
+    def add(self, captured: Captured, message: SipMessage, room: int, *, full: bool = False) -> int:
+        """Take a message in, with its text where that has `room`, or leave it out where all is `full`; bytes that it takes."""
         place = (captured.source, captured.source_port, captured.destination, captured.destination_port, hash(captured.data))
         known = self._seen.get(place)
         if known is not None:
             known.again += 1
             return 0
-        if len(self.rungs) >= MESSAGES_AT_MOST:
+        if full or len(self.rungs) >= MESSAGES_AT_MOST:
             self.left_out += 1
             return 0
         text = captured.data[:TEXT_LONGEST]
@@ -80,21 +82,24 @@ class Ladders:
         self._ladders: dict[bytes, Ladder] = {}
         self._kept: tuple[list[tuple[int, Row]], ...] = ([], [], [])
         self._count = 0
+        self._rungs = 0
         self.left_out = 0
         self.untold = 0
 
     def begin(self, row: Row) -> None:
         """A call has begun, whose messages are to be kept."""
-        self._ladders.setdefault(_key(row), Ladder()).rows += 1
+        self._ladders.setdefault(row.key, Ladder()).rows += 1
 
     def see(self, captured: Captured, message: SipMessage) -> None:
         """A message of the trace; one that belongs to no call is not kept."""
-        ladder = self._ladders.get(message.first(b"call-id") or b"")
+        ladder = self._ladders.get(key_of(message.first(b"call-id") or b""))
         if ladder is not None:
             before = len(ladder.rungs)
-            self._room -= ladder.add(captured, message, self._room)
-            if len(ladder.rungs) > before and ladder.rungs[-1].text is None:
-                self.untold += 1
+            self._room -= ladder.add(captured, message, self._room, full=self._rungs >= RUNGS_AT_MOST)
+            if len(ladder.rungs) > before:
+                self._rungs += 1
+                if ladder.rungs[-1].text is None:
+                    self.untold += 1
 
     def keep(self, row: Row) -> None:
         """A call was judged, and is shown if there is room, or if it matters more than one that is."""
@@ -111,17 +116,13 @@ class Ladders:
 
     def of(self, row: Row) -> Ladder:
         """A call's messages; KeyError for a call that is not shown."""
-        return self._ladders[_key(row)]
+        return self._ladders[row.key]
 
     def _drop(self, row: Row) -> None:
         self.left_out += 1
-        key = _key(row)
-        ladder = self._ladders[key]
+        ladder = self._ladders[row.key]
         ladder.rows -= 1
         if not ladder.rows:
             self._room += ladder.size()
-            del self._ladders[key]
-
-
-def _key(row: Row) -> bytes:
-    return row.call_id.encode("utf-8", "surrogateescape")
+            self._rungs -= len(ladder.rungs)
+            del self._ladders[row.key]

@@ -133,7 +133,7 @@ class Page:
         )
 
     def _example(self, row: Row) -> str:
-        who = f"{row.caller[:40]} → {(row.verdict.called or row.judged.call.called.raw)[:40]}"
+        who = f"{row.judged.caller[:40]} → {row.judged.called[:40]}"
         place = self._places.get(id(row))
         if place is None:
             return f'<span class="example">{_html(who)}</span>'

@@ -21,18 +21,22 @@ from rules.verdict import Lookup, Verdict
 
 class Judged:
     """A verdict, the kinds of look-up that a rule waited for in vain (a replay asks no service), and the leg that the call leaves as
-    proof of what is forwarded of it; None where nobody could forward it.
+    proof of what is forwarded of it; None where nobody could forward it. `caller` and `called` are canonical where that is known.
     """
 
-    __slots__ = ("call", "leg", "unanswered", "verdict")
+    __slots__ = ("called", "caller", "leg", "unanswered", "verdict")
 
     def __init__(self, verdict: Verdict, call: Call, unanswered: tuple[str, ...] = (), leg: Leg | None = None) -> None:
         self.verdict = verdict
-        self.call = call
+        # not the call itself: it may be 64 kB long, and tens of thousands wait for their answers
+        self.caller = verdict.caller or call.caller.raw[:SHOWN]
+        self.called = verdict.called or call.called.raw[:SHOWN]
         self.unanswered = unanswered
         self.leg = leg
 
 
+SHOWN: Final = 1_024
+"""Characters that are kept of what a caller has written."""
 _NO_WAY: Final = 404
 NO_ANSWERS: Final[Mapping[str, object]] = MappingProxyType({})
 

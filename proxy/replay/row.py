@@ -7,35 +7,37 @@ from typing import Any
 
 import msgspec
 
-from proxy.replay.policy import Judged
+from proxy.intake import text
+from proxy.replay.policy import SHOWN, Judged
 from proxy.report import encodable, verdict_json
+from proxy.validate import Request
 from rules.verdict import Verdict
 
 
 class Row:
     """A call. `at` is Unix time, None where the trace has none (it was then judged as of now); `source` is `address:port`, None likewise.
-    `recorded` is the final status that the trace shows for this INVITE; `sender` and `to` are the URIs as they came.
+    `recorded` is the final status that the trace shows for this INVITE; `sender` and `to` are the URIs as they came, `key` its Call-ID. Of
+    each at most SHOWN characters are kept.
     """
 
-    __slots__ = ("at", "call_id", "candidate", "judged", "place", "recorded", "sender", "source", "to")
+    __slots__ = ("at", "call_id", "candidate", "judged", "key", "place", "recorded", "sender", "source", "to")
 
     def __init__(
         self,
         at: float | None,
-        call_id: str,
+        request: Request,
         source: str | None,
         place: str,
-        sender: str,
-        to: str,
         judged: Judged,
         candidate: Judged | None,
     ) -> None:
         self.at = at
-        self.call_id = call_id
+        self.key = key_of(request.call_id)
+        self.call_id = text(self.key)
         self.source = source
         self.place = place
-        self.sender = sender
-        self.to = to
+        self.sender = text(request.sender[:SHOWN])
+        self.to = text(request.message.uri[:SHOWN])
         self.judged = judged
         self.candidate = candidate
         self.recorded: int | None = None
@@ -49,11 +51,6 @@ class Row:
     def changed(self) -> bool:
         """Whether a candidate decides otherwise: another action, code or status."""
         return self.candidate is not None and outcome(self.verdict) != outcome(self.candidate.verdict)
-
-    @property
-    def caller(self) -> str:
-        """Who called, canonical where that is known."""
-        return self.verdict.caller or self.judged.call.caller.raw
 
     def json(self) -> dict[str, Any]:
         """The row's fields. `unanswered` only where a look-up would have been made: the verdict is then that of no answer."""
@@ -84,6 +81,11 @@ class Row:
 def outcome(verdict: Verdict) -> tuple[str, str, int | None]:
     """What counts as the decision when two are compared."""
     return verdict.action, verdict.code, verdict.status
+
+
+def key_of(call_id: bytes) -> bytes:
+    """What a Call-ID is told apart by."""
+    return call_id[:SHOWN]
 
 
 def moment(at: float) -> str:

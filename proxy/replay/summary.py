@@ -72,7 +72,7 @@ class Summary:
             if self.last is None or row.at > self.last:
                 self.last = row.at
         if verdict.action != "pass":
-            who = (verdict.trunk, row.caller[:80])
+            who = (verdict.trunk, row.judged.caller[:80])
             if who in self.callers or len(self.callers) < CALLERS_AT_MOST:
                 self.callers[who] += 1
             else:

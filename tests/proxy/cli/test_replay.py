@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.__main__ import main
+from proxy.replay.page import Page
 from tests.proxy.replay.traffic import busy, trace, write_pcap
 
 CASES = Path(__file__).parents[2] / "cases" / "judged"
@@ -180,6 +181,26 @@ def test_a_page_and_a_document_at_once(tmp_path: Path, capsys: pytest.CaptureFix
     found = document([str(capture), "--html", str(page)], capsys, config=DEMO)
     assert found["summary"]["calls"] == 60
     assert page.read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+def test_a_page_takes_no_traces_place(capture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path(capture).read_bytes()
+    assert main(["replay", "-c", CONFIG, capture, "--html", capture]) == 2
+    assert "is one of the files that are read" in capsys.readouterr().err
+    assert Path(capture).read_bytes() == before
+
+
+def test_an_interrupted_replay_leaves_the_old_page(capture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(Page, "write", interrupted)
+    assert main(["replay", "-c", CONFIG, capture, "--html", str(page)]) == 130
+    assert page.read_text() == "old"
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_bytes_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,8 +90,9 @@ def test_without_time_or_address(judge: Judge) -> None:
     (row,), summary = replayed(judge, [lone], trunk="acme-sz")
     document = row.json()
     assert (document["time"], document["source"], document["code"]) == (None, None, "AUTH_OK")
-    assert row.judged.call.at == NOW
     assert summary.untimed == 1
+    lone.data = message("INVITE", "127.0.0.2", id="b", **{"from": "+8675583125001"})
+    assert [row.verdict.code for row in replayed(judge, [lone], trunk="acme-sz")[0]] == ["AUTH_FAIL"]  # as of now: that day is over
     (row,), _ = replayed(judge, [lone])
     assert row.verdict.code == "TRK_UNKNOWN"
 
