@@ -101,7 +101,7 @@ def _replay(args: argparse.Namespace, traces: list[str], policy: Policy, candida
     ladders = Ladders() if page is not None else None
     began = time()
     replay = Replay(policy, candidate, summary, began, ladders)
-    with _progress(traces, trouble, policy.generation.directory.zone) as messages:
+    with _progress(traces, trouble, policy.generation.directory.zone, quiet=args.json) as messages:
         rows = replay.run(messages)
         if ladders is not None:
             rows = _kept(rows, ladders)
@@ -170,10 +170,10 @@ def _write(rows: Iterable[Row], summary: Summary) -> None:
 
 
 @contextmanager
-def _progress(traces: list[str], trouble: Trouble, zone: tzinfo) -> Iterator[Iterable[Captured]]:
+def _progress(traces: list[str], trouble: Trouble, zone: tzinfo, *, quiet: bool) -> Iterator[Iterable[Captured]]:
     """The messages of the traces, and on a terminal's standard error how far they have been read."""
     err = console(stderr=True)
-    if not err.is_terminal:
+    if not err.is_terminal or (quiet and sys.stdout.isatty()):  # the document runs over the same screen
         yield read(traces, trouble, zone=zone)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
