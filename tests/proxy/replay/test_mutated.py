@@ -1,4 +1,4 @@
-"""Messages marred at random, from places and at times that cannot be: everything is judged, counted or named, and both outputs stay whole."""
+"""Messages marred at random, from places and at times that cannot be: all is judged, counted or named, and both outputs stay whole."""
 
 from __future__ import annotations
 
