@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.usage = "%(prog)s -c FILE TRACE... [--candidate FILE] [--trunk ID | --map IP=ID ...] [--json] [--html OUT]"
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="sipwarden.toml")
-    parser.add_argument("traces", nargs="*", metavar="TRACE", help="captures, dumps, .sip files, our journal; - is standard input")
+    parser.add_argument("traces", nargs="*", metavar="TRACE", help="captures, text dumps, .sip files; - is standard input")
     parser.add_argument(
         "--candidate",
         type=Path,
