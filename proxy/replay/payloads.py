@@ -63,7 +63,10 @@ class Payloads:
     def _streamed(self, messages: list[Message]) -> list[Captured]:
         found: list[Captured] = []
         for stream, data, at, place, whole in messages:
-            found += self._message(at, stream.source, stream.destination, stream.ports, "tcp", data, whole, place)
+            if data[:4] == b"HEP3":
+                found += self.hep(data, place)
+            else:
+                found.append(self._captured(at, stream.source, stream.destination, stream.ports, "tcp", data, whole, place))
         return found
 
     def _datagram(self, at: float, source: bytes, destination: bytes, data: bytes, cut: bool, place: str) -> list[Captured]:
@@ -85,22 +88,28 @@ class Payloads:
     def _message(
         self, at: float, source: bytes, destination: bytes, ports: bytes, transport: str, data: bytes, whole: bool, place: str
     ) -> list[Captured]:
+        """What is in a datagram."""
         if data[:4] == b"HEP3":
             if whole:
                 return self.hep(data, place)
             self._trouble.note(SNAPLEN, place, "a HEP packet that the capture cut")
             return []
-        data = data.lstrip(b"\r\n") if data[:1] in b"\r\n" else data
+        data = data.lstrip(b"\r\n") if data[:1] in b"\r\n" else data  # RFC 3261 §7.5
         if not begins(data):
             if not whole and may_begin(data):
                 self._trouble.note(SNAPLEN, place, "a start line that the capture cut")
             return []
-        if not whole and transport == "udp":
+        if not whole:
             self._trouble.note(SNAPLEN, place, "a message that the capture cut")
+        return [self._captured(at, source, destination, ports, transport, data, whole, place)]
+
+    def _captured(
+        self, at: float, source: bytes, destination: bytes, ports: bytes, transport: str, data: bytes, whole: bool, place: str
+    ) -> Captured:
         self._trouble.messages += 1
         source_port = ports[0] << 8 | ports[1]
         destination_port = ports[2] << 8 | ports[3]
-        return [Captured(at, self._name(source), source_port, self._name(destination), destination_port, transport, data, place, whole)]
+        return Captured(at, self._name(source), source_port, self._name(destination), destination_port, transport, data, place, whole)
 
     def _unwrapped(self, hep: Hep, place: str) -> list[Captured]:
         if hep.compressed:

@@ -11,6 +11,8 @@ MAX_LINE: Final = 8192
 _METHOD: Final = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]{1,64}")
 _VERSION: Final = re.compile(rb"SIP/\d{1,2}\.\d{1,2}", re.IGNORECASE)
 _STATUS: Final = re.compile(rb"SIP/\d{1,2}\.\d{1,2}[ \t]{1,8}\d{3}(?!\d)", re.IGNORECASE)
+_HEADER: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
+_VIA: Final = re.compile(rb"\nv(?:ia)?[ \t]*:", re.IGNORECASE)
 _SPLIT: Final = re.compile(rb"[A-Z]{1,16}(?: (?:s(?:i(?:ps?(?::[^\r\n]*)?)?)?)?)?|S(?:IP?)?|SIP/[^\r\n]*")
 
 
@@ -41,8 +43,9 @@ def find_message(data: bytes) -> int:
     while at >= 0:
         begin = data.rfind(b"\n", 0, at) + 1
         if begins(data, begin):
-            lines = data[begin : begin + MAX_LINE].partition(b"\r\n\r\n")[0].lower()
-            if b"\nvia:" in lines or b"\nv:" in lines or b"\nvia " in lines:
+            lines = data[begin : begin + MAX_LINE].partition(b"\r\n\r\n")[0]
+            following = lines.find(b"\n") + 1
+            if following and _HEADER.match(lines, following) and _VIA.search(lines, following - 1):
                 return begin
         at = data.find(b"SIP/", at + 4)
     return -1
