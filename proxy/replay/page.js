@@ -275,6 +275,12 @@
     update();
     $("list").scrollIntoView();
   }));
+  document.querySelectorAll("button[data-find]").forEach((button) => button.addEventListener("click", () => {
+    reset();
+    $("text").value = button.dataset.find;
+    update();
+    $("list").scrollIntoView();
+  }));
   const below = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     draw(drawn + STEP);

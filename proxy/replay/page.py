@@ -30,6 +30,7 @@ BLOCK: Final = 25
 """Calls whose messages are packed together: what is unpacked when one of them is opened."""
 _SYMBOLS: Final = {"pass": "✓", "reject": "✕", "redirect": "↪", "drop": "∅"}
 _CODES: Final = 40
+_CALLERS: Final = 10
 _CHANGES: Final = 200
 _NONE: Final = ReasonCode(en="Refused by the proxy before policy is asked (RFC 3261 §16.3).", zh="代理在询问策略之前即予拒绝。")
 _UNTOLD: Final = ReasonCode(en="A code of a rule that is not built in.", zh="非内置规则的代码。")
@@ -66,6 +67,7 @@ class Page:
             "figures": self._figures(),
             "changes": self._changes(),
             "codes": self._codes(),
+            "refused": self._refused(),
             "trouble": self._trouble(),
             "notes": self._notes(),
         }
@@ -149,6 +151,17 @@ class Page:
                 f'<tr><td class="n">{count:,}</td><td>{name}</td><td>{_html(words.en)} <span lang="zh">{_html(words.zh)}</span></td></tr>'
             )
         return f'<table class="plain codes"><tbody>{"".join(rows)}</tbody></table>'
+
+    def _refused(self) -> str:
+        most = self._summary.callers.most_common(_CALLERS)
+        if not most:
+            return ""
+        rows = [
+            f'<tr><td class="n">{count:,}</td><td><button type="button" data-find="{_html(caller)}">{_html(caller or "none")}</button></td>'
+            f"<td>{_html(trunk or 'no trunk')}</td></tr>"
+            for (trunk, caller), count in most
+        ]
+        return f'<section><h2>Callers refused most</h2><table class="plain codes few"><tbody>{"".join(rows)}</tbody></table></section>'
 
     def _trouble(self) -> str:
         counts = self._summary.trouble.counts

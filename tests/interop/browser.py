@@ -14,7 +14,7 @@ import aiohttp
 
 from tests.conftest import SYSTEM_PATH
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Browser:

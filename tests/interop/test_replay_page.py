@@ -101,6 +101,11 @@ async def test_filters(tab: Browser, rows: list[dict[str, Any]]) -> None:
     await tab.run("document.querySelector('button[data-code=AUTH_FAIL]').click()")
     assert await tab.run(COUNT) == f"{failed} of {CALLS} calls"
     await reset(tab)
+    caller = await tab.run("document.querySelector('button[data-find]').textContent")
+    await tab.run("document.querySelector('button[data-find]').click()")
+    with_it = sum(caller in (call["caller"] or call["from"]) for call in rows)
+    assert int((await tab.run(COUNT)).partition(" ")[0]) >= with_it > 0
+    await reset(tab)
 
 
 async def test_sorting(tab: Browser, rows: list[dict[str, Any]]) -> None:
