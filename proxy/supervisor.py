@@ -27,6 +27,7 @@ from proxy.config import Config, unpack
 from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
 from proxy.secret import node_secret
+from proxy.shared import make_memory
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
 from proxy.sockets import open_admin, open_inboxes, open_sockets, place, receive_drops
 from proxy.systemd import notify, reloading, watchdog_interval
@@ -83,6 +84,7 @@ class Supervisor:
         self._generation = 0
         self._sockets: list[list[socket.socket]] = []
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
+        self._calls = -1
         self._secret = b""
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
         self._reload_wanted = asyncio.Event()
@@ -114,6 +116,7 @@ class Supervisor:
         bindings = config.bindings()
         self._sockets = open_sockets(bindings, count)
         self._inboxes = open_inboxes(count)
+        self._calls = make_memory(count)
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         self.slots = [Slot(number) for number in range(count)]
         loop = asyncio.get_running_loop()
@@ -283,6 +286,7 @@ class Supervisor:
             sockets=tuple(sock.fileno() for sock in self._sockets[slot.number]),
             inbox=self._inboxes[slot.number][0].fileno(),
             others=others,
+            calls=self._calls,
         )
 
     async def _end_without_start(self) -> None:
