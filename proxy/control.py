@@ -20,6 +20,8 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     secret: bytes
     sockets: tuple[int, ...]
     """File descriptors of the sockets of `Config.bindings()`, in their order."""
+    ports: tuple[int, ...]
+    """File descriptors of the sockets of `Config.worker_ports()`."""
     inbox: int
     others: dict[int, int]
     """File descriptors of the other workers' inboxes."""

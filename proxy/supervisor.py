@@ -28,7 +28,8 @@ from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
 from proxy.secret import node_secret
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
-from proxy.sockets import open_admin, open_inboxes, open_sockets, place, receive_drops
+from proxy.sockets import open_admin, open_inboxes, open_own, open_sockets, place, receive_drops
+from proxy.steering import steer
 from proxy.systemd import notify, reloading, watchdog_interval
 from proxy.totals import Totals
 
@@ -82,6 +83,8 @@ class Supervisor:
         self._runtime = Path()
         self._generation = 0
         self._sockets: list[list[socket.socket]] = []
+        self._ports: list[list[socket.socket]] = []
+        self.steering: dict[str, int] = {}
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
         self._secret = b""
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
@@ -113,6 +116,8 @@ class Supervisor:
         count = config.node.workers or len(os.sched_getaffinity(0))
         bindings = config.bindings()
         self._sockets = open_sockets(bindings, count)
+        self._ports = open_own([config.worker_ports(number) for number in range(count)])
+        self.steering = steer(self._sockets, bindings, wanted=config.node.steering)
         self._inboxes = open_inboxes(count)
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         self.slots = [Slot(number) for number in range(count)]
@@ -129,6 +134,9 @@ class Supervisor:
             if await self._started:
                 for binding in bindings:
                     self._say(f"listening on {place(binding)}")
+                if config.node.worker_ports is not None:
+                    for first, last in zip(config.worker_ports(0), config.worker_ports(count - 1), strict=True):
+                        self._say(f"responses at {place(first)}" + (f" to {last[2]}" if last != first else ""))
                 if config.admin is not None:
                     self._say(f"admin on http://{config.admin.listen}")
                 notify("READY=1", f"STATUS={count} workers")
@@ -158,7 +166,8 @@ class Supervisor:
 
     def socket_drops(self) -> int:
         """Datagrams that the kernel dropped because a worker did not read them in time."""
-        return sum(receive_drops(sock) for sockets in self._sockets for sock in sockets if sock.type == socket.SOCK_DGRAM)
+        every = (sock for sockets in (*self._sockets, *self._ports) for sock in sockets)
+        return sum(receive_drops(sock) for sock in every if sock.type == socket.SOCK_DGRAM)
 
     async def reload(self) -> bool:
         """Read everything again and put it in force in all workers, or in none."""
@@ -281,6 +290,7 @@ class Supervisor:
             folder=str(self._folder),
             secret=self._secret,
             sockets=tuple(sock.fileno() for sock in self._sockets[slot.number]),
+            ports=tuple(sock.fileno() for sock in self._ports[slot.number]),
             inbox=self._inboxes[slot.number][0].fileno(),
             others=others,
         )
@@ -357,6 +367,8 @@ def _fixed_parts(config: Config) -> list[tuple[str, object]]:
     return [
         ("listen", [(listen.address, listen.transports, listen.named) for listen in config.listen]),
         ("node.workers", config.node.workers),
+        ("node.worker_ports", config.node.worker_ports),
+        ("node.steering", config.node.steering),
         ("node.secret_file", config.node.secret_file),
         ("admin", config.admin),
     ]

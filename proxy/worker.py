@@ -73,6 +73,7 @@ class Worker:
         secret: bytes,
         sockets: Sequence[socket.socket],
         *,
+        ports: Sequence[socket.socket] = (),
         number: int = 0,
         inbox: socket.socket | None = None,
         others: Mapping[int, socket.socket] | None = None,
@@ -83,6 +84,12 @@ class Worker:
         self.generation = generation
         self.counters = TransportCounters()
         self.listeners = config.listeners()
+        own: dict[int, socket.socket] = {}
+        if ports:
+            udp = [listener for listener in self.listeners if listener.transport == "udp"]
+            for listener, sock in zip(udp, ports, strict=True):
+                own[listener.index] = sock
+                listener.answered_at(sock.getsockname()[1])
         salt = token_hex(SALT_OCTETS).encode()
         self.proxy = proxy = Proxy(
             config,
@@ -99,7 +106,7 @@ class Worker:
         by_kind: dict[str, dict[int, socket.socket]] = {"udp": {}, "tcp": {}}
         for listener, sock in zip(self.listeners, sockets, strict=True):
             by_kind[listener.transport][listener.index] = sock
-        self.udp = UDP(loop, self.listeners, by_kind["udp"], proxy.receive, self.flush, self.counters)
+        self.udp = UDP(loop, self.listeners, by_kind["udp"], proxy.receive, self.flush, self.counters, own)
         self.streams = StreamTransport(
             loop,
             self.listeners,
@@ -311,6 +318,7 @@ class Session:
             generation,
             begin.secret,
             [socket.socket(fileno=fd) for fd in begin.sockets],
+            ports=[socket.socket(fileno=fd) for fd in begin.ports],
             number=begin.worker,
             inbox=socket.socket(fileno=begin.inbox),
             others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},

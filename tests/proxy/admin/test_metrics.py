@@ -43,6 +43,7 @@ class Status:
     workers_up = 2
 
     def __init__(self) -> None:
+        self.steering = {"udp 127.0.0.1:5060": 1486, "udp [::1]:5060": 0}
         self.past = Totals()
         gone, one, two = Counters(), Counters(), Counters()
         gone.received = 100
@@ -107,6 +108,8 @@ async def test_sums_over_workers_and_over_those_that_ended() -> None:
     assert value("sipwarden_directory_info", version="d1") == 1
     assert value("sipwarden_reloads_total") == 4
     assert value("sipwarden_reload_failures_total") == 1
+    assert value("sipwarden_steering", listener="udp 127.0.0.1:5060") == 1486
+    assert value("sipwarden_steering", listener="udp [::1]:5060") == 0
     assert value("sipwarden_workers_up") == 2
     assert value("sipwarden_worker_restarts_total") == 1
     assert value("sipwarden_events_total", event="udp_receive_dropped") == 6
