@@ -21,7 +21,7 @@ CORE = {
     "proxy": "answers core correlation counters dialogs enforce flow forward health history intake refusals relay routing screening token"
     " transactions validate",
     "proxy/sip": "caller grammar message response timers transaction uri via",
-    "rules": "call legs ruleset verdict",
+    "rules": "call legs ruleset shared_legs verdict",
     "rules/directory": "directory entries index places rows segments",
     "rules/numbers": "classify locality normalise number plan",
 }

@@ -22,6 +22,8 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     """File descriptors of the sockets of `Config.bindings()`, in their order."""
     ports: tuple[int, ...]
     """File descriptors of the sockets of `Config.worker_ports()`."""
+    legs: tuple[int, ...]
+    """File descriptors of all workers' tables of legs, by worker; none where there is one worker only."""
     inbox: int
     others: dict[int, int]
     """File descriptors of the other workers' inboxes."""

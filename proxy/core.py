@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from proxy.answers import Answers
 from proxy.config import Config
-from proxy.correlation import Notice
 from proxy.counters import Counters
 from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, recorded, route_onward
 from proxy.enforce import Refusal, distrust, hide_caller, keep_internal, keep_trust
@@ -36,6 +35,7 @@ from proxy.transactions import LINGER, RETRANSMIT, ServerTransaction, Timer, Tra
 from proxy.validate import Request, top_value
 from rules import RuleSet
 from rules.call import Call, Trunk
+from rules.legs import Legs
 from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
@@ -164,20 +164,9 @@ class Proxy:
         handovers, self._handovers = self._handovers, []
         return handovers
 
-    def share_legs(self, catch_up: Callable[[], None]) -> None:
-        """Have other workers hear of the calls that go toward trunks, by `take_legs`; `catch_up` is called where their answers matter at
-        once: it hears of what they have told so far.
-        """
-        self._screening.correlation.shared = True
-        self._screening.catch_up = catch_up
-
-    def take_legs(self) -> list[Notice]:
-        """What the other workers are to hear of calls toward trunks."""
-        return self._screening.correlation.take()
-
-    def hear_of_leg(self, notice: Notice) -> None:
-        """What another worker tells of a call."""
-        self._screening.correlation.hear(notice)
+    def share_legs(self, legs: Legs) -> None:
+        """Remember the calls that go toward trunks there, before the first of them comes."""
+        self._screening.correlation.legs = legs
 
     def apply(
         self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None, routing: Routing | None = None

@@ -32,6 +32,7 @@ from proxy.sockets import open_admin, open_inboxes, open_own, open_sockets, plac
 from proxy.steering import steer
 from proxy.systemd import notify, reloading, watchdog_interval
 from proxy.totals import Totals
+from rules.shared_legs import table_octets
 
 READY_LIMIT: Final = 60.0
 """Seconds that a worker may take to start."""
@@ -86,6 +87,7 @@ class Supervisor:
         self._ports: list[list[socket.socket]] = []
         self.steering: dict[str, int] = {}
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
+        self._legs: list[int] = []
         self._secret = b""
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
         self._reload_wanted = asyncio.Event()
@@ -119,6 +121,7 @@ class Supervisor:
         self._ports = open_own([config.worker_ports(number) for number in range(count)])
         self.steering = steer(self._sockets, bindings, wanted=config.node.steering)
         self._inboxes = open_inboxes(count)
+        self._legs = open_tables(count) if count > 1 else []
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         self.slots = [Slot(number) for number in range(count)]
         loop = asyncio.get_running_loop()
@@ -291,6 +294,7 @@ class Supervisor:
             secret=self._secret,
             sockets=tuple(sock.fileno() for sock in self._sockets[slot.number]),
             ports=tuple(sock.fileno() for sock in self._ports[slot.number]),
+            legs=tuple(self._legs),
             inbox=self._inboxes[slot.number][0].fileno(),
             others=others,
         )
@@ -361,6 +365,14 @@ class Supervisor:
         if not task.cancelled() and task.exception() is not None:
             log.critical("the supervisor itself failed", exc_info=task.exception())
             self._end.set()
+
+
+def open_tables(workers: int) -> list[int]:
+    """Memory for the legs of each worker, as descriptors: it takes no room before it is used, and outlives the workers."""
+    made = [os.memfd_create(f"sipwarden-legs-{worker}") for worker in range(workers)]
+    for file in made:
+        os.ftruncate(file, table_octets())
+    return made
 
 
 def _fixed_parts(config: Config) -> list[tuple[str, object]]:

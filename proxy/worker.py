@@ -13,6 +13,7 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from mmap import MADV_REMOVE, PROT_READ, mmap
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic, perf_counter, time
@@ -27,11 +28,13 @@ from proxy.generation import Generation, open_generation
 from proxy.log import start_logging
 from proxy.lookup import Lookups
 from proxy.routing import Routing
+from proxy.token import keyed
 from proxy.transport.batched import UDP
 from proxy.transport.counters import TransportCounters
 from proxy.transport.peers import Held, Parcel, Peers
 from proxy.transport.stream import Connection, StreamTransport
 from rules.directory import Directory
+from rules.shared_legs import SharedLegs, Table, table_octets
 
 SHORTEST: Final = 0.01
 """Seconds between two looks at the timers at least: none of SIP's needs to be more exact, and each look is a wake-up."""
@@ -75,6 +78,7 @@ class Worker:
         *,
         ports: Sequence[socket.socket] = (),
         number: int = 0,
+        legs: Sequence[int] = (),
         inbox: socket.socket | None = None,
         others: Mapping[int, socket.socket] | None = None,
     ) -> None:
@@ -119,9 +123,9 @@ class Worker:
             announce=self._announce,
         )
         self.streams.limit(config.node.max_connections, config.node.max_connections_per_source)
-        self.peers = Peers(loop, inbox, others or {}, self._deliver, self._noted, proxy.hear_of_leg, self.flush, self.counters)
-        if others:
-            proxy.share_legs(self.peers.catch_up)
+        self.peers = Peers(loop, inbox, others or {}, self._deliver, self._noted, self.flush, self.counters)
+        if legs:
+            proxy.share_legs(_shared(legs, number, secret))
         self.lookups = Lookups(loop, self._answered, self.counters)
         self._serve(generation)
         self._failures: Counter[str] = Counter()  # of rule sets that are no longer in force
@@ -150,9 +154,6 @@ class Worker:
     def flush(self) -> None:
         """Send, hand over and look up what the core asks for, and see when it wants to be woken."""
         proxy = self.proxy
-        legs = proxy.take_legs()
-        if legs:
-            self.peers.tell_legs(legs)  # before the calls themselves leave: they may come back to another worker
         sends = proxy.take_sends()
         if sends:
             for flow, data in self.udp.send(sends):
@@ -320,6 +321,7 @@ class Session:
             [socket.socket(fileno=fd) for fd in begin.sockets],
             ports=[socket.socket(fileno=fd) for fd in begin.ports],
             number=begin.worker,
+            legs=begin.legs,
             inbox=socket.socket(fileno=begin.inbox),
             others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},
         )
@@ -406,6 +408,16 @@ class Session:
     def _end(self, worker: Worker) -> None:
         self._channel.send(worker.snapshot())
         self._over.set()
+
+
+def _shared(descriptors: Sequence[int], number: int, secret: bytes) -> SharedLegs:
+    """The legs of all workers, whose tables are in these files, by worker; `number` is ours. What a worker before us had being set up, no
+    call of ours will end.
+    """
+    own = mmap(descriptors[number], table_octets())
+    own.madvise(MADV_REMOVE, *Table.setups_at())
+    others = [mmap(file, table_octets(), prot=PROT_READ) for at, file in enumerate(descriptors) if at != number]
+    return SharedLegs(Table(memoryview(own)), [Table(memoryview(other)) for other in others], keyed(secret, b"sw-legs", 16))
 
 
 def _unsigned(why: str) -> None:

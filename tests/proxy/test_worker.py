@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import re
 import socket
 import threading
@@ -19,6 +20,7 @@ from proxy.config import load_config
 from proxy.control import Ask, Forget, Load, Loaded, Switch, Switched
 from proxy.generation import Faults, Generation, load, open_generation, save_generation
 from proxy.sockets import open_inboxes, open_own, open_sockets
+from proxy.supervisor import open_tables
 from proxy.worker import Session, Worker
 from rules.numbers import normalise
 from tests.proxy.node import CONFIG, SEGMENTS, Peer, free_port
@@ -41,6 +43,7 @@ class Pair:
         self.generation = generation(folder, self.text)
         self.sockets = open_sockets(self.generation.config.bindings(), 2)
         self.ports = open_own([self.generation.config.worker_ports(number) for number in range(2)])
+        self.legs = open_tables(2)
         self.inboxes = open_inboxes(2)
         loop = asyncio.get_running_loop()
         self.workers = [
@@ -51,6 +54,7 @@ class Pair:
                 self.sockets[number],
                 ports=self.ports[number],
                 number=number,
+                legs=self.legs,
                 inbox=self.inboxes[number][0],
                 others={1 - number: self.inboxes[1 - number][1]},
             )
@@ -66,6 +70,8 @@ class Pair:
             *(one for inbox in self.inboxes for one in inbox),
         ):
             sock.close()
+        for file in self.legs:
+            os.close(file)
 
 
 @pytest_asyncio.fixture

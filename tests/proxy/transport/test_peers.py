@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from proxy.correlation import Notice
 from proxy.flow import Flow, Listener
 from proxy.sockets import open_inboxes
 from proxy.transport.counters import TransportCounters
@@ -18,14 +17,10 @@ def peers(
     got: list[Parcel],
     flushes: list[int],
     notes: list[Held],
-    heard: list[Notice] | None = None,
 ) -> tuple[Peers, TransportCounters]:
     counters = TransportCounters()
     loop = asyncio.get_running_loop()
-    hear = (heard if heard is not None else []).append
-    made = Peers(
-        loop, inbox, others, lambda parcel, now: got.append(parcel), notes.append, hear, lambda: flushes.append(len(got)), counters
-    )
+    made = Peers(loop, inbox, others, lambda parcel, now: got.append(parcel), notes.append, lambda: flushes.append(len(got)), counters)
     made.start()
     return made, counters
 
@@ -89,27 +84,3 @@ async def test_all_others_hear_of_a_connection() -> None:
         one.close()
     for sock in (read, write, read2, write2):
         sock.close()
-
-
-async def test_all_others_hear_of_calls_and_a_forwarded_call_hears_before_its_turn() -> None:
-    ((read, write),) = open_inboxes(1)
-    got: list[Parcel] = []
-    heard: list[Notice] = []
-    there, _ = peers(read, {}, got, [], [], heard)
-    here, counters = peers(None, {1: write}, [], [], [])
-    notices = [Notice(True, ("customer acme",), f"+86755831200{number:02}", ("+8613802881946",), 1.5) for number in range(80)]
-    flow = Flow(LISTENER, "192.0.2.1", 5070)
-    here.hand_over([(1, flow, b"first")])
-    here.tell_legs(notices)
-    here.hand_over([(1, flow, b"second")])
-    there.catch_up()
-    assert heard == notices
-    assert got == []
-    await asyncio.sleep(0.05)
-    assert [parcel.data for parcel in got] == [b"first", b"second"]
-    assert counters.handover_dropped == 0
-    for one in (there, here):
-        one.catch_up()
-        one.close()
-    read.close()
-    write.close()
