@@ -13,7 +13,7 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from mmap import MADV_REMOVE, PROT_READ, mmap
+from mmap import PROT_READ, mmap
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic, perf_counter, time
@@ -414,10 +414,11 @@ def _shared(descriptors: Sequence[int], number: int, secret: bytes) -> SharedLeg
     """The legs of all workers, whose tables are in these files, by worker; `number` is ours. What a worker before us had being set up, no
     call of ours will end.
     """
-    own = mmap(descriptors[number], table_octets())
-    own.madvise(MADV_REMOVE, *Table.setups_at())
+    own = Table(memoryview(mmap(descriptors[number], table_octets())))
+    if os.fstat(descriptors[number]).st_blocks:
+        own.none_in_setup()
     others = [mmap(file, table_octets(), prot=PROT_READ) for at, file in enumerate(descriptors) if at != number]
-    return SharedLegs(Table(memoryview(own)), [Table(memoryview(other)) for other in others], keyed(secret, b"sw-legs", 16))
+    return SharedLegs(own, [Table(memoryview(other)) for other in others], keyed(secret, b"sw-legs", 16))
 
 
 def _unsigned(why: str) -> None:

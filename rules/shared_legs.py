@@ -14,41 +14,38 @@ from rules.numbers import Number
 
 SETS: Final = 1 << 17
 WAYS: Final = 8
-"""A key has its place in one set, of so many entries: 1,048,576 in a table, 28 octets each."""
+"""A key has its place in one set, of so many entries: 1,048,576 in a table of 32 MiB."""
 
-_WIDTHS: Final = (8, 8, 8, 4)  # of the columns of a Table
+_SIDES: Final = WAYS
+_LASTS: Final = 2 * WAYS
+_SETUPS: Final = 3 * WAYS
+_SET: Final = 4 * WAYS
+"""Numbers of a set, 8 octets each: first the names of its entries, then what else is known of each, in the same order."""
 
 
 def table_octets(sets: int = SETS) -> int:
     """Size of one table. Memory that is all zero is an empty one."""
-    return sets * WAYS * sum(_WIDTHS)
+    return sets * _SET * 8
 
 
 class Table:
-    """One worker's legs, as columns: digest of the key, digest of the side, when it was last heard of (Unix time; 0: a free entry), how
-    many are being set up.
+    """One worker's legs. Of each entry: a digest of its key (its name), a digest of the side, when it was last heard of (Unix time; 0: it
+    is free), how many calls are being set up.
     """
 
-    __slots__ = ("lasts", "names", "setups", "sides")
+    __slots__ = ("numbers", "times")
 
-    def __init__(self, memory: memoryview, sets: int = SETS) -> None:
-        """`memory` has `table_octets(sets)`, and is never written to through a table that is another worker's."""
-        parts = []
-        begin = 0
-        for octets in _WIDTHS:
-            end = begin + sets * WAYS * octets
-            parts.append(memory[begin:end])
-            begin = end
-        self.names: memoryview[int] = parts[0].cast("Q")
-        self.sides: memoryview[int] = parts[1].cast("Q")
-        self.lasts: memoryview[float] = parts[2].cast("d")
-        self.setups: memoryview[int] = parts[3].cast("I")
+    def __init__(self, memory: memoryview) -> None:
+        """`memory` has `table_octets()`, and is never written to through a table that is another worker's."""
+        self.numbers: memoryview[int] = memory.cast("Q")
+        self.times: memoryview[float] = memory.cast("d")
 
-    @staticmethod
-    def setups_at(sets: int = SETS) -> tuple[int, int]:
-        """First octet and number of octets of the last column: what a worker that starts again empties, for those calls are not its own."""
-        octets = sets * WAYS * _WIDTHS[-1]
-        return table_octets(sets) - octets, octets
+    def none_in_setup(self) -> None:
+        """Begin again with a table that another worker has written: its calls that were being set up nobody will end."""
+        numbers = self.numbers
+        zeros = memoryview(bytes(len(numbers) // _SET * 8)).cast("Q")
+        for place in range(_SETUPS, _SET):
+            numbers[place::_SET] = zeros
 
 
 class SharedLegs(Legs):
@@ -65,45 +62,47 @@ class SharedLegs(Legs):
     __slots__ = ("_digest", "_mask", "_others", "_own", "_side_digests")
 
     def __init__(self, own: Table, others: Sequence[Table], digest: Callable[[bytes], bytes]) -> None:
-        """`digest`: a keyed digest in 16 hex digits, the same for all workers; all tables are of one size."""
+        """`digest`: a keyed digest in 16 hex digits, the same for all workers; all tables are of one size, a power of two of sets."""
         super().__init__(0)
         self._own = own
         self._others = tuple(others)
         self._digest = digest
-        self._mask = len(own.names) // WAYS - 1
+        self._mask = len(own.numbers) // _SET - 1
         self._side_digests: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Entries of this worker's table that are in use or overdue: looks at all of them."""
-        return sum(1 for last in self._own.lasts if last)
+        times = self._own.times
+        return sum(1 for at in range(0, len(times), _SET) for last in times[at + _LASTS : at + _SETUPS] if last)
 
     def begin(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> tuple[Any, ...]:
         """As Legs."""
-        digest = self._digest
-        keys = tuple([int(digest(key.encode()), 16) for key in keys_of(called, callers)])
+        keys = self._digests(called, callers)
+        noted: list[tuple[int, int, int]] = []
         for side in sides:
             code = self._side(side)
-            for key in keys:
-                self._note(key, code, at)
-        return keys
+            noted += [(self._note(key, code, at), key, code) for key in keys]
+        return tuple(noted)
 
     def end(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> None:
         """As Legs."""
-        digest = self._digest
-        self.end_by(sides, tuple([int(digest(key.encode()), 16) for key in keys_of(called, callers)]), at)
+        keys = self._digests(called, callers)
+        for side in sides:
+            code = self._side(side)
+            self.end_by(sides, tuple([(self._find(key, code), key, code) for key in keys]), at)
 
     def end_by(self, sides: tuple[str, ...], keys: tuple[Any, ...], at: float) -> None:
         """As Legs."""
-        own = self._own
-        for side in sides:
-            code = self._side(side)
-            for key in keys:
-                place = self._find(key, code)
-                if place >= 0:
-                    if at > own.lasts[place]:
-                        own.lasts[place] = at
-                    if own.setups[place]:
-                        own.setups[place] -= 1
+        numbers, times = self._own.numbers, self._own.times
+        place: int
+        for place, key, code in keys:
+            if place < 0 or numbers[place] != key or numbers[place + _SIDES] != code:  # it had to make room
+                continue
+            if at > times[place + _LASTS]:
+                times[place + _LASTS] = at
+            setups = numbers[place + _SETUPS]
+            if setups:
+                numbers[place + _SETUPS] = setups - 1
 
     def age(self, side: str | None, called: Number | None, caller: Number | None, at: float) -> float | None:
         """As Legs, over all workers' tables."""
@@ -114,19 +113,19 @@ class SharedLegs(Legs):
         key = int(self._digest((f"{first}>{second}" if second else first).encode()), 16)
         code = None if side is None else self._side(side)
         youngest: float | None = None
-        base = (key & self._mask) * WAYS
+        base = (key & self._mask) * _SET
         for table in (self._own, *self._others):
-            names = table.names[base : base + WAYS].tolist()
+            names = table.numbers[base : base + WAYS].tolist()
             if key not in names:
                 continue
             for place, name in enumerate(names, base):
-                if name != key or (code is not None and table.sides[place] != code):
+                if name != key or (code is not None and table.numbers[place + _SIDES] != code):
                     continue
-                last, active = table.lasts[place], table.setups[place]
+                last, setups = table.times[place + _LASTS], table.numbers[place + _SETUPS]
                 age = at - last
-                if not last or age > KEPT or table.names[place] != key:  # looked at again: it may have changed hands meanwhile
+                if not last or age > KEPT or table.numbers[place] != key:  # looked at again: it may have changed hands meanwhile
                     continue
-                if active or age < 0.0:
+                if setups or age < 0.0:
                     age = 0.0
                 if youngest is None or age < youngest:
                     youngest = age
@@ -140,36 +139,42 @@ class SharedLegs(Legs):
 
     def _find(self, key: int, side: int) -> int:
         """The place of an entry in our own table, -1 where it is not."""
-        own = self._own
-        base = (key & self._mask) * WAYS
-        names = own.names[base : base + WAYS].tolist()
+        numbers = self._own.numbers
+        base = (key & self._mask) * _SET
+        names = numbers[base : base + WAYS].tolist()
         if key in names:
             for place, name in enumerate(names, base):
-                if name == key and own.sides[place] == side and own.lasts[place]:
+                if name == key and numbers[place + _SIDES] == side and self._own.times[place + _LASTS]:
                     return place
         return -1
 
-    def _note(self, key: int, side: int, at: float) -> None:
-        own = self._own
+    def _note(self, key: int, side: int, at: float) -> int:
+        """One more call of this key toward this side; its place."""
+        numbers, times = self._own.numbers, self._own.times
         place = self._find(key, side)
         if place >= 0:
-            if at > own.lasts[place]:
-                own.lasts[place] = at
-            own.setups[place] += 1
-            return
-        base = (key & self._mask) * WAYS
-        lasts = own.lasts[base : base + WAYS].tolist()
+            if at > times[place + _LASTS]:
+                times[place + _LASTS] = at
+            numbers[place + _SETUPS] += 1
+            return place
+        base = (key & self._mask) * _SET
+        lasts = times[base + _LASTS : base + _SETUPS].tolist()
         oldest = min(lasts)
         if not oldest or at - oldest > KEPT:
             place = base + lasts.index(oldest)
         else:
-            place = base + self._loser(own.sides[base : base + WAYS].tolist(), lasts)
+            place = base + self._loser(numbers[base + _SIDES : base + _LASTS].tolist(), lasts)
             self.overflow += 1
-        own.lasts[place] = 0.0
-        own.names[place] = key
-        own.sides[place] = side
-        own.setups[place] = 1
-        own.lasts[place] = at
+        times[place + _LASTS] = 0.0
+        numbers[place] = key
+        numbers[place + _SIDES] = side
+        numbers[place + _SETUPS] = 1
+        times[place + _LASTS] = at
+        return place
+
+    def _digests(self, called: str, callers: tuple[str, ...]) -> list[int]:
+        digest = self._digest
+        return [int(digest(key.encode()), 16) for key in keys_of(called, callers)]
 
     @staticmethod
     def _loser(sides: Sequence[int], lasts: Sequence[float]) -> int:
