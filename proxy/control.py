@@ -78,14 +78,6 @@ class Switched(msgspec.Struct, tag=True, frozen=True):
     """Answer to Switch, where a generation was ready."""
 
 
-class Hop(msgspec.Struct, frozen=True):
-    """Whether a worker finds a target of a next hop up."""
-
-    next_hop: str
-    target: str
-    up: bool
-
-
 class LookupState(msgspec.Struct, frozen=True):
     """How things stand between a worker and the service of one kind of look-up."""
 
@@ -97,14 +89,18 @@ class LookupState(msgspec.Struct, frozen=True):
     """Answers in the cache."""
 
 
+Series = tuple[tuple[tuple[str, str, str], int], ...]
+"""Counts by three labels."""
+
+
 class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Everything a worker has counted since it started, and how things stand."""
 
     events: dict[str, int]
-    invites: tuple[tuple[str, str, str, int], ...]
+    invites: Series
     decisions: tuple[int, ...]
     decision_sum: float
-    observed: tuple[tuple[str, str, str, int], ...] = ()
+    observed: Series = ()
     """Rejections that observe mode did not enforce, by trunk, rule and code."""
     spared: dict[str, int] = {}
     """Calls with any, by trunk."""
@@ -113,7 +109,8 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     transactions_client: int = 0
     parked: int = 0
     connections: int = 0
-    next_hops: tuple[Hop, ...] = ()
+    next_hops: tuple[tuple[tuple[str, str], bool], ...] = ()
+    """Whether each target of each next hop is found up."""
     lookups: tuple[tuple[str, str, int], ...] = ()
     """Look-ups by kind and outcome."""
     signatures: dict[str, int] = {}

@@ -6,6 +6,7 @@ It carries no calls: while nothing happens it wakes up only to see that the work
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -124,6 +125,8 @@ class Supervisor:
         self._legs = open_tables(count) if count > 1 else []
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         self.slots = [Slot(number) for number in range(count)]
+        gc.freeze()  # a scrape makes hundreds of thousands of tuples and no garbage: the collector would look at them over and over
+        gc.set_threshold(100_000, 50, 50)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end.set)

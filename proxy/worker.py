@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import uvloop
 
-from proxy.control import Ask, Begin, Channel, Drain, Drained, End, Forget, Hop, Load, Loaded, Ready, Snapshot, Switch, Switched, ToWorker
+from proxy.control import Ask, Begin, Channel, Drain, Drained, End, Forget, Load, Loaded, Ready, Snapshot, Switch, Switched, ToWorker
 from proxy.core import Proxy
 from proxy.flow import Flow
 from proxy.generation import Generation, open_generation
@@ -205,8 +205,8 @@ class Worker:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return Snapshot(
             events=counted["events"] | self.counters.snapshot(),
-            invites=tuple(counted["invites"]),
-            observed=tuple(counted["observed"]),
+            invites=counted["invites"],
+            observed=counted["observed"],
             spared=counted["spared"],
             decisions=tuple(counted["decisions"]),
             decision_sum=counted["decision_sum"],
@@ -218,7 +218,7 @@ class Worker:
             connections=self.streams.connections,
             lookups=tuple((kind, outcome, count) for (kind, outcome), count in self.lookups.counts.items()),
             lookup_states=self.lookups.states(),
-            next_hops=tuple(Hop(hop, target, up) for (hop, target), up in gauges["next_hops"].items()),
+            next_hops=tuple(gauges["next_hops"].items()),
             policy_version=self.generation.ruleset.policy_version,
             directory_version=self.generation.directory.version,
             cpu_seconds=used.ru_utime + used.ru_stime,

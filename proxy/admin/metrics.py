@@ -140,8 +140,8 @@ def _hops(latest: Iterable[Snapshot]) -> Iterator[tuple[tuple[str, str], int]]:
     """A target counts as up where every worker finds it up."""
     up: dict[tuple[str, str], bool] = {}
     for one in latest:
-        for hop in one.next_hops:
-            up[hop.next_hop, hop.target] = up.get((hop.next_hop, hop.target), True) and hop.up
+        for key, found in one.next_hops:
+            up[key] = up.get(key, True) and found
     for key, state in up.items():
         yield key, int(state)
 

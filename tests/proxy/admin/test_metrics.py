@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.admin.metrics import exposition
 from proxy.build import CORE, KERNEL
-from proxy.control import Hop, LookupState, Snapshot
+from proxy.control import LookupState, Snapshot
 from proxy.counters import DECISION_BUCKETS, EVENTS, OTHER, SERIES_AT_MOST, Counters
 from proxy.totals import Totals
 from proxy.transport.counters import TRANSPORT_EVENTS, TransportCounters
@@ -15,8 +15,8 @@ def snapshot(counters: Counters, up: bool = True) -> Snapshot:
     counted = counters.snapshot()
     return Snapshot(
         events=counted["events"] | TransportCounters().snapshot(),
-        invites=tuple(counted["invites"]),
-        observed=tuple(counted["observed"]),
+        invites=counted["invites"],
+        observed=counted["observed"],
         spared=counted["spared"],
         decisions=tuple(counted["decisions"]),
         decision_sum=counted["decision_sum"],
@@ -26,7 +26,7 @@ def snapshot(counters: Counters, up: bool = True) -> Snapshot:
         signatures={"A": 2, "expired": 1},
         transactions_server=2,
         transactions_client=3,
-        next_hops=(Hop("switch", "sip:127.0.0.5", up), Hop("switch", "sip:127.0.0.6", True)),
+        next_hops=((("switch", "sip:127.0.0.5"), up), (("switch", "sip:127.0.0.6"), True)),
         policy_version="p1",
         directory_version="d1",
     )
