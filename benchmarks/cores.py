@@ -39,7 +39,7 @@ class Running:
 
     def __init__(self, process: subprocess.Popen[bytes], count: int) -> None:
         self.process = process
-        self.workers = sorted(pid for pid in tree(process.pid) if b"proxy.worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        self.workers = sorted(pid for pid in tree(process.pid) if b"proxy.session" in Path(f"/proc/{pid}/cmdline").read_bytes())
         if len(self.workers) != count:
             raise SystemExit(f"cores: {len(self.workers)} workers run instead of {count}")
 
