@@ -22,7 +22,7 @@ from proxy.generation import Faults, Generation, load, open_generation, save_gen
 from proxy.session import Session
 from proxy.sockets import open_inboxes, open_own, open_sockets
 from proxy.supervisor import open_tables
-from proxy.worker import Worker
+from proxy.worker import Worker, _shared
 from rules.numbers import normalise
 from tests.proxy.node import CONFIG, SEGMENTS, Peer, free_port
 
@@ -370,3 +370,18 @@ async def test_what_was_not_made_ready_is_not_put_in_force(caplog: pytest.LogCap
     finally:
         gc.unfreeze()
         gc.enable()
+
+
+def test_a_worker_that_starts_again_finds_the_calls_of_the_one_before() -> None:
+    files = open_tables(2)
+    called, caller = "+8675583123456", "+8613712345678"
+    try:
+        before = _shared(files, 1, SECRET)
+        before.begin(("customer acme",), called, (caller,), 1000.0)
+        for number, age in ((0, 0.0), (1, 30.0)):  # the other one still takes it for one that is being set up, until there is a new worker
+            legs = _shared(files, number, SECRET)
+            assert legs.age("customer acme", normalise(called, None), normalise(caller, None), 1030.0) == age
+            assert legs.age("customer beta", normalise(called, None), None, 1030.0) is None
+    finally:
+        for file in files:
+            os.close(file)
