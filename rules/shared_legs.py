@@ -158,7 +158,7 @@ class SharedLegs(Legs):
             numbers[place + _SETUPS] += 1
             return place
         base = (key & self._mask) * _SET
-        lasts = times[base + _LASTS : base + _SETUPS].tolist()
+        lasts = list(times[base + _LASTS : base + _SETUPS])  # not tolist(), which mypy takes for numbers without fractions
         oldest = min(lasts)
         if not oldest or at - oldest > KEPT:
             place = base + lasts.index(oldest)
