@@ -27,6 +27,8 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     inbox: int
     others: dict[int, int]
     """File descriptors of the other workers' inboxes."""
+    calls: int = -1
+    """The descriptor of the memory in which all workers count calls (`proxy.shared`)."""
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
@@ -115,6 +117,10 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Look-ups by kind and outcome."""
     signatures: dict[str, int] = {}
     """Calls that left by a next hop which signs, by outcome."""
+    limits: tuple[tuple[str, str, int], ...] = ()
+    """Calls above a limit, by trunk and code."""
+    calls: dict[str, int] = {}
+    """Calls that are not over, by trunk."""
     lookup_states: tuple[LookupState, ...] = ()
     policy_version: str = ""
     directory_version: str = ""

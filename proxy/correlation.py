@@ -37,24 +37,20 @@ class Correlation:
         legs = self.legs
         keys = legs.begin(sides, called, callers, call.at)
         self._counters.legs_forgotten = legs.overflow
-        return Leg(self, sides, keys, offset)
-
-    def end(self, leg: Leg, now: float) -> None:
-        """It is set up no longer, at the core's time `now`."""
-        self.legs.end_by(leg.sides, leg.keys, now + leg.offset)
+        return Leg(legs, sides, keys, offset)
 
 
 class Leg:
-    """A call on its way toward a trunk, until it has its final response. `keys` are what this worker's memory keeps it by."""
+    """A call on its way toward a trunk, until it has its final response. `keys` are what the memory keeps it by."""
 
-    __slots__ = ("_correlation", "keys", "offset", "sides")
+    __slots__ = ("_legs", "keys", "offset", "sides")
 
-    def __init__(self, correlation: Correlation, sides: tuple[str, ...], keys: tuple[Any, ...], offset: float) -> None:
-        self._correlation = correlation
+    def __init__(self, legs: Legs, sides: tuple[str, ...], keys: tuple[Any, ...], offset: float) -> None:
+        self._legs = legs
         self.sides = sides
         self.keys = keys
         self.offset = offset
 
     def over(self, now: float) -> None:
-        """The final response has gone to the caller."""
-        self._correlation.end(self, now)
+        """The final response has gone to the caller, at the core's time `now`."""
+        self._legs.end_by(self.sides, self.keys, now + self.offset)

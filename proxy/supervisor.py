@@ -28,6 +28,7 @@ from proxy.config import Config, unpack
 from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
 from proxy.secret import node_secret
+from proxy.shared import make_memory
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
 from proxy.sockets import open_admin, open_inboxes, open_own, open_sockets, place, receive_drops
 from proxy.steering import steer
@@ -89,6 +90,7 @@ class Supervisor:
         self.steering: dict[str, int] = {}
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
         self._legs: list[int] = []
+        self._calls = -1
         self._secret = b""
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
         self._reload_wanted = asyncio.Event()
@@ -123,6 +125,7 @@ class Supervisor:
         self.steering = steer(self._sockets, bindings, wanted=config.node.steering)
         self._inboxes = open_inboxes(count)
         self._legs = open_tables(count) if count > 1 else []
+        self._calls = make_memory(count)
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         self.slots = [Slot(number) for number in range(count)]
         gc.freeze()  # a scrape makes hundreds of thousands of tuples and no garbage: the collector would look at them over and over
@@ -300,6 +303,7 @@ class Supervisor:
             legs=tuple(self._legs),
             inbox=self._inboxes[slot.number][0].fileno(),
             others=others,
+            calls=self._calls,
         )
 
     async def _end_without_start(self) -> None:

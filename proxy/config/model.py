@@ -37,6 +37,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     steering: bool = True
     """Whether the kernel gives datagrams to workers by Call-ID; else by the peer's address and port."""
     max_transactions: int = 200_000
+    longest_call: Duration = Duration(12 * 3600.0)
+    """A call that nobody has ended by then counts no more."""
     max_connections: int = 4096
     max_connections_per_source: int = 256
 

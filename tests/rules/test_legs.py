@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import blake2b
 
 import pytest
 
@@ -11,19 +10,9 @@ from rules.call import ABROAD, Trunk, side_of
 from rules.legs import KEPT, Legs
 from rules.numbers import normalise
 from rules.shared_legs import WAYS, SharedLegs, Table, table_octets
+from tests.rules.legs import SETS, digest, shared
 
-SETS = 256
 A, B, C = "+8613912345678", "+8675583120001", "+8675583120002"
-
-
-def digest(text: bytes) -> bytes:
-    return blake2b(text, digest_size=8, key=b"of this node").hexdigest().encode()
-
-
-def shared(workers: int = 1, sets: int = SETS) -> list[SharedLegs]:
-    """The legs of so many workers of one node, which in the processes are mappings of the same memory."""
-    memories = [memoryview(bytearray(table_octets(sets))) for _ in range(workers)]
-    return [SharedLegs(Table(own), [Table(other.toreadonly()) for other in memories if other is not own], digest) for own in memories]
 
 
 @pytest.fixture(params=["own", "shared"])
