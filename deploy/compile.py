@@ -22,7 +22,7 @@ CORE = {
     "proxy": "answers attempts call_records calls core correlation counters dialogs enforce flow forward health history indialog intake"
     " limits refusals relay responses routing screening tally token transactions validate",
     "proxy/sip": "caller grammar message response timers transaction uri via",
-    "rules": "call judge legs ruleset verdict",
+    "rules": "call judge legs ruleset shared_legs verdict",
     "rules/builtin": "emergency forwarding identity intercept international label marketing own_number passport privacy purpose regular"
     " segments trunk",
     "rules/directory": "clock directory entries index places register_index rows segments statement_index terms",

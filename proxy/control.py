@@ -20,6 +20,10 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     secret: bytes
     sockets: tuple[int, ...]
     """File descriptors of the sockets of `Config.bindings()`, in their order."""
+    ports: tuple[int, ...]
+    """File descriptors of the sockets of `Config.worker_ports()`."""
+    legs: tuple[int, ...]
+    """File descriptors of all workers' tables of legs, by worker; none where there is one worker only."""
     inbox: int
     others: dict[int, int]
     """File descriptors of the other workers' inboxes."""
@@ -76,14 +80,6 @@ class Switched(msgspec.Struct, tag=True, frozen=True):
     """Answer to Switch, where a generation was ready."""
 
 
-class Hop(msgspec.Struct, frozen=True):
-    """Whether a worker finds a target of a next hop up."""
-
-    next_hop: str
-    target: str
-    up: bool
-
-
 class LookupState(msgspec.Struct, frozen=True):
     """How things stand between a worker and the service of one kind of look-up."""
 
@@ -95,14 +91,18 @@ class LookupState(msgspec.Struct, frozen=True):
     """Answers in the cache."""
 
 
+Series = tuple[tuple[tuple[str, str, str], int], ...]
+"""Counts by three labels."""
+
+
 class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Everything a worker has counted since it started, and how things stand."""
 
     events: dict[str, int]
-    invites: tuple[tuple[str, str, str, int], ...]
+    invites: Series
     decisions: tuple[int, ...]
     decision_sum: float
-    observed: tuple[tuple[str, str, str, int], ...] = ()
+    observed: Series = ()
     """Rejections that observe mode did not enforce, by trunk, rule and code."""
     spared: dict[str, int] = {}
     """Calls with any, by trunk."""
@@ -111,7 +111,8 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     transactions_client: int = 0
     parked: int = 0
     connections: int = 0
-    next_hops: tuple[Hop, ...] = ()
+    next_hops: tuple[tuple[tuple[str, str], bool], ...] = ()
+    """Whether each target of each next hop is found up."""
     lookups: tuple[tuple[str, str, int], ...] = ()
     """Look-ups by kind and outcome."""
     signatures: dict[str, int] = {}

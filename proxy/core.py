@@ -17,7 +17,6 @@ from proxy.answers import Answers
 from proxy.attempts import unjudged
 from proxy.calls import SWEEP, Calls, CallTable, Hangup
 from proxy.config import Config
-from proxy.correlation import Notice
 from proxy.counters import Counters
 from proxy.enforce import Refusal
 from proxy.events import Event
@@ -41,6 +40,7 @@ from proxy.transactions import LINGER, RETRANSMIT, ServerTransaction, Timer, Tra
 from proxy.validate import Request, top_value
 from rules import RuleSet
 from rules.call import Call, Trunk
+from rules.legs import Legs
 from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
@@ -172,20 +172,9 @@ class Proxy:
         handovers, self._responses.handovers = self._responses.handovers, []
         return handovers
 
-    def share_legs(self, catch_up: Callable[[], None]) -> None:
-        """Have other workers hear of the calls that go toward trunks, by `take_legs`; `catch_up` is called where their answers matter at
-        once: it hears of what they have told so far.
-        """
-        self._screening.correlation.shared = True
-        self._screening.catch_up = catch_up
-
-    def take_legs(self) -> list[Notice]:
-        """What the other workers are to hear of calls toward trunks."""
-        return self._screening.correlation.take()
-
-    def hear_of_leg(self, notice: Notice) -> None:
-        """What another worker tells of a call."""
-        self._screening.correlation.hear(notice)
+    def share_legs(self, legs: Legs) -> None:
+        """Remember the calls that go toward trunks there, before the first of them comes."""
+        self._screening.correlation.legs = legs
 
     def keep_events(self, wanted: bool = True) -> None:
         """Have what happens to calls kept for `take_events`, which is then to be asked after each batch."""

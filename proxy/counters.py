@@ -130,11 +130,10 @@ class Counters:
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, as data that can be encoded and summed across workers."""
         events = {name: getattr(self, name) for name in EVENTS}
-        invites = [(*key, count) for key, count in self.invites.items()]
         return {
             "events": events,
-            "invites": invites,
-            "observed": [(*key, count) for key, count in self.observed.items()],
+            "invites": tuple(self.invites.items()),  # made in one go: with thousands of trunks, calls would wait for a loop
+            "observed": tuple(self.observed.items()),
             "spared": dict(self.spared),
             "decisions": list(self.decisions),
             "decision_sum": self.decision_sum,

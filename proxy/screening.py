@@ -64,7 +64,7 @@ class Parked:
 class Screening:
     """Judges calls and carries the verdict out. `ruleset` and `routing` are swapped by assignment; `limit` bounds the server
     transactions; `signer` signs what leaves by a next hop that wants it; `on_verdict` is told of every verdict on an initial INVITE before
-    it is carried out; `catch_up` has what other workers have told of their calls taken in, which a forwarded call waits for.
+    it is carried out.
     """
 
     __slots__ = (
@@ -79,7 +79,6 @@ class Screening:
         "_serial",
         "_tickets",
         "_worker",
-        "catch_up",
         "correlation",
         "draining",
         "limit",
@@ -117,7 +116,6 @@ class Screening:
         self._lookups: list[tuple[Lookup, int]] = []
         self._tickets = 0
         self.correlation = Correlation(layer.counters)
-        self.catch_up: Callable[[], None] | None = None
         self.on_verdict: Callable[[Verdict, Call], None] | None = None
         self.parked: dict[int, Parked] = {}
         self.ruleset = ruleset
@@ -147,8 +145,6 @@ class Screening:
         started = self._clock() if self._clock is not None else 0.0
         pai = asserted(request.message, trunk)
         call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset, self.correlation.legs)
-        if (call.diversion or call.history_info) and self.catch_up is not None:
-            self.catch_up()
         found = self.ruleset.evaluate(call)
         seconds = self._clock() - started if self._clock is not None else 0.0
         if isinstance(found, Lookup):

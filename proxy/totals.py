@@ -28,12 +28,11 @@ class Totals:
     def add(self, snapshot: Snapshot) -> None:
         """Add what one worker has counted."""
         self.events.update(snapshot.events)
-        for trunk, action, code, count in snapshot.invites:
-            self.invites[trunk, action, code] += count
-        for trunk, rule, code, count in snapshot.observed:
-            self.observed[trunk, rule, code] += count
+        for mine, its in ((self.invites, snapshot.invites), (self.observed, snapshot.observed)):
+            for key, count in its:
+                mine[key] = mine.get(key, 0) + count
         self.spared.update(snapshot.spared)
-        self.decisions = [mine + its for mine, its in zip(self.decisions, snapshot.decisions, strict=True)]
+        self.decisions = [one + other for one, other in zip(self.decisions, snapshot.decisions, strict=True)]
         self.decision_sum += snapshot.decision_sum
         self.rule_failures.update(snapshot.rule_failures)
         for kind, outcome, count in snapshot.lookups:

@@ -121,6 +121,9 @@ class NodeCollector(Collector):
         yield GaugeMetricFamily("sipwarden_connections", "Open stream connections", value=sum(one.connections for one in latest))
         yield _gauge("sipwarden_next_hop_up", "1: calls are sent to this target", ("next_hop", "target"), _hops(latest))
         yield _gauge("sipwarden_build_info", "What is compiled: compiled or pure", ("kernel", "core"), [((KERNEL, CORE), 1)])
+        searched = [((place,), octets) for place, octets in node.steering.items()]
+        text = "Octets of a datagram that are searched for its Call-ID, by which a worker gets it; 0: by the peer's address and port"
+        yield _gauge("sipwarden_steering", text, ("listener",), searched)
         policies = {(one.policy_version,): 1 for one in latest}
         yield _gauge("sipwarden_policy_info", "Policy in force", ("version",), policies.items())
         lists = {(one.directory_version,): 1 for one in latest}
@@ -147,8 +150,8 @@ def _hops(latest: Iterable[Snapshot]) -> Iterator[tuple[tuple[str, str], int]]:
     """A target counts as up where every worker finds it up."""
     up: dict[tuple[str, str], bool] = {}
     for one in latest:
-        for hop in one.next_hops:
-            up[hop.next_hop, hop.target] = up.get((hop.next_hop, hop.target), True) and hop.up
+        for key, found in one.next_hops:
+            up[key] = up.get(key, True) and found
     for key, state in up.items():
         yield key, int(state)
 

@@ -13,9 +13,10 @@ from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse
 from proxy.config.certificates import check_certificates
 from proxy.config.customers import check_customers
 from proxy.config.lookups import check_lookups
-from proxy.config.model import Config, Listen, NextHop
+from proxy.config.model import MOST_WORKERS, Config, Listen, NextHop
 from proxy.config.report import Report, name_of
 from proxy.config.signing import check_signing
+from proxy.config.worker_ports import check_worker_ports
 from rules.call import Trunk
 from rules.directory import FILES, time_zone
 from rules.directory.fields import is_category
@@ -40,6 +41,8 @@ def check(config: Config, report: Report) -> None:
     if not config.listen and "listen" not in report.incomplete:
         report.fault((), "no [[listen]]: nothing would be received", "", '[[listen]] with address = "127.0.0.1:5060"')
     _check_listen(config.listen, report)
+    if not any(fault.key.startswith(("listen", "node.workers")) for fault in report.faults):
+        check_worker_ports(config, report)
     _check_trunks(config, report)
     _check_next_hops(config, report)
     maybe = "trunk" in report.incomplete or any(trunk.kind == "international" for trunk in config.trunk)
@@ -84,8 +87,8 @@ def can_name_a_file(name: str) -> bool:
 
 def _check_node(config: Config, report: Report) -> None:
     node = config.node
-    if not 0 <= node.workers <= 256:
-        report.fault(("node", "workers"), "out of range", node.workers, "0 (one per core) to 256")
+    if not 0 <= node.workers <= MOST_WORKERS:
+        report.fault(("node", "workers"), "out of range", node.workers, f"0 (one per core) to {MOST_WORKERS}")
     for key in ("max_transactions", "max_connections", "max_connections_per_source"):
         value = getattr(node, key)
         if value < 1:
@@ -228,6 +231,8 @@ def _check_next_hops(config: Config, report: Report) -> None:
         except ValueError:  # noted where the listeners are checked
             continue
     families = {(":" in host, transport) for host, _port, transport in bound}
+    if known and not any(fault.key.startswith("node") for fault in report.faults):
+        bound |= {Target(one.host, port, "udp") for one in config.listeners() for port in config.own_ports(one)}
     ids: dict[str, int] = {}
     used = {name for trunk in config.trunk for name in (trunk.next_hop, trunk.deliver)}
     for index, hop in enumerate(config.next_hop):

@@ -52,6 +52,7 @@ from rules.call import Call
 from rules.verdict import Lookup, Outcome
 from tests.proxy.passports import claims_of, credential
 from tests.proxy.wire import CONFIG, SEGMENTS, Wire, edit_config, load, make_proxy
+from tests.rules.legs import shared
 
 _EXPECTS = re.compile(r"< (?P<who>[\w:.\[\]-]+) (?P<what>\w+)(?P<headers>(?: ; .*)?)")
 
@@ -207,8 +208,8 @@ class Transcript:
         if len(wire.proxies) == 1:
             wire.proxies[0].count_calls(self.tables[0].table(self.tables), wire.now)
             wire.proxies.append(self._another(1, wire.proxy.routing.listeners, wire.now))
-            for proxy in wire.proxies:
-                proxy.share_legs(wire.collect)
+            for proxy, legs in zip(wire.proxies, shared(2), strict=True):
+                proxy.share_legs(legs)
         wire.at = number
 
     def _send(self, line: str) -> None:

@@ -206,10 +206,6 @@ class Wire:
             for proxy in self.proxies:
                 for owner, said in proxy.take_hangups():
                     self.proxies[owner].hear_of_hangup(said, self.now)
-                for notice in proxy.take_legs():
-                    for other in self.proxies:
-                        if other is not proxy:
-                            other.hear_of_leg(notice)
             if len(self.proxies) > 1 and not self._hand_over():
                 break
         for proxy in self.proxies:

@@ -259,3 +259,26 @@ def test_state_is_where_the_service_may_write(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/sipwarden:/var/lib/other")
     assert config.state_path("var/node.secret") == Path("/var/lib/sipwarden/var/node.secret")
     assert config.state_path("/srv/node.secret") == Path("/srv/node.secret")
+
+
+def test_a_workers_own_ports_follow_from_its_number() -> None:
+    listens = "".join(f'[[listen]]\naddress = "{address}"\n' for address in ("[::1]:5060", "127.0.0.9:5060", "127.0.0.9:5070"))
+    config = load(GOOD.replace("workers = 1", 'workers = 3\nworker_ports = "5100-5199"') + listens)
+    assert config.worker_ports(0) == [
+        ("udp", "127.0.0.1", 5100),
+        ("udp", "::1", 5100),
+        ("udp", "127.0.0.9", 5101),
+        ("udp", "127.0.0.9", 5102),
+    ]
+    assert config.worker_ports(2)[0] == ("udp", "127.0.0.1", 5106)
+    bound = [port for worker in range(3) for port in config.worker_ports(worker)]
+    assert len(set(bound)) == len(bound)
+    udp, tcp = config.listeners()[:2]
+    assert config.own_ports(udp) == range(5100, 5200)
+    assert list(config.own_ports(tcp)) == []
+    assert load(GOOD).worker_ports(0) == []
+    two = (
+        GOOD.replace("workers = 1", "workers = 3\nworker_ports = '5100-5104'") + listens.partition("127.0.0.9:5070")[0].rpartition("[[")[0]
+    )
+    (fault,) = faults(two)
+    assert "5 ports are too few for 3 workers with 2 UDP listeners each" in fault
