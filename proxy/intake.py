@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.history import read_diversion, read_history
 from proxy.sip.error import ParseError
-from proxy.sip.grammar import name_addr
+from proxy.sip.grammar import COMMA, CR, name_addr
 from proxy.sip.message import SipMessage
 from proxy.validate import Request
 from rules.call import Call, Source, Trunk
@@ -20,8 +20,20 @@ def addresses(message: SipMessage, name: bytes) -> tuple[bytes, ...]:
     """The URI of every value of an address header field, in order (comma lists and several lines). Values were checked before
     (proxy.validate).
     """
-    if name not in message.first_line:
+    at = message.first_line.get(name)
+    if at is None:
         return ()
+    if message.more_lines is None:
+        line = message.lines[at]
+        begin = line.find(b": <") + 3
+        if (
+            begin == len(name) + 3
+            and line.find(b">") == len(line) - 1
+            and line.find(b"<", begin) < 0
+            and COMMA not in line
+            and CR not in line
+        ):
+            return (line[begin:-1],)  # the ordinary case: one line, its name written out, and nothing but <uri>
     values = message.all(name)
     if len(values) == 1:
         value = values[0]

@@ -8,7 +8,7 @@ Every pointer stays between the beginning of a bytes object and the NUL behind i
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
+from cpython.dict cimport PyDict_GetItemWithError, PyDict_SetItem
 from cpython.list cimport PyList_Append
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
@@ -221,7 +221,7 @@ cdef class Scanner:
                 key = <object>self.keys[field]
             else:
                 written = cut(at, colon)
-                found = PyDict_GetItem(self.known, written)
+                found = PyDict_GetItemWithError(self.known, written)
                 if found != NULL:
                     key = <object>found
                 else:
@@ -229,7 +229,7 @@ cdef class Scanner:
                         key = self.learn(line)
                     except Exception:
                         return None
-                found = PyDict_GetItem(self.numbers, key)
+                found = PyDict_GetItemWithError(self.numbers, key)
                 if found != NULL:
                     field = <object>found
             if field >= 0 and not seen[field]:
@@ -238,7 +238,7 @@ cdef class Scanner:
             elif field >= 0 and self.once[field]:
                 return None
             else:
-                found = PyDict_GetItem(first, key)
+                found = PyDict_GetItemWithError(first, key)
                 if found == NULL:
                     PyDict_SetItem(first, key, place)
                 else:
@@ -323,7 +323,7 @@ cdef inline Span stripped(Span span) noexcept nogil:
 
 cdef int value_at(list lines, dict first, bytes name, Span *value) except -2:
     """The value of the first line of a field: 1 when it is there, 0 when the field is not, -1 where it has to be unfolded."""
-    cdef PyObject *at = PyDict_GetItem(first, name)
+    cdef PyObject *at = PyDict_GetItemWithError(first, name)
     cdef bytes line
     if at == NULL:
         return 0
@@ -428,7 +428,7 @@ cdef class Vias:
         if memcmp(head.start + 8, b"UDP", 3) != 0 and memcmp(head.start + 8, b"TCP", 3) != 0 and memcmp(head.start + 8, b"TLS", 3) != 0:
             return None
         sent_by = cut(head.start + 12, head.end)
-        found = PyDict_GetItem(self.hosts, sent_by)
+        found = PyDict_GetItemWithError(self.hosts, sent_by)
         if found != NULL:
             place = <object>found
         else:
@@ -535,7 +535,7 @@ cdef class Requests:
         cdef bytes name
         cdef Span value
         cdef int there
-        if more is not None or PyDict_GetItem(first, b"date") != NULL or PyDict_GetItem(first, b"expires") != NULL:
+        if more is not None or PyDict_GetItemWithError(first, b"date") != NULL or PyDict_GetItemWithError(first, b"expires") != NULL:
             return False
         for name in self.addresses:
             there = value_at(lines, first, name, &value)
@@ -712,11 +712,16 @@ cdef extern from *:
     {
         uint64_t v[16], m[16];
         int at, octet;
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        (void)octet;
+        memcpy(m, block, sizeof m);
+    #else
         for (at = 0; at < 16; at++) {
             m[at] = 0;
             for (octet = 7; octet >= 0; octet--)
                 m[at] = m[at] << 8 | block[8 * at + octet];
         }
+    #endif
         for (at = 0; at < 8; at++) {
             v[at] = h[at];
             v[at + 8] = BLAKE2B_IV[at];
