@@ -15,6 +15,7 @@ from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from proxy.sip.response import build_response
 from proxy.sip.timers import TRANSACTION
+from proxy.sip.transaction import ack_key
 from proxy.token import Secret
 from proxy.transactions import TransactionLayer
 from proxy.validate import Request, lenient_reply
@@ -86,22 +87,12 @@ class Answers:
         return self._refused.find(request.key, now) is not None
 
     def acknowledges(self, data: bytes, address: bytes, now: float) -> bool:
-        """The same of the octets of an ACK from that address, as far as its topmost Via, written in the ordinary way, shows it.
+        """The same of the octets of an ACK from that address; False says nothing.
 
-        False says nothing. An ACK is told by its Via alone (RFC 3261 §17.2.3), and nothing is ever answered to it: what else stands in it
-        need not be read.
+        An ACK is told by its Via alone (RFC 3261 §17.2.3), and nothing is ever answered to it: what else stands in it need not be read.
         """
-        begin = data.find(b"\r\n") + 2
-        end = data.find(b"\r\n", begin)
-        line = data[begin:end] if 2 <= begin < end else b""
-        if line[:17] != b"Via: SIP/2.0/UDP ":
-            return False
-        at = line.find(b";branch=")
-        if at < 17:
-            return False
-        after = line.find(b";", at + 8)
-        branch = line[at + 8 : after] if after > at else line[at + 8 :]
-        return self._refused.find(b" ".join((branch, line[17:at], address, b"INVITE")), now) is not None
+        key = ack_key(data, address)
+        return key is not None and self._refused.find(key, now) is not None
 
     def fate(self, request: Request, now: float) -> Refusal | None:
         """What the INVITE that an ACK or CANCEL belongs to was answered without a transaction; None for any other."""

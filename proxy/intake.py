@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from proxy.history import read_diversion, read_history
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import COMMA, CR, name_addr
+from proxy.sip.kernel import compiled
 from proxy.sip.message import SipMessage
 from proxy.validate import Request
 from rules.call import Call, Source, Trunk
@@ -16,6 +20,16 @@ def text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
+def only_uri(line: bytes) -> bytes | None:
+    """The URI of a header line that is `Name: <uri>` to the letter; None for any other."""
+    value = line.partition(b":")[2]
+    found = value[:2] == b" <" and len(value) > 3 and value.find(b">") == len(value) - 1 and value.find(b"<", 2) < 0
+    return value[2:-1] if found and COMMA not in line and CR not in line else None
+
+
+_only_uri: Final[Callable[[bytes], bytes | None]] = only_uri if compiled is None else compiled.only_uri
+
+
 def addresses(message: SipMessage, name: bytes) -> tuple[bytes, ...]:
     """The URI of every value of an address header field, in order (comma lists and several lines). Values were checked before
     (proxy.validate).
@@ -24,16 +38,9 @@ def addresses(message: SipMessage, name: bytes) -> tuple[bytes, ...]:
     if at is None:
         return ()
     if message.more_lines is None:
-        line = message.lines[at]
-        begin = line.find(b": <") + 3
-        if (
-            begin == len(name) + 3
-            and line.find(b">") == len(line) - 1
-            and line.find(b"<", begin) < 0
-            and COMMA not in line
-            and CR not in line
-        ):
-            return (line[begin:-1],)  # the ordinary case: one line, its name written out, and nothing but <uri>
+        uri = _only_uri(message.lines[at])
+        if uri is not None:
+            return (uri,)
     values = message.all(name)
     if len(values) == 1:
         value = values[0]

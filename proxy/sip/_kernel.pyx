@@ -69,6 +69,17 @@ cdef inline long digits(const char *at, const char *end) noexcept nogil:
     return value
 
 
+cdef extern from *:
+    """
+    /* With room for so many: growing to the fields of a message takes as long as putting them in. */
+    #if PY_VERSION_HEX < 0x030D0000
+    #define new_dict(size) _PyDict_NewPresized(size)
+    #else
+    #define new_dict(size) PyDict_New()
+    #endif
+    """
+    dict new_dict(Py_ssize_t size)
+
 cdef struct Name:
     const char *text
     Py_ssize_t size
@@ -166,12 +177,13 @@ cdef class Scanner:
         cdef bytes line, written, method = b"", uri = b"", phrase = b"", body
         cdef int status = 0
         cdef list lines = [], places
-        cdef dict first = {}, more = None
+        cdef dict first, more = None
         cdef PyObject *found
         cdef object key, place
 
         if end - start > self.max_message:
             return None
+        first = new_dict(20 if end - start > 600 else 10)
         for field in range(self.fields):
             seen[field] = False
         while True:
@@ -619,6 +631,81 @@ def read_uri(bytes text not None):
                 return None
             colon += 1
     return b"sip", octets(user) if at < rest.end else None, octets(host), port if port >= 0 else None, octets(params)
+
+
+def ack_key(bytes data not None, bytes address not None):
+    """As proxy.sip.transaction has it."""
+    cdef const char *end = PyBytes_AS_STRING(data) + PyBytes_GET_SIZE(data)
+    cdef const char *at = seek(PyBytes_AS_STRING(data), end, 10) + 1
+    cdef const char *stop
+    cdef const char *first
+    cdef Span branch, sent_by
+    if end - at < 17 or memcmp(at, b"Via: SIP/2.0/UDP ", 17) != 0:
+        return None
+    stop = seek(at, end, 13)
+    first = seek(at, stop, 59)
+    if stop == end or stop - first < 8 or memcmp(first, b";branch=", 8) != 0:
+        return None
+    sent_by.start = at + 17
+    sent_by.end = first
+    branch.start = first + 8
+    branch.end = seek(first + 8, stop, 59)
+    return joined(octets(branch), octets(sent_by), address, b"INVITE")
+
+
+def only_uri(bytes line not None):
+    """As proxy.intake has it."""
+    cdef const char *start = PyBytes_AS_STRING(line)
+    cdef const char *end = start + PyBytes_GET_SIZE(line)
+    cdef const char *at = seek(start, end, 58)
+    if end - at < 5 or at[1] != 32 or at[2] != 60 or (end - 1)[0] != 62:
+        return None
+    at += 3
+    if seek(at, end, 62) != end - 1 or seek(at, end, 60) != end or seek(start, end, 44) != end or seek(start, end, 13) != end:
+        return None
+    return cut(at, end - 1)
+
+
+def has_no_verstat(bytes line not None):
+    """As proxy.sip.caller has it."""
+    cdef const char *at = PyBytes_AS_STRING(line)
+    cdef const char *end = at + PyBytes_GET_SIZE(line)
+    cdef int letter
+    if seek(at, end, 37) != end:
+        return False
+    while end - at >= 6:
+        letter = 0
+        while letter < 6 and (at[letter] | 32) == ERSTAT[letter]:
+            letter += 1
+        if letter == 6:
+            return False
+        at += 1
+    return True
+
+
+cdef const char *ERSTAT = b"erstat"
+
+
+def behind_user(bytes line not None, bytes parameter not None):
+    """As proxy.sip.caller has it."""
+    cdef const char *start = PyBytes_AS_STRING(line)
+    cdef const char *end = start + PyBytes_GET_SIZE(line)
+    cdef const char *opening = seek(start, end, 60)
+    cdef const char *at = seek(start, end, 64)
+    cdef const char *closing = seek(start, end, 62)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(parameter)
+    cdef bytes made
+    cdef char *to
+    if at == end or closing == end or closing < at + 11 or opening == start or at - opening < 5 or memcmp(opening, b"<sip:", 5) != 0:
+        return None
+    if memcmp(closing - 11, b";user=phone", 11) != 0 or seek(at + 1, end, 64) != end or seek(opening + 1, end, 60) != end:
+        return None
+    made = PyBytes_FromStringAndSize(NULL, end - start + size)
+    to = PyBytes_AS_STRING(made)
+    memcpy(to, start, at - start)
+    memcpy(to + (at - start), PyBytes_AS_STRING(parameter), size)
+    memcpy(to + (at - start) + size, at, end - at)
+    return made
 
 
 def splice(list lines not None, dict replaced, bytes start, list top, bytes last, bytes body not None):
