@@ -22,7 +22,6 @@ CORE = {
     "proxy": "answers core correlation counters dialogs enforce flow forward health history indialog intake refusals relay"
     " responses routing screening token transactions validate",
     "proxy/sip": "caller grammar message response timers transaction uri via",
-    "proxy/transport": "batched udp",
     "rules": "call judge legs ruleset verdict",
     "rules/builtin": "emergency forwarding identity intercept international label marketing own_number passport privacy purpose regular"
     " segments trunk",

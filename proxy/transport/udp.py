@@ -21,7 +21,7 @@ BATCH: Final = 64
 QUEUE: Final = 2048
 """Datagrams that wait for a socket that cannot take more."""
 
-FLOWS = 65536
+FLOWS: Final = 65536
 """Remote addresses remembered for each socket; at the limit all are forgotten, which costs one new Flow for each that still sends."""
 
 KEEPALIVE: Final = 5
