@@ -17,6 +17,7 @@ from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from proxy.sip.response import build_response
 from proxy.sip.timers import TRANSACTION
+from proxy.sip.transaction import ack_key
 from proxy.token import Secret
 from proxy.transactions import TransactionLayer
 from proxy.validate import Request, lenient_reply
@@ -87,6 +88,14 @@ class Answers:
     def refused(self, request: Request, now: float) -> bool:
         """Whether an ACK belongs to a request that was refused without a transaction."""
         return self._refused.find(request.key, now) is not None
+
+    def acknowledges(self, data: bytes, address: bytes, now: float) -> bool:
+        """The same of the octets of an ACK from that address; False says nothing.
+
+        An ACK is told by its Via alone (RFC 3261 §17.2.3), and nothing is ever answered to it: what else stands in it need not be read.
+        """
+        key = ack_key(data, address)
+        return key is not None and self._refused.find(key, now) is not None
 
     def fate(self, request: Request, now: float) -> Refusal | None:
         """What the INVITE that an ACK or CANCEL belongs to was answered without a transaction; None for any other."""

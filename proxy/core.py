@@ -284,6 +284,9 @@ class Proxy:
         if not peer.known and data[:4] != b"SIP/":
             self._answers.unknown_source(data, flow, peer, now)
             return
+        if data[:4] == b"ACK " and self._answers.acknowledges(data, peer.key, now):
+            self.counters.stateless_acks += 1
+            return
         try:
             message = SipMessage.parse(data)
             if not message.is_request:

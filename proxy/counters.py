@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rules.verdict import Would
 
-DECISION_BUCKETS: Final = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 0.1, 1.0)
+DECISION_BUCKETS: Final[tuple[float, ...]] = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 0.1, 1.0)
 """Upper bounds of the decision time histogram in seconds; one more bucket stands for +Inf."""
 
 SERIES_AT_MOST: Final = 10_000
@@ -109,7 +108,12 @@ class Counters:
             _count(self.invites, key)
         else:
             self.invites[key] = seen + 1
-        self.decisions[bisect_left(DECISION_BUCKETS, seconds)] += 1
+        bucket = 0
+        for bound in DECISION_BUCKETS:  # nearly always one of the first
+            if seconds <= bound:
+                break
+            bucket += 1
+        self.decisions[bucket] += 1
         self.decision_sum += seconds
 
     def noted(self, trunk: str, rejections: Iterable[Would]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.history import anonymised, diversion_shown
 from proxy.limits import RULE
 from proxy.sip.caller import anonymous, with_prefix, with_verstat, without_verstat
-from proxy.sip.grammar import split_list
+from proxy.sip.grammar import PERCENT, SEMICOLON, split_list
 from proxy.sip.message import SipMessage, unfold
 from rules.profile import refusal as profile_refusal
 
@@ -157,12 +157,17 @@ def says_nothing(message: SipMessage) -> bool:
     """
     present = message.first_line
     line = message.lines[present[b"from"]]
-    if line.count(b";") != 1 or b";tag=" not in line or b"%" in line or b"tel:" in line:
+    if line.count(b";") != 1 or line.find(b";tag=") < 0 or PERCENT in line or line.find(b"tel:") >= 0:
         return False
     at = present.get(b"p-asserted-identity")
     if at is not None:
         line = message.lines[at]
-        if b";" in line or b"%" in line or b"tel:" in line or (message.more_lines and b"p-asserted-identity" in message.more_lines):
+        if (
+            SEMICOLON in line
+            or PERCENT in line
+            or line.find(b"tel:") >= 0
+            or (message.more_lines and b"p-asserted-identity" in message.more_lines)
+        ):
             return False
     return (
         b"call-info" not in present

@@ -52,7 +52,7 @@ def loop_fields(request: Request, routes: bytes, ingress: bytes, egress: bytes) 
 def loops(request: Request, loop_hash: bytes, routing: Routing) -> bool:
     """Whether a Via of ours in the request carries this very loop hash."""
     message = request.message
-    if BRANCH not in message.raw:
+    if message.raw.find(BRANCH) < 0:
         return False
     for value in message.all(b"via"):
         via = Via(value)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from proxy.history import read_diversion, read_history
 from proxy.sip.error import ParseError
-from proxy.sip.grammar import name_addr
+from proxy.sip.grammar import COMMA, CR, name_addr
+from proxy.sip.kernel import compiled
 from proxy.sip.message import SipMessage
 from proxy.validate import Request
 from rules.call import Call, Source, Trunk
@@ -16,12 +20,27 @@ def text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
+def only_uri(line: bytes) -> bytes | None:
+    """The URI of a header line that is `Name: <uri>` to the letter; None for any other."""
+    value = line.partition(b":")[2]
+    found = value[:2] == b" <" and len(value) > 3 and value.find(b">") == len(value) - 1 and value.find(b"<", 2) < 0
+    return value[2:-1] if found and COMMA not in line and CR not in line else None
+
+
+_only_uri: Final[Callable[[bytes], bytes | None]] = only_uri if compiled is None else compiled.only_uri
+
+
 def addresses(message: SipMessage, name: bytes) -> tuple[bytes, ...]:
     """The URI of every value of an address header field, in order (comma lists and several lines). Values were checked before
     (proxy.validate).
     """
-    if name not in message.first_line:
+    at = message.first_line.get(name)
+    if at is None:
         return ()
+    if message.more_lines is None:
+        uri = _only_uri(message.lines[at])
+        if uri is not None:
+            return (uri,)
     values = message.all(name)
     if len(values) == 1:
         value = values[0]

@@ -17,7 +17,7 @@ from proxy.forward import Branches, Outgoing, build_ack, build_cancel
 from proxy.intake import privacy_values
 from proxy.routing import Hop, Peer, Target
 from proxy.sip.error import ParseError
-from proxy.sip.grammar import name_addr, param
+from proxy.sip.grammar import COMMA, name_addr, param
 from proxy.sip.message import SipMessage
 from proxy.sip.response import START_LINES, build_response
 from proxy.sip.timers import TIMER_C, TRANSACTION
@@ -343,7 +343,7 @@ def without_top_via(message: SipMessage) -> bytes | None:
     """A response with its topmost Via value taken off; None where no other is left to answer to."""
     at = message.first_line[b"via"]
     line = message.lines[at]
-    if b"," not in line:
+    if COMMA not in line:
         more = message.more_lines
         if more is None or b"via" not in more:
             return None

@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.config import Config, parse_source, parse_target
 from proxy.flow import Flow, Listener
+from proxy.sip.grammar import BLANK, COMMA, SEMICOLON
 from proxy.token import BRANCH, PARAM, TOKEN_SIZE, Secret
 from rules.call import Trunk, side_of
 from rules.directory import Directory
@@ -265,7 +266,7 @@ class Routing:
         """The branch of a Via value that is one of ours to the letter; None for any other, which needs to be parsed."""
         if value.startswith(self._own_vias):
             branch = value[value.find(b"=") + 1 :]
-            if b";" not in branch and b"," not in branch and b" " not in branch:
+            if SEMICOLON not in branch and COMMA not in branch and BLANK not in branch:
                 return branch
         return None
 

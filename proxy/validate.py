@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.flow import Flow
 from proxy.sip.error import ParseError
-from proxy.sip.grammar import name_addr, number, param, split_list, split_params
+from proxy.sip.grammar import COMMA, name_addr, number, param, split_list, split_params
 from proxy.sip.kernel import compiled, nothing
 from proxy.sip.message import SipMessage
 from proxy.sip.transaction import transaction_key
@@ -126,7 +126,7 @@ def top_value(message: SipMessage) -> tuple[bytes, bytes]:
     value = message.first(b"via")
     if not value:
         raise ParseError(400, "No Via")
-    if b"," not in value:
+    if COMMA not in value:
         return value, b""
     values = split_list(value)
     return values[0], b", ".join(values[1:])

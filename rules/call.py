@@ -164,9 +164,9 @@ class Call:
         self.said_customer = customer
         self.tenant: str | None = None
         area = trunk.home_area
-        read = _read_country_code if kind == "international" and trunk.cli_format == "cc" else normalise
+        bare = kind == "international" and trunk.cli_format == "cc"  # country codes without +
         self.called = normalise(to, area)
-        self.from_number = own = read(sender, area)
+        self.from_number = own = _read_country_code(sender, area) if bare else normalise(sender, area)
         self.anonymous = own.code == "CLI_ANON"
         if not pai:
             self.pai_numbers: tuple[Number, ...] = ()
@@ -175,11 +175,11 @@ class Call:
         else:
             shown: tuple[Number, ...]
             if len(pai) == 1:
-                first = own if pai[0] == sender else read(pai[0], area)
+                first = own if pai[0] == sender else _read_country_code(pai[0], area) if bare else normalise(pai[0], area)
                 self.pai_numbers = (first,)
                 shown = self.pai_numbers if first.canonical is not None or shows_number(first) else ()
             else:
-                self.pai_numbers = tuple([read(value, area) for value in pai])
+                self.pai_numbers = tuple([_read_country_code(value, area) if bare else normalise(value, area) for value in pai])
                 first = self.pai_numbers[0]
                 shown = tuple([number for number in self.pai_numbers if shows_number(number)])
             if not shown and not shows_number(own):

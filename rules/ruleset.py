@@ -379,4 +379,7 @@ def _must_reject(call: Call, rule: BoundRule, outcome: Outcome) -> bool:
 
 def _refusal(trunk: Trunk, code: str) -> Refusal:
     """A trunk that no configuration loader has seen may name any profile, and evaluate never raises."""
-    return refusal(trunk.reject_profile, code, trunk.redress) if trunk.reject_profile in known_profiles() else DEFAULT
+    profile = trunk.reject_profile
+    if profile == "default":
+        return DEFAULT
+    return refusal(profile, code, trunk.redress) if profile in known_profiles() else DEFAULT

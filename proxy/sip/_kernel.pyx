@@ -8,7 +8,7 @@ Every pointer stays between the beginning of a bytes object and the NUL behind i
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
+from cpython.dict cimport PyDict_GetItemWithError, PyDict_SetItem
 from cpython.list cimport PyList_Append
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
@@ -68,6 +68,17 @@ cdef inline long digits(const char *at, const char *end) noexcept nogil:
         at += 1
     return value
 
+
+cdef extern from *:
+    """
+    /* With room for so many: growing to the fields of a message takes as long as putting them in. */
+    #if PY_VERSION_HEX < 0x030D0000
+    #define new_dict(size) _PyDict_NewPresized(size)
+    #else
+    #define new_dict(size) PyDict_New()
+    #endif
+    """
+    dict new_dict(Py_ssize_t size)
 
 cdef struct Name:
     const char *text
@@ -166,12 +177,13 @@ cdef class Scanner:
         cdef bytes line, written, method = b"", uri = b"", phrase = b"", body
         cdef int status = 0
         cdef list lines = [], places
-        cdef dict first = {}, more = None
+        cdef dict first, more = None
         cdef PyObject *found
         cdef object key, place
 
         if end - start > self.max_message:
             return None
+        first = new_dict(20 if end - start > 600 else 10)
         for field in range(self.fields):
             seen[field] = False
         while True:
@@ -221,7 +233,7 @@ cdef class Scanner:
                 key = <object>self.keys[field]
             else:
                 written = cut(at, colon)
-                found = PyDict_GetItem(self.known, written)
+                found = PyDict_GetItemWithError(self.known, written)
                 if found != NULL:
                     key = <object>found
                 else:
@@ -229,7 +241,7 @@ cdef class Scanner:
                         key = self.learn(line)
                     except Exception:
                         return None
-                found = PyDict_GetItem(self.numbers, key)
+                found = PyDict_GetItemWithError(self.numbers, key)
                 if found != NULL:
                     field = <object>found
             if field >= 0 and not seen[field]:
@@ -238,7 +250,7 @@ cdef class Scanner:
             elif field >= 0 and self.once[field]:
                 return None
             else:
-                found = PyDict_GetItem(first, key)
+                found = PyDict_GetItemWithError(first, key)
                 if found == NULL:
                     PyDict_SetItem(first, key, place)
                 else:
@@ -323,7 +335,7 @@ cdef inline Span stripped(Span span) noexcept nogil:
 
 cdef int value_at(list lines, dict first, bytes name, Span *value) except -2:
     """The value of the first line of a field: 1 when it is there, 0 when the field is not, -1 where it has to be unfolded."""
-    cdef PyObject *at = PyDict_GetItem(first, name)
+    cdef PyObject *at = PyDict_GetItemWithError(first, name)
     cdef bytes line
     if at == NULL:
         return 0
@@ -428,7 +440,7 @@ cdef class Vias:
         if memcmp(head.start + 8, b"UDP", 3) != 0 and memcmp(head.start + 8, b"TCP", 3) != 0 and memcmp(head.start + 8, b"TLS", 3) != 0:
             return None
         sent_by = cut(head.start + 12, head.end)
-        found = PyDict_GetItem(self.hosts, sent_by)
+        found = PyDict_GetItemWithError(self.hosts, sent_by)
         if found != NULL:
             place = <object>found
         else:
@@ -535,7 +547,7 @@ cdef class Requests:
         cdef bytes name
         cdef Span value
         cdef int there
-        if more is not None or PyDict_GetItem(first, b"date") != NULL or PyDict_GetItem(first, b"expires") != NULL:
+        if more is not None or PyDict_GetItemWithError(first, b"date") != NULL or PyDict_GetItemWithError(first, b"expires") != NULL:
             return False
         for name in self.addresses:
             there = value_at(lines, first, name, &value)
@@ -619,6 +631,81 @@ def read_uri(bytes text not None):
                 return None
             colon += 1
     return b"sip", octets(user) if at < rest.end else None, octets(host), port if port >= 0 else None, octets(params)
+
+
+def ack_key(bytes data not None, bytes address not None):
+    """As proxy.sip.transaction has it."""
+    cdef const char *end = PyBytes_AS_STRING(data) + PyBytes_GET_SIZE(data)
+    cdef const char *at = seek(PyBytes_AS_STRING(data), end, 10) + 1
+    cdef const char *stop
+    cdef const char *first
+    cdef Span branch, sent_by
+    if end - at < 17 or memcmp(at, b"Via: SIP/2.0/UDP ", 17) != 0:
+        return None
+    stop = seek(at, end, 13)
+    first = seek(at, stop, 59)
+    if stop == end or stop - first < 8 or memcmp(first, b";branch=", 8) != 0:
+        return None
+    sent_by.start = at + 17
+    sent_by.end = first
+    branch.start = first + 8
+    branch.end = seek(first + 8, stop, 59)
+    return joined(octets(branch), octets(sent_by), address, b"INVITE")
+
+
+def only_uri(bytes line not None):
+    """As proxy.intake has it."""
+    cdef const char *start = PyBytes_AS_STRING(line)
+    cdef const char *end = start + PyBytes_GET_SIZE(line)
+    cdef const char *at = seek(start, end, 58)
+    if end - at < 5 or at[1] != 32 or at[2] != 60 or (end - 1)[0] != 62:
+        return None
+    at += 3
+    if seek(at, end, 62) != end - 1 or seek(at, end, 60) != end or seek(start, end, 44) != end or seek(start, end, 13) != end:
+        return None
+    return cut(at, end - 1)
+
+
+def has_no_verstat(bytes line not None):
+    """As proxy.sip.caller has it."""
+    cdef const char *at = PyBytes_AS_STRING(line)
+    cdef const char *end = at + PyBytes_GET_SIZE(line)
+    cdef int letter
+    if seek(at, end, 37) != end:
+        return False
+    while end - at >= 6:
+        letter = 0
+        while letter < 6 and (at[letter] | 32) == ERSTAT[letter]:
+            letter += 1
+        if letter == 6:
+            return False
+        at += 1
+    return True
+
+
+cdef const char *ERSTAT = b"erstat"
+
+
+def behind_user(bytes line not None, bytes parameter not None):
+    """As proxy.sip.caller has it."""
+    cdef const char *start = PyBytes_AS_STRING(line)
+    cdef const char *end = start + PyBytes_GET_SIZE(line)
+    cdef const char *opening = seek(start, end, 60)
+    cdef const char *at = seek(start, end, 64)
+    cdef const char *closing = seek(start, end, 62)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(parameter)
+    cdef bytes made
+    cdef char *to
+    if at == end or closing == end or closing < at + 11 or opening == start or at - opening < 5 or memcmp(opening, b"<sip:", 5) != 0:
+        return None
+    if memcmp(closing - 11, b";user=phone", 11) != 0 or seek(at + 1, end, 64) != end or seek(opening + 1, end, 60) != end:
+        return None
+    made = PyBytes_FromStringAndSize(NULL, end - start + size)
+    to = PyBytes_AS_STRING(made)
+    memcpy(to, start, at - start)
+    memcpy(to + (at - start), PyBytes_AS_STRING(parameter), size)
+    memcpy(to + (at - start) + size, at, end - at)
+    return made
 
 
 def splice(list lines not None, dict replaced, bytes start, list top, bytes last, bytes body not None):
@@ -712,11 +799,16 @@ cdef extern from *:
     {
         uint64_t v[16], m[16];
         int at, octet;
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        (void)octet;
+        memcpy(m, block, sizeof m);
+    #else
         for (at = 0; at < 16; at++) {
             m[at] = 0;
             for (octet = 7; octet >= 0; octet--)
                 m[at] = m[at] << 8 | block[8 * at + octet];
         }
+    #endif
         for (at = 0; at < 8; at++) {
             v[at] = h[at];
             v[at + 8] = BLAKE2B_IV[at];

@@ -7,9 +7,11 @@ edited stays as it came, byte for byte.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
-from proxy.sip.grammar import end_of_quotes
+from proxy.sip.grammar import PERCENT, end_of_quotes
+from proxy.sip.kernel import compiled
 
 _QUOTED: Final = rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)'  # one that never ends is swallowed whole: no second look at what is in it
 
@@ -32,9 +34,26 @@ _TELEPHONE: Final = re.compile(
 _BARE_TEL: Final = re.compile(rb"(?is)([^:]*:\s*)(tel:[^;,<>\s]+)(.*)")
 
 
+def has_no_verstat(line: bytes) -> bool:
+    """Whether verstat stands nowhere in a line, plain or escaped: as most of the name does not, in any case, and no escape."""
+    return PERCENT not in line and line.lower().find(b"erstat") < 0
+
+
+def behind_user(line: bytes, parameter: bytes) -> bytes | None:
+    """A line with a parameter put behind the user part of its one SIP URI, where that ends in user=phone; None for any other."""
+    at, end = line.find(b"@"), line.find(b">")
+    if line.endswith(b";user=phone", at, end) and 0 < line.find(b"<sip:") < at < end and line.count(b"@") == 1 and line.count(b"<") == 1:
+        return line[:at] + parameter + line[at:]
+    return None
+
+
+_has_no_verstat: Final[Callable[[bytes], bool]] = has_no_verstat if compiled is None else compiled.has_no_verstat
+_behind_user: Final[Callable[[bytes, bytes], bytes | None]] = behind_user if compiled is None else compiled.behind_user
+
+
 def without_verstat(line: bytes) -> bytes:
     """Take `verstat` out wherever it stands as a parameter: of a tel URI, of a user part, of a SIP URI, of the header field."""
-    if b"%" not in line and b"erstat" not in line.lower():
+    if _has_no_verstat(line):
         return line
     edited = _VERSTAT.sub(lambda found: found["quoted"] or b"", line)
     return line if edited == line else edited
@@ -43,9 +62,9 @@ def without_verstat(line: bytes) -> bytes:
 def with_verstat(line: bytes, value: bytes) -> bytes:
     """Put `verstat` on each telephone number: tel URIs, and SIP URIs with user=phone (3GPP TS 24.229 §7.2A.20). No other URI has one."""
     parameter = b";verstat=" + value
-    at, end = line.find(b"@"), line.find(b">")
-    if line.endswith(b";user=phone", at, end) and 0 < line.find(b"<sip:") < at < end and line.count(b"@") == 1 and line.count(b"<") == 1:
-        return line[:at] + parameter + line[at:]  # the ordinary case
+    changed = _behind_user(line, parameter)
+    if changed is not None:
+        return changed
     lower = line.lower()
     if b"tel:" not in lower and b"user=phone" not in lower:
         return line

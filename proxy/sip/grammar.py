@@ -13,6 +13,13 @@ from proxy.sip.error import ParseError
 
 ALNUM: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 TOKEN: Final = ALNUM + b"-.!%*_+`'~"
+CR: Final = 0x0D
+BLANK: Final = 0x20
+PERCENT: Final = 0x25
+COMMA: Final = 0x2C
+SEMICOLON: Final = 0x3B
+"""Octets by their numbers: `in` first asks of bytes whether they are a number, by way of an exception, and takes ten times as long."""
+
 _HOSTNAME: Final = ALNUM + b"-._"
 _IPV6_LONGEST: Final = 45
 
@@ -38,7 +45,7 @@ def _is_ipv6(text: bytes) -> bool:  # callers bound its length, and with it what
         ipaddress.IPv6Address(text.decode("ascii", "replace"))
     except ValueError:
         return False
-    return b"%" not in text
+    return PERCENT not in text
 
 
 HOSTS: Final[dict[bytes, tuple[bytes, int | None]]] = {}
@@ -95,7 +102,7 @@ def end_of_quotes(value: bytes, start: int) -> int:
 
 def split_list(value: bytes) -> list[bytes]:
     """The values of a comma list, blanks around them removed; commas in quotes and in <> do not separate."""
-    if b"," not in value:
+    if COMMA not in value:
         return [value.strip()]
     if b'"' not in value and b"<" not in value:
         return [part.strip() for part in value.split(b",")]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from proxy.sip.error import ParseError
-from proxy.sip.grammar import is_token, number, split_list
+from proxy.sip.grammar import COMMA, CR, is_token, number, split_list
 from proxy.sip.kernel import compiled, nothing
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ class SipMessage:
             return None
         line = self.lines[at]
         value = line[line.find(b":") + 1 :].strip()
-        return unfold(value) if b"\r" in value else value
+        return unfold(value) if CR in value else value
 
     def count(self, name: bytes) -> int:
         """How many lines of `name` there are."""
@@ -297,7 +297,7 @@ class SipMessage:
         places = self.positions(name)
         if len(places) == 1:
             line = self.lines[places[0]]
-            if b"," not in line and b"\r" not in line:  # the ordinary case
+            if COMMA not in line and CR not in line:  # the ordinary case
                 return [line[line.find(b":") + 1 :].strip()]
         for at in places:
             value = unfold(self.lines[at].partition(b":")[2].strip())
@@ -401,7 +401,7 @@ def _unreadable(raw: bytes, status: int, phrase: str) -> ParseError:
 
 def unfold(value: bytes) -> bytes:
     """Undo line folding: a line break with the blanks after it is one blank (RFC 3261 §7.3.1)."""
-    if b"\r" not in value:
+    if CR not in value:
         return value
     return b" ".join(part.strip() for part in value.split(b"\r\n"))
 

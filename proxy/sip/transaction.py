@@ -6,9 +6,12 @@ what the actions need; they have no clock and no socket. An event that a state d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from hashlib import blake2b
 from typing import Final
+
+from proxy.sip.kernel import compiled
 
 
 class State(Enum):
@@ -165,3 +168,21 @@ def transaction_key(branch: bytes | None, sent_by: bytes, address: bytes, method
         key = b"\n".join((*parts, address, kind))
     # keys are kept by the ten thousand, and their length is the sender's choice
     return key if len(key) <= _LONGEST_KEY else blake2b(key, digest_size=32).digest()
+
+
+def read_ack_key(data: bytes, address: bytes) -> bytes | None:
+    """The `transaction_key` of the INVITE that an ACK from `address` belongs to, made of the octets of the ACK.
+
+    Only the ordinary case is read: the topmost Via as the first header line, over UDP, its branch first. None for any other.
+    """
+    begin = data.find(b"\n") + 1
+    end = data.find(b"\r", begin)
+    if not begin or end < 0 or data[begin : begin + 17] != b"Via: SIP/2.0/UDP ":
+        return None
+    sent_by, _, tail = data[begin + 17 : end].partition(b";")
+    if tail[:7] != b"branch=":
+        return None
+    return b" ".join((tail[7:].partition(b";")[0], sent_by, address, b"INVITE"))
+
+
+ack_key: Final[Callable[[bytes, bytes], bytes | None]] = read_ack_key if compiled is None else compiled.ack_key

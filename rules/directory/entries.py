@@ -46,14 +46,15 @@ class EntryIndex:
         One of the police before any other, then an exact one, then the narrowest prefix or range, then the earliest row.
         """
         key = number.key
-        if key:
-            place = (key & VALUE) * SCALE[key >> 56]
-        else:
-            key = exact_key(spoken(number))
-            place = 0 if number.canonical is None else point(number.canonical)  # no interval holds 0
-        rows: Sequence[int] = () if self._exact is None else self._exact.find(key)
-        if self._spans is not None and (wide := self._spans.find(place)):
-            rows = (*rows, *wide)
+        rows: Sequence[int] = () if self._exact is None else self._exact.find(key or exact_key(spoken(number)))
+        if self._spans is not None:
+            if key:
+                place = (key & VALUE) * SCALE[key >> 56]
+            else:
+                place = 0 if number.canonical is None else point(number.canonical)  # no interval holds 0
+            wide = self._spans.find(place)
+            if wide:
+                rows = (*rows, *wide)
         return self._best(rows, spoken(number), None, trunk, at) if rows else None
 
     def find_pair(self, caller: Number, called: Number, trunk: Trunk, at: float) -> Entry | None:
@@ -85,7 +86,7 @@ class EntryIndex:
         best = None
         for row in rows:
             entry = self._rows[row]
-            if entry.names(text, other) and entry.counts(trunk, at):
+            if names(entry, text, other) and counts(entry, trunk, at):
                 if entry.source == "police":
                     return entry
                 best = best or entry
@@ -102,5 +103,31 @@ class EntryIndex:
                 rows.extend(self._spans.find(point(text)))
         for row in rows:
             entry = self._rows[row]
-            if entry.names(text, other):
+            if names(entry, text, other):
                 yield entry
+
+
+def names(entry: Entry, text: str, other: str | None) -> bool:
+    """Whether it holds for a number (canonical, or raw digits), for a pair that caller and that called number."""
+    match, number = entry.match, entry.number
+    if entry.type != "pair":
+        return text == number if match == "exact" else _holds(match, number, text)
+    caller, _, called = number.partition(">")
+    return other is not None and _holds(match, caller, text) and _holds(match, called, other)
+
+
+def counts(entry: Entry, trunk: Trunk, at: float) -> bool:
+    """Whether it counts for calls from that trunk at that time."""
+    begin, until, scope = entry.valid_from, entry.valid_to, entry.scope
+    if (begin is not None and at < begin) or (until is not None and at >= until):
+        return False
+    return scope == "global" or scope == f"trunk:{trunk.id}" or scope == f"customer:{trunk.customer}"
+
+
+def _holds(match: Match, pattern: str, text: str) -> bool:
+    if match == "exact":
+        return text == pattern
+    if match == "prefix":
+        return text.startswith(pattern)
+    first, _, last = pattern.partition("-")
+    return len(text) == len(first) and first <= text <= last

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy import validate
+from proxy import intake, validate
 from proxy.flow import Flow, Listener
-from proxy.sip import kernel, message, uri, via
+from proxy.sip import caller, kernel, message, uri, via
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
+from proxy.sip.transaction import ack_key, read_ack_key
 from proxy.sip.uri import Uri, parse_uri
 from proxy.sip.via import Via, mark_received
 from proxy.token import Keyed
@@ -165,6 +166,60 @@ def test_agrees_on_spoilt_messages() -> None:
     seeds = (*USUAL * 4, *TORTURE)
     for _ in range(10_000 * FUZZ):
         agree(spoilt(draw.choice(seeds), draw))
+
+
+LINES = (
+    b"P-Asserted-Identity: <sip:+8675583123456@a.example;user=phone>",
+    b'From: "A" <sip:+8675583123456@a.example;user=phone>;tag=1',
+    b"From: <sip:a;verstat=x@a.example>;tag=1",
+    b"From: <sip:a;VerStat=x@a.example;user=phone>",
+    b"Remote-Party-ID: <tel:+86%31>;party=calling",
+)
+TWINS = (
+    ("only_uri", intake.only_uri, ()),
+    ("has_no_verstat", caller.has_no_verstat, ()),
+    ("behind_user", caller.behind_user, (b";verstat=No-TN-Validation",)),
+)
+
+
+@compiled
+@pytest.mark.parametrize(("name", "python", "more"), TWINS, ids=[twin[0] for twin in TWINS])
+def test_reads_lines_as_the_python_does(name: str, python: Callable[..., object], more: tuple[bytes, ...]) -> None:
+    draw = random.Random(6)
+    pieces = (*PIECES, b"<sip:", b";user=phone", b"verstat", b"%76", b": <", b"@", b">")
+    twin = getattr(kernel.compiled, name)
+    answers = set()
+    for line in LINES:
+        for size in range(len(line) + 1):
+            assert twin(line[:size], *more) == python(line[:size], *more), line[:size]
+        for _ in range(3000 * FUZZ):
+            at, length = draw.randrange(len(line) + 1), draw.choice((0, 0, 1, 5, 40))
+            changed = line[:at] + draw.choice(pieces) + line[at + length :]
+            found = twin(changed, *more)
+            assert found == python(changed, *more), changed
+            answers.add(bool(found))
+    assert answers == {True, False}
+
+
+@compiled
+@pytest.mark.parametrize(
+    "via", [b"Via: SIP/2.0/UDP 127.0.0.2:5070;branch=z9hG4bKa", b"Via: SIP/2.0/UDP [::1];branch=z9hG4bKa;rport", b"v: x"]
+)
+def test_reads_the_key_of_an_ack_as_the_python_does(via: bytes) -> None:
+    draw = random.Random(7)
+    assert kernel.compiled is not None
+    raw = b"ACK sip:a@b SIP/2.0\r\n" + via + b"\r\nFrom: <sip:a@b>;tag=1\r\n\r\n"
+    for data in [raw[:size] for size in range(len(raw) + 1)] + [spoilt(raw, draw) for _ in range(3000 * FUZZ)]:
+        assert kernel.compiled.ack_key(data, ADDRESS) == read_ack_key(data, ADDRESS), data
+
+
+@pytest.mark.parametrize("rest", [b"", b";rport", b";alias;received=1.2.3.4"])
+def test_the_key_of_an_ack_is_that_of_its_invite(rest: bytes) -> None:
+    raw = INVITE.replace(b";branch=z9hG4bKa", b";branch=z9hG4bKa" + rest)
+    key = Request(SipMessage.parse(raw), UDP, ADDRESS).key
+    ack = raw.replace(b"INVITE", b"ACK")
+    assert ack_key(ack, ADDRESS) == key == Request(SipMessage.parse(ack), UDP, ADDRESS).key
+    assert ack_key(ack, b"127.0.0.3") != key
 
 
 @compiled
