@@ -13,10 +13,12 @@ from secrets import token_hex
 from time import monotonic, perf_counter, time
 from typing import Any, Final
 
+from proxy.config import Config, TraceConfig
 from proxy.control import Hop, Snapshot
 from proxy.core import Proxy
 from proxy.flow import Flow
 from proxy.generation import Generation, open_generation
+from proxy.livetrace import LiveTrace
 from proxy.lookup import Lookups
 from proxy.routing import Routing
 from proxy.transport.batched import UDP
@@ -89,6 +91,8 @@ class Worker:
         if others:
             proxy.share_legs(self.peers.catch_up)
         self.lookups = Lookups(loop, self._answered, self.counters)
+        self.trace: LiveTrace | None = None
+        self._trace_as: TraceConfig | None = None
         self._serve(generation)
         self._failures: Counter[str] = Counter()  # of rule sets that are no longer in force
         self._timer: asyncio.TimerHandle | None = None
@@ -109,6 +113,8 @@ class Worker:
         self.peers.close()
         self.streams.close()
         self.lookups.close()
+        if self.trace is not None:
+            self.trace.close()
         for handle in (self._timer, self._clock):
             if handle is not None:
                 handle.cancel()
@@ -121,6 +127,8 @@ class Worker:
             self.peers.tell_legs(legs)  # before the calls themselves leave: they may come back to another worker
         sends = proxy.take_sends()
         if sends:
+            if self.trace is not None:
+                self.trace.sent(sends)
             for flow, data in self.udp.send(sends):
                 owner = self.streams.holder(flow)
                 if owner != self.number:
@@ -162,6 +170,24 @@ class Worker:
         self.lookups.configure(generation.config.lookup)
         self.lookups.fetch_certificates(generation.config.certificates, generation.ca)
         generation.ruleset.recall = self.lookups.recall
+        self._trace(generation.config)
+
+    def _trace(self, config: Config) -> None:
+        """Tell a capture server of messages, or no more, as the configuration has it."""
+        if config.trace == self._trace_as:
+            return
+        if self.trace is not None:
+            self.trace.close()
+            self.trace = None
+        self._trace_as = config.trace
+        if config.trace is not None:
+            try:
+                self.trace = LiveTrace(self.loop, config.trace, config.node.name, self.proxy.receive, self.counters)
+            except OSError as error:
+                log.error("no live trace: %s: %s", config.trace.collector, error.strerror or error)
+        receive = self.proxy.receive if self.trace is None else self.trace.receive
+        self.udp.take_in(receive)
+        self.streams.receive = receive
 
     def snapshot(self) -> Snapshot:
         """Counters and gauges as they stand."""
