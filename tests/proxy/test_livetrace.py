@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def flow(trunk: str | None = None, listener: Listener = UDP, address: str = "192
 class Collector:
     """A capture server and a trace that tells it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, **settings: object) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, **settings: Any) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.setblocking(False)
@@ -63,7 +64,7 @@ Collect = Callable[..., Collector]
 async def collect() -> AsyncIterator[Collect]:
     made: list[Collector] = []
 
-    def new(**settings: object) -> Collector:
+    def new(**settings: Any) -> Collector:
         made.append(Collector(asyncio.get_running_loop(), **settings))
         return made[-1]
 
