@@ -16,10 +16,12 @@ from time import monotonic, perf_counter, time
 from typing import Any, Final
 
 from proxy.calls import CallTable
+from proxy.config import Config, TraceConfig
 from proxy.control import Snapshot
 from proxy.core import Proxy
 from proxy.flow import Flow
 from proxy.generation import Generation, open_generation
+from proxy.livetrace import LiveTrace
 from proxy.lookup import Lookups
 from proxy.routing import Routing
 from proxy.token import keyed
@@ -107,6 +109,8 @@ class Worker:
         self._counting = False
         self._count_calls(generation)
         self.lookups = Lookups(loop, self._answered, self.counters)
+        self.trace: LiveTrace | None = None
+        self._trace_as: TraceConfig | None = None
         self._serve(generation)
         self._failures: Counter[str] = Counter()  # of rule sets that are no longer in force
         self._timer: asyncio.TimerHandle | None = None
@@ -127,6 +131,8 @@ class Worker:
         self.peers.close()
         self.streams.close()
         self.lookups.close()
+        if self.trace is not None:
+            self.trace.close()
         for handle in (self._timer, self._clock):
             if handle is not None:
                 handle.cancel()
@@ -139,6 +145,8 @@ class Worker:
             self.peers.tell_hangups(hangups)
         sends = proxy.take_sends()
         if sends:
+            if self.trace is not None:
+                self.trace.sent(sends)
             for flow, data in self.udp.send(sends):
                 owner = self.streams.holder(flow)
                 if owner != self.number:
@@ -190,6 +198,24 @@ class Worker:
         self.lookups.configure(generation.config.lookup)
         self.lookups.fetch_certificates(generation.config.certificates, generation.ca)
         generation.ruleset.recall = self.lookups.recall
+        self._trace(generation.config)
+
+    def _trace(self, config: Config) -> None:
+        """Tell a capture server of messages, or no more, as the configuration has it."""
+        if config.trace == self._trace_as:
+            return
+        if self.trace is not None:
+            self.trace.close()
+            self.trace = None
+        self._trace_as = config.trace
+        if config.trace is not None:
+            try:
+                self.trace = LiveTrace(self.loop, config.trace, config.node.name, self.proxy.receive, self.counters)
+            except OSError as error:
+                log.error("no live trace: %s: %s", config.trace.collector, error.strerror or error)
+        receive = self.proxy.receive if self.trace is None else self.trace.receive
+        self.udp.take_in(receive)
+        self.streams.receive = receive
 
     def snapshot(self) -> Snapshot:
         """Counters and gauges as they stand."""

@@ -12,6 +12,7 @@ from proxy.config.lookups import LONGEST_DEADLINE, LookupConfig, UrlTemplate, pa
 from proxy.config.meaning import can_name_a_file
 from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
 from proxy.config.signing import SigningConfig
+from proxy.config.trace import TraceConfig
 
 __all__ = [
     "CERTIFICATE",
@@ -32,6 +33,7 @@ __all__ = [
     "SigningConfig",
     "SourcePattern",
     "Target",
+    "TraceConfig",
     "UrlTemplate",
     "can_name_a_file",
     "load_config",

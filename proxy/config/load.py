@@ -18,6 +18,7 @@ from proxy.config.meaning import check
 from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
 from proxy.config.report import Report
 from proxy.config.signing import SigningConfig
+from proxy.config.trace import TraceConfig
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
 from rules.faults import in_order
@@ -28,6 +29,7 @@ from rules.toml_lines import key_lines
 _ONE: Final[dict[str, type[msgspec.Struct]]] = {
     "node": Node,
     "signing": SigningConfig,
+    "trace": TraceConfig,
     "policy": PolicyConfig,
     "directory": DirectoryConfig,
     "journal": JournalConfig,

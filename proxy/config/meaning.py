@@ -17,6 +17,7 @@ from proxy.config.model import MOST_WORKERS, Config, Listen, NextHop
 from proxy.config.report import Report, name_of
 from proxy.config.signing import check_signing
 from proxy.config.worker_ports import check_worker_ports
+from proxy.config.trace import check_trace
 from rules.call import Trunk
 from rules.directory import FILES, time_zone
 from rules.directory.fields import is_category
@@ -49,6 +50,7 @@ def check(config: Config, report: Report) -> None:
     check_lookups(config.lookup, maybe, report)
     check_certificates(config.certificates, report)
     check_signing(config.signing, config.trunk, [index for index, hop in enumerate(config.next_hop) if hop.sign], report)
+    check_trace(config.trace, config.trunk, report)
     if config.admin is not None:
         _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))
     if config.journal is not None:

@@ -15,6 +15,7 @@ from proxy.config.faults import ConfigWarning
 from proxy.config.lookups import LookupConfig
 from proxy.config.signing import SigningConfig
 from proxy.config.worker_ports import parse_range
+from proxy.config.trace import TraceConfig
 from proxy.flow import Listener
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
@@ -116,6 +117,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     lookup: tuple[LookupConfig, ...] = ()
     certificates: CertificatesConfig = CertificatesConfig()
     signing: SigningConfig | None = None
+    trace: TraceConfig | None = None
     policy: PolicyConfig = PolicyConfig()
     directory: DirectoryConfig = DirectoryConfig()
     journal: JournalConfig | None = None

@@ -16,6 +16,9 @@ TRANSPORT_EVENTS: Final = {
     "connections_unread": "stream connections closed because the peer did not read",
     "connections_unframed": "stream connections closed because their messages could not be told apart",
     "handover_dropped": "messages for another worker dropped because its queue was full",
+    "trace_sent": "messages told to the capture server",
+    "trace_dropped": "messages not told to it because too many waited",
+    "trace_failed": "messages that could not be told to it: nobody listens there, or too long",
     "lookups_refused": "look-ups not made because there is no such service or too many were open",
 }
 
@@ -36,6 +39,9 @@ class TransportCounters:
     connections_unread: int
     connections_unframed: int
     handover_dropped: int
+    trace_sent: int
+    trace_dropped: int
+    trace_failed: int
     lookups_refused: int
 
     def __init__(self) -> None:
