@@ -16,8 +16,8 @@ from proxy.config.lookups import check_lookups
 from proxy.config.model import MOST_WORKERS, Config, Listen, NextHop
 from proxy.config.report import Report, name_of
 from proxy.config.signing import check_signing
-from proxy.config.worker_ports import check_worker_ports
 from proxy.config.trace import check_trace
+from proxy.config.worker_ports import check_worker_ports
 from rules.call import Trunk
 from rules.directory import FILES, time_zone
 from rules.directory.fields import is_category

@@ -14,8 +14,8 @@ from proxy.config.duration import Duration
 from proxy.config.faults import ConfigWarning
 from proxy.config.lookups import LookupConfig
 from proxy.config.signing import SigningConfig
-from proxy.config.worker_ports import parse_range
 from proxy.config.trace import TraceConfig
+from proxy.config.worker_ports import parse_range
 from proxy.flow import Listener
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
