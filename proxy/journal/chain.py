@@ -125,7 +125,7 @@ class Chain:
         try:
             for number, (raw, line) in enumerate(read_lines(self.path), 1):
                 if line is None:
-                    raise ChainFault(f"{self.path}:{number}: not a line of a chain; `sipwarden journal verify` shows more. Move the journal away")
+                    raise ChainFault(f"{self.path}:{number}: no line of a chain: see `sipwarden journal verify`, and move the journal away")
                 self._end += len(raw) + 1
                 self.head, self.count = hash_of(raw), line.n
                 if isinstance(line, Begun):

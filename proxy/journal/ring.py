@@ -1,7 +1,7 @@
 """Shared memory between one worker and the keeper: the worker puts frames in, the keeper takes them out.
 
 A ring is a file in memory (tmpfs), reserved whole when it is made, so that a store into it never waits for a disk, never fails for want of
-room, and outlives every process. Its first page has what both sides tell each other, each word in a cache line of its own; the frames follow.
+room, and outlives every process. Its first page has what both sides tell each other, a cache line for each word; the frames follow.
 Positions count all octets that were ever put in, and begin at the time in nanoseconds: a ring that is made anew begins behind the old one.
 """
 
@@ -35,10 +35,10 @@ HIGH_WATER: Final = 0.75
 
 
 class Taken(NamedTuple):
-    """Frames that wait in a ring: their octets, how many there are, times of the first and last event (ms), and the position behind them."""
+    """Frames that wait in a ring: their octets, how many there are, times of the first and last event (ms), the position behind them."""
 
     data: bytes
-    count: int
+    events: int
     first: int
     last: int
     position: int
@@ -175,7 +175,7 @@ class RingReader(_Ring):
             data += self._data[: size - len(data)]
         view = memoryview(data)
         count = end = 0
-        times = []
+        times: list[int] = []
         most = self.capacity // 4
         while end < size and end <= most:
             try:
