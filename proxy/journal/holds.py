@@ -1,7 +1,7 @@
 """Legal holds: what may not be purged though its time is over, as rows of a CSV file: case,from,to,number.
 
-`from` and `to` are days (2026-11-24) or times (2026-11-24T10:00:00+08:00), empty for no limit; without a zone they are UTC, and a day as `to`
-is held whole. `number` is a canonical number, or `*` for all calls of that time.
+`from` and `to` are days (2026-11-24) or times (2026-11-24T10:00:00+08:00), empty for no limit; without a zone they are UTC, and the day
+that `to` names is held whole. `number` is a canonical number, or `*` for all calls of that time.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ MAGIC: Final = b"swring01"
 PAGE: Final = 4096
 """Octets before the frames."""
 
-_CAPACITY, _HEAD, _TAIL, _TOLD, _LOST = 1, 8, 16, 24, 32
-"""Places of the words in the first page: the worker writes head, told and lost, the keeper tail."""
+_CAPACITY, _HEAD, _TAIL, _TOLD, _LOST, _SEALED_LOST = 1, 8, 16, 24, 32, 40
+"""Places of the words in the first page: the worker writes head, told and lost, the keeper tail and what of the loss is in a seal."""
 
 _WRITER_LOCK: Final = 0
 """The octet that a worker locks while it writes: two nodes with the same ring would destroy each other's frames."""
@@ -193,6 +193,15 @@ class RingReader(_Ring):
     def done(self, position: int) -> None:
         """Free everything before a position: it is in a file."""
         self._words[_TAIL] = position
+
+    @property
+    def lost_unsealed(self) -> int:
+        """Events lost since the last seal that told of lost ones."""
+        return max(0, self._words[_LOST] - self._words[_SEALED_LOST])
+
+    def loss_sealed(self, count: int) -> None:
+        """So many of them are in a seal now."""
+        self._words[_SEALED_LOST] += count
 
     @property
     def writer_gone(self) -> bool:

@@ -16,7 +16,7 @@ import logging
 import os
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from proxy.journal.chain import NAME as CHAIN
 from proxy.journal.chain import Chain, Compacted, Cut, Line, Purged, Sealed, Stored, read_lines, sync_folder, write_all
@@ -25,6 +25,7 @@ from proxy.journal.ring import Taken
 from proxy.journal.segment import OPEN, SEALED, Header, Segment, begin, file_name, serial_of
 
 LOCK: Final = "keeper.lock"
+DAMAGED: Final = ".damaged"
 CHUNK: Final = 1 << 20
 
 log = logging.getLogger(__name__)
@@ -96,14 +97,16 @@ class Volume:
     """
 
     def __init__(self, folder: Path, node: str, key: Path, now: int) -> None:
-        """Put the folder in order and begin or go on with a segment; `now` in ms since 1970. Raises OSError, VolumeFault, KeyFault, ChainFault."""
+        """Put the folder in order, and begin a segment or go on with one; `now` in ms since 1970.
+
+        Raises OSError, VolumeFault, KeyFault, ChainFault.
+        """
         self.folder = folder
         self.node = node
         self.live: dict[str, Stored] = {}
         self.cut = 0
         self.unsealed: list[OpenSegment] = []
         self._serial = 0
-        self._lost: dict[str, int] = {}
         self._removed: set[str] = set()
         self._sealed: set[int] = set()
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -154,17 +157,15 @@ class Volume:
     def seal(self, now: int, lost: dict[str, int]) -> Sealed | None:
         """Seal the oldest finished segment; its line, or None where none waits. Raises OSError, and then it still waits.
 
-        `lost` is what was lost altogether, by worker: the line says what of it is new.
+        `lost` is what was lost since the seal before, by worker.
         """
         if not self.unsealed:
             return None
         segment = self.unsealed[0]
         os.fsync(segment.fd)
         stored = segment.stored()
-        new = {worker: count - self._lost.get(worker, 0) for worker, count in lost.items() if count > self._lost.get(worker, 0)}
-        line = Sealed(segment=stored, serial=segment.header.serial, lost=new, **self.chain.stamp(now))
+        line = Sealed(segment=stored, serial=segment.header.serial, lost=lost, **self.chain.stamp(now))
         self.chain.append(line)
-        self._lost = dict(lost)
         segment.path.rename(self.folder / stored.name)
         sync_folder(self.folder)
         self.live[stored.name] = stored
@@ -249,7 +250,10 @@ class Volume:
             if segment.size > segment.end:
                 self._cut(path, fd, segment, now)
         if header is None:
-            path.unlink()
+            if segment.size:
+                path.rename(path.with_suffix(DAMAGED))  # what is behind a damaged header may still be of use to somebody
+            else:
+                path.unlink()
             self._close(fd)
             return None
         os.ftruncate(fd, segment.end)
@@ -261,7 +265,7 @@ class Volume:
             digest.update(os.pread(fd, min(CHUNK, segment.size - at), at))
         octets = segment.size - segment.end
         log.error("%s: a tail of %d octets is cut off: %s", path.name, octets, segment.damage)
-        cut = {"segment": path.name, "kept": segment.end, "cut": octets, "sha256": digest.hexdigest(), "why": segment.damage}
+        cut: dict[str, Any] = {"segment": path.name, "kept": segment.end, "cut": octets, "sha256": digest.hexdigest(), "why": segment.damage}
         self.chain.append(Cut(**cut, **self.chain.stamp(now)))
         self.cut += 1
 
