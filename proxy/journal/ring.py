@@ -51,11 +51,11 @@ class RingFault(Exception):
 class _Ring:
     """The mapped file, as either side sees it."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, whole: bool = True) -> None:
         size = os.fstat(fd).st_size
         if size <= PAGE:
             raise RingFault("is too small for a ring")
-        self._map = mmap.mmap(fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        self._map = mmap.mmap(fd, size if whole else PAGE, mmap.MAP_SHARED | mmap.MAP_POPULATE)
         self._words = memoryview(self._map)[:PAGE].cast("Q")
         self._data = memoryview(self._map)[PAGE:]
         self.capacity: int = self._words[_CAPACITY]
@@ -86,7 +86,10 @@ class _Ring:
 
 
 class RingView(_Ring):
-    """A ring as the supervisor looks at it."""
+    """A ring as the supervisor looks at it: its first page only."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd, whole=False)
 
 
 class RingWriter(_Ring):

@@ -16,7 +16,7 @@ import logging
 import os
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from proxy.journal.chain import NAME as CHAIN
 from proxy.journal.chain import Chain, Compacted, Cut, Line, Purged, Sealed, Stored, read_lines, sync_folder, write_all
@@ -265,8 +265,10 @@ class Volume:
             digest.update(os.pread(fd, min(CHUNK, segment.size - at), at))
         octets = segment.size - segment.end
         log.error("%s: a tail of %d octets is cut off: %s", path.name, octets, segment.damage)
-        cut: dict[str, Any] = {"segment": path.name, "kept": segment.end, "cut": octets, "sha256": digest.hexdigest(), "why": segment.damage}
-        self.chain.append(Cut(**cut, **self.chain.stamp(now)))
+        stamp = self.chain.stamp(now)
+        self.chain.append(
+            Cut(segment=path.name, kept=segment.end, cut=octets, sha256=digest.hexdigest(), why=segment.damage, **stamp),
+        )
         self.cut += 1
 
     def _begin(self, now: int) -> OpenSegment:
