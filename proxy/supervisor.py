@@ -26,6 +26,8 @@ from proxy.build import slow
 from proxy.config import Config, unpack
 from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
+from proxy.journal.memory import MemoryFault
+from proxy.recording import JournalState, Recording
 from proxy.secret import node_secret
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
 from proxy.sockets import open_admin, open_inboxes, open_sockets, place, receive_drops
@@ -84,6 +86,7 @@ class Supervisor:
         self._sockets: list[list[socket.socket]] = []
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
         self._secret = b""
+        self._recording: Recording | None = None
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
         self._reload_wanted = asyncio.Event()
         self._end = asyncio.Event()
@@ -111,6 +114,12 @@ class Supervisor:
         self.config = config = unpack((folder / CONFIG).read_bytes())
         self._secret = node_secret(config.state_path(config.node.secret_file))
         count = config.node.workers or len(os.sched_getaffinity(0))
+        if config.journal is not None:
+            try:
+                self._recording = Recording(config, config.journal, count)
+            except MemoryFault as fault:
+                raise StartFault(str(fault)) from None
+            self._spawn(self._recording.keep())
         bindings = config.bindings()
         self._sockets = open_sockets(bindings, count)
         self._inboxes = open_inboxes(count)
@@ -156,6 +165,10 @@ class Supervisor:
         latest = [slot.latest for slot in self.slots if slot.latest is not None]
         return self._past.plus(latest), latest
 
+    def journal(self) -> JournalState | None:
+        """How the journal stands; None where there is none."""
+        return None if self._recording is None else self._recording.state()
+
     def socket_drops(self) -> int:
         """Datagrams that the kernel dropped because a worker did not read them in time."""
         return sum(receive_drops(sock) for sockets in self._sockets for sock in sockets if sock.type == socket.SOCK_DGRAM)
@@ -192,6 +205,8 @@ class Supervisor:
         old, self._folder, self.config = self._folder, folder, config
         for slot in self.slots:
             slot.tell(Switch())
+        if self._recording is not None:
+            self._recording.apply(config)
         self._spawn(self._remove(old))
         return ()
 
@@ -283,6 +298,7 @@ class Supervisor:
             sockets=tuple(sock.fileno() for sock in self._sockets[slot.number]),
             inbox=self._inboxes[slot.number][0].fileno(),
             others=others,
+            ring=-1 if self._recording is None else self._recording.ring_fd(slot.number),
         )
 
     async def _end_without_start(self) -> None:
@@ -299,6 +315,8 @@ class Supervisor:
                 if slot.ready and not slot.probe(monotonic(), HUNG):
                     log.error("worker %d does not answer and is killed", slot.number)
                     slot.kill()
+            if self._recording is not None:
+                self._recording.watch()
 
     async def _feed_watchdog(self) -> None:
         interval = watchdog_interval()
@@ -330,6 +348,8 @@ class Supervisor:
             for slot in self.slots:
                 slot.kill()
             await self._all_ended(2.0)
+        if self._recording is not None:
+            await self._recording.end()
         for task in list(self._tasks):
             task.cancel()
 
@@ -359,4 +379,5 @@ def _fixed_parts(config: Config) -> list[tuple[str, object]]:
         ("node.workers", config.node.workers),
         ("node.secret_file", config.node.secret_file),
         ("admin", config.admin),
+        ("journal", None if (journal := config.journal) is None else (journal.path, journal.buffer, journal.buffer_path)),
     ]

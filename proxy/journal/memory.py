@@ -84,11 +84,12 @@ class Memory:
         for worker in range(workers):
             fd = _file(folder, f"{worker}{RING}")
             self._fds.append(fd)
-            if _left(fd) and RingView(fd).capacity != capacity and folder is not None:
+            size, left = _found(fd)
+            if size != capacity and left and folder is not None:
                 (folder / f"{worker}{RING}").rename(folder / f"{worker}-{now_ns}{OLD}")
                 os.close(fd)
                 self._fds[-1] = fd = _file(folder, f"{worker}{RING}")
-            if not _left(fd):
+            if size != capacity:
                 format_ring(fd, capacity, now_ns)
             self.rings.append(RingView(fd))
         if folder is not None:
@@ -100,7 +101,7 @@ class Memory:
             if path.suffix == RING and worker < workers:
                 continue
             fd = _file(folder, path.name)
-            if _left(fd):
+            if _found(fd)[1]:
                 self._fds.append(fd)
                 self.old.append(RingSetting(fd, worker, old=True))
             else:
@@ -115,14 +116,14 @@ def _rings_in(folder: Path) -> Iterator[tuple[Path, int]]:
             yield path, int(digits)
 
 
-def _left(fd: int) -> int:
-    """Octets that wait in an open ring; 0 for a file that is none."""
+def _found(fd: int) -> tuple[int, int]:
+    """Capacity of an open ring, and octets that wait in it; nothing of a file that is none."""
     try:
         ring = RingView(fd)
     except RingFault:
-        return 0
+        return 0, 0
     try:
-        return ring.used
+        return ring.capacity, ring.used
     finally:
         ring.close()
 
