@@ -31,6 +31,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     secret_file: str = "var/node.secret"
     """Key of dialog tokens and To tags, shared by all nodes that take over for each other; made where it is absent."""
     max_transactions: int = 200_000
+    longest_call: Duration = Duration(12 * 3600.0)
+    """A call that nobody has ended by then counts no more."""
     max_connections: int = 4096
     max_connections_per_source: int = 256
 
