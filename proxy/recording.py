@@ -19,6 +19,7 @@ from proxy.journal.board import NAMES
 from proxy.journal.memory import SHARED_MEMORY, Memory
 from proxy.journal.ring import HIGH_WATER
 from proxy.journal.settings import KeeperSettings
+from proxy.journal.state import JournalState
 from proxy.slot import CHILD_ENVIRONMENT, LONGEST_PAUSE, SHORTEST_PAUSE, STABLE
 
 COMPACTOR: Final = ""
@@ -34,23 +35,6 @@ STALE: Final = 5.0
 """Seconds without a flush, beyond the flush interval, after which the journal counts as down."""
 
 log = logging.getLogger(__name__)
-
-
-class JournalState(msgspec.Struct, frozen=True):
-    """How the journal stands. `told`, `lost` and `waiting` (octets in memory) are sums over all workers, `fill` the fullest buffer, 0 to 1.
-
-    `flush_age`: seconds since the disk had everything; `counts`: what the keeper has counted, by the names of `proxy.journal.board`.
-    """
-
-    up: bool
-    refusing: bool
-    told: int
-    lost: int
-    waiting: int
-    fill: float
-    flush_age: float
-    restarts: int
-    counts: dict[str, int]
 
 
 class Recording:

@@ -27,7 +27,8 @@ from proxy.config import Config, unpack
 from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
 from proxy.journal.memory import MemoryFault
-from proxy.recording import JournalState, Recording
+from proxy.journal.state import JournalState
+from proxy.recording import Recording
 from proxy.secret import node_secret
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
 from proxy.sockets import open_admin, open_inboxes, open_sockets, place, receive_drops
