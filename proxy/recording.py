@@ -107,6 +107,13 @@ class Recording:
                 log.error("the journal's keeper waits for its disk and is killed; events that it has not written wait in memory")
                 self._kill()
 
+    def close(self) -> None:
+        """Give the memory back where nothing waits in it."""
+        try:
+            self.memory.remove()
+        except OSError as error:
+            log.warning("the journal's buffer stays: %s", error)
+
     def state(self) -> JournalState:
         """How it stands now."""
         rings, board = self.memory.rings, self.memory.board
@@ -154,10 +161,10 @@ class Recording:
             path=str(config.state_path(journal.path)),
             node=config.node.name,
             key=str(config.state_path(journal.key)),
-            retention=journal.retention,
-            flush=journal.flush,
-            segment_size=journal.segment_size,
-            segment_time=journal.segment_time,
+            retention=float(journal.retention),
+            flush=float(journal.flush),
+            segment_size=int(journal.segment_size),
+            segment_time=float(journal.segment_time),
             holds="" if journal.holds is None else str(config.path(journal.holds)),
             compactor=COMPACTOR,
             board=self.memory.board_fd,

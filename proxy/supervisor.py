@@ -115,16 +115,16 @@ class Supervisor:
         self.config = config = unpack((folder / CONFIG).read_bytes())
         self._secret = node_secret(config.state_path(config.node.secret_file))
         count = config.node.workers or len(os.sched_getaffinity(0))
+        bindings = config.bindings()
+        self._sockets = open_sockets(bindings, count)
+        self._inboxes = open_inboxes(count)
+        admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         if config.journal is not None:
             try:
                 self._recording = Recording(config, config.journal, count)
             except MemoryFault as fault:
                 raise StartFault(str(fault)) from None
             self._spawn(self._recording.keep())
-        bindings = config.bindings()
-        self._sockets = open_sockets(bindings, count)
-        self._inboxes = open_inboxes(count)
-        admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         self.slots = [Slot(number) for number in range(count)]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -149,6 +149,9 @@ class Supervisor:
             await self._drain()
             if admin is not None:
                 await admin.stop()
+            if self._recording is not None:
+                self._recording.close()
+                self._recording = None
 
     @property
     def ready(self) -> bool:

@@ -61,6 +61,8 @@ def main(args: argparse.Namespace) -> int:
                     return _stat(args, folder)
                 case _:
                     return _dump(args, folder)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise WrongUsage(f"{error.filename or folder}: {error.strerror or error}") from None
     except WrongUsage as wrong:

@@ -77,6 +77,16 @@ class Memory:
         self.old.clear()
         self._fds.clear()
 
+    def remove(self) -> None:
+        """Let them go, and remove the files where no event waits in them: for a node that has ended in good order."""
+        empty = not any(ring.used for ring in self.rings) and not any(_found(old.fd)[1] for old in self.old)
+        self.close()
+        if empty and self.folder is not None:
+            for path, _worker in _rings_in(self.folder):
+                path.unlink()
+            (self.folder / BOARD).unlink()
+            self.folder.rmdir()
+
     def _open(self, folder: Path | None, workers: int, capacity: int, now_ns: int) -> None:
         self._fds.append(_file(folder, BOARD))
         format_board(self.board_fd)
@@ -110,6 +120,7 @@ class Memory:
 
 
 def _rings_in(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The files of rings in a folder, each with its worker."""
     for path in sorted(folder.iterdir()):
         digits = path.name.partition("-")[0] if path.suffix == OLD else path.stem
         if path.suffix in (RING, OLD) and digits.isascii() and digits.isdigit():

@@ -5,13 +5,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.admin.metrics import exposition
 from proxy.build import CORE, KERNEL
 from proxy.control import Hop, LookupState, Snapshot
+from proxy.counters import DECISION_BUCKETS, EVENTS, OTHER, SERIES_AT_MOST, Counters
 from proxy.journal.board import NAMES
 from proxy.journal.state import JournalState
-from proxy.counters import DECISION_BUCKETS, EVENTS, OTHER, SERIES_AT_MOST, Counters
 from proxy.totals import Totals
 from proxy.transport.counters import TRANSPORT_EVENTS, TransportCounters
 from rules import Would
-
 
 STATE = JournalState(
     up=False,
