@@ -78,14 +78,15 @@ class Recording:
                 pass
 
     def apply(self, config: Config) -> None:
-        """Put another configuration in force: the keeper writes what it has, ends, and is started anew with it."""
+        """Put another configuration in force: the keeper ends, and another one is started with it."""
         if config.journal is None:
             return
         settings = self._settings_for(config, config.journal)
         self._journal = config.journal
         if settings != self._settings:
             self._settings = settings
-            self._close_input()
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.write(b"another one\n")
 
     def watch(self) -> None:
         """Kill a keeper that shows no sign of life."""

@@ -20,7 +20,7 @@ from proxy.journal import notary
 from proxy.journal.board import Board, format_board
 from proxy.journal.chain import Compacted, Purged, Sealed, read_lines
 from proxy.journal.holds import HoldsFault, read_holds
-from proxy.journal.keeper import Keeper
+from proxy.journal.keeper import END, Keeper
 from proxy.journal.key import public_key
 from proxy.journal.ring import RingView, RingWriter, format_ring
 from proxy.journal.segment import Segment, sealed_segments
@@ -61,13 +61,13 @@ class Bench:
         """Run a keeper, with a step each time that it waits; then it ends."""
         left = list(steps)
 
-        def ended(_seconds: float) -> bool:
+        def heard(_seconds: float) -> str:
             if not left:
-                return True
+                return END
             left.pop(0)()
-            return False
+            return ""
 
-        return Keeper(self.settings, ended).run()
+        return Keeper(self.settings, heard).run()
 
     def events(self) -> list[Event]:
         found: list[Event] = []
@@ -243,17 +243,12 @@ def test_a_keeper_that_is_killed_at_random_moments_loses_and_doubles_nothing(tmp
             time.sleep(0.002)
         if round_ < 7:
             process.kill()
-        else:
-            for writer in writers:
-                writer.close()
-            for view in bench.views:
-                view.close()
-            process.stdin.close()
-            # this process still has the rings' locks: the keeper waits for it as for workers, and no longer than it must
-        process.wait(30)
-        if process.stderr is not None:
-            process.stderr.close()
-        process.stdin.close()
+        process.stdin.close()  # the last keeper waits for this process, which still has the rings' locks, as for workers that do not end
+        assert process.stderr is not None
+        with process.stderr:
+            said = process.stderr.read().decode()
+        assert process.wait(30) == (-9 if round_ < 7 else 0), said
+        assert "damaged" not in said
     found = sorted(event.at for event in bench.events())
     assert found == [attempt(number).at for number in range(given)]
     assert bench.holds_good()
