@@ -93,6 +93,15 @@ class CallRecords:
         self._free: list[int] = []
         self._high = min(int(_HIGH.unpack_from(memory, 0)[0]), self.capacity)
 
+    def identity(self, fresh: int) -> int:
+        """A number from 1 to 65535 that stands for these records as long as they live: `fresh` where they are new."""
+        known = self._memory[8] | self._memory[9] << 8
+        if not known:
+            known = fresh & 0xFFFF or 1
+            self._memory[8] = known & 0xFF
+            self._memory[9] = known >> 8
+        return known
+
     def found(self) -> list[tuple[int, Record]]:
         """Every record that was left by the worker before, with its slot, the oldest first. To be asked once, before all else."""
         left: list[tuple[int, Record]] = []
@@ -105,6 +114,11 @@ class CallRecords:
                 left.append((slot, record))
         left.sort(key=_since)
         return left
+
+    @property
+    def room(self) -> bool:
+        """Whether there is a slot for a new record."""
+        return bool(self._free) or self._high < self.capacity
 
     def take(self) -> int:
         """A slot for a new record; -1 where there is none."""

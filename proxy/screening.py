@@ -19,7 +19,7 @@ from proxy.routing import Hop, Peer, Routing
 from proxy.signing import Signer
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
-from proxy.token import Secret, call_key
+from proxy.token import NO_TABLE, Secret, call_key
 from proxy.transactions import ServerTransaction, TransactionLayer
 from proxy.validate import Request
 from rules import RuleSet
@@ -332,6 +332,7 @@ class Screening:
             pai,
             request.to_uri,
             worker=self._worker,
+            table=calls.table if calls.room else NO_TABLE,
             withheld=withheld,
         )
         if calls.active:
