@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,9 +15,15 @@ import pytest
 
 from proxy.events import Attempt, End, Event
 from proxy.journal.segment import Segment, sealed_segments
-from tests.proxy.node import ROOT, Node, Peer, wait_until
+from tests.proxy.node import ROOT, Node, Peer
+from tests.proxy.node import wait_until as wait_some_time
 
 STRANGER = "075599999999"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Longer than others do: processes start."""
+    wait_some_time(condition, 30)
 
 
 @contextmanager
