@@ -30,7 +30,7 @@ TAGS: Final = 4
 """Dialogs of one call (a callee forked) that are told apart."""
 
 _STATE: Final = 3
-_FIXED: Final = Struct("=BBBxHHI16s8sQQ4I")
+_FIXED: Final = Struct("=BBxxHHI16s8sQQ4I")
 _NAMES: Final = RECORD - _FIXED.size
 _NONE: Final = 0xFFFF
 _HIGH: Final = Struct("=Q")
@@ -39,17 +39,16 @@ _HIGH: Final = Struct("=Q")
 class Record:
     """One call as it stands in its record.
 
-    `setups`: INVITEs of it without a final response. `tags`: what callees that answered are known by, 0 for none; `closed`: a bit for
-    each that was hung up. `since`: when it began, was answered or ended, in ms of the system's monotonic clock, which workers share.
-    `cseq` is that of its last attempt; `segment` the key of the segment that it counts for, 0 for none.
+    `tags`: what callees that answered are known by, 0 for none; `closed`: a bit for each that was hung up. `since`: when it began, was
+    answered or ended, in ms of the system's monotonic clock, which workers share. `cseq` is its INVITE's; `segment` the key of the
+    segment that it counts for, 0 for none.
     """
 
-    __slots__ = ("closed", "cseq", "flags", "ingress", "key", "segment", "setups", "since", "state", "tags")
+    __slots__ = ("closed", "cseq", "flags", "ingress", "key", "segment", "since", "state", "tags")
 
     def __init__(self, key: bytes, ingress: bytes, cseq: int, since: int, segment: int = 0) -> None:
         self.state = SETUP
         self.flags = 0
-        self.setups = 0
         self.closed = 0
         self.key = key
         self.ingress = ingress
@@ -60,9 +59,7 @@ class Record:
 
     @property
     def alive(self) -> bool:
-        """Whether it is being set up or has a dialog that was not hung up."""
-        if self.setups:
-            return True
+        """Whether it has a dialog that was not hung up."""
         answered = 0
         for place, tag in enumerate(self.tags):
             if tag:
@@ -171,7 +168,6 @@ class CallRecords:
             memory,
             at,
             record.state | record.flags,
-            record.setups,
             record.closed,
             one,
             two,
@@ -188,13 +184,12 @@ class CallRecords:
 
     def read(self, slot: int) -> Record:
         """A record as it stands."""
-        state, setups, closed, _, _, cseq, key, ingress, since, segment, one, two, three, four = _FIXED.unpack_from(
+        state, closed, _, _, cseq, key, ingress, since, segment, one, two, three, four = _FIXED.unpack_from(
             self._memory, HEADER + slot * RECORD
         )
         record = Record(key, ingress, cseq, since, segment)
         record.state = state & _STATE
         record.flags = state & ~_STATE
-        record.setups = setups
         record.closed = closed
         record.tags = [one, two, three, four]
         return record

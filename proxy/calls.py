@@ -1,8 +1,9 @@
 """The calls of one worker: what is being set up or answered and not over, told as events and counted for each trunk.
 
-A call is known by its key, the MAC of its dialog token, which stands for Call-ID, From tag and ingress. What is known of it stands in
-a record in memory that outlives the worker (`proxy.call_records`). Whichever worker a BYE comes to, the worker that sent the INVITE on
-owns the call: the token names it, and it is told. Telling it twice changes nothing.
+A call is known by its key, the MAC of its dialog token, which is another one for each INVITE: whoever sends many that are alike in Call-ID
+and tag has many calls. What is known of a call stands in a record in memory that outlives the worker (`proxy.call_records`). Whichever
+worker a BYE comes to, the worker that sent the INVITE on owns the call: the token names it, and it is told. Telling it twice changes
+nothing.
 
 Nothing else is needed to pass a BYE on, so that a call of which there is no record (all workers were started anew) is only not counted.
 """
@@ -210,11 +211,9 @@ class Calls:
             if record.state == OVER:
                 self._over[record.key] = slot
                 continue
-            record.setups = 0  # their transactions went with the worker
-            self._records.write(slot, record)
             self._open[record.key] = slot
             if record.state == SETUP:
-                self._orphans[record.key] = slot
+                self._orphans[record.key] = slot  # its transaction went with the worker
             trunk.count += 1
             if record.segment:
                 self._segment_by(record.segment).count += 1
@@ -315,24 +314,13 @@ class Calls:
         self._admitted = None
         self.stirred = True
         key = setup.key
-        slot = self._open.get(key, -1)
-        if slot >= 0:  # the sender forked: one call still
-            self.release(ingress, segment)
-            record = self._records.read(slot)
-            record.setups = min(255, record.setups + 1)
-            record.cseq = setup.cseq
-            self._records.write(slot, record)
-            return
-        slot = self._over.pop(key, -1)  # it was refused before, and is tried again
+        slot = -1 if key in self._open or key in self._over else self._take()
         if slot < 0:
-            slot = self._take()
-            if slot < 0:
-                self._counters.calls_untracked += 1
-                self.release(ingress, segment)
-                return
-            self._records.name(slot, setup.call_id, setup.from_tag)
+            self._counters.calls_untracked += 1
+            self.release(ingress, segment)
+            return
+        self._records.name(slot, setup.call_id, setup.from_tag)
         record = Record(key, ingress, setup.cseq, int(now * 1000), self._segment(segment).key if segment is not None else 0)
-        record.setups = 1
         self._records.write(slot, record)
         self._open[key] = slot
 
@@ -353,13 +341,10 @@ class Calls:
     def answered(self, setup: Setup, to_tag: bytes, status: int, target: str, now: float) -> None:
         """A 2xx went to the caller: the first, one of another callee, or one sent again."""
         tag = self._secret.tag_code(to_tag)
-        first = not setup.over
         setup.over = True
         slot = self._open.get(setup.key, -1)
         if slot >= 0:
             record = self._records.read(slot)
-            if first and record.setups:
-                record.setups -= 1
             tell = record.state == SETUP
             record.open_dialog(tag)
             if tell:
@@ -382,15 +367,7 @@ class Calls:
         setup.over = True
         slot = self._open.get(setup.key, -1)
         if slot >= 0:
-            record = self._records.read(slot)
-            if record.setups:
-                record.setups -= 1
-            if record.alive:  # other INVITEs of the same call go on, or one was answered
-                self._records.write(slot, record)
-                if record.cseq == setup.cseq:
-                    return
-            else:
-                self._close(setup.key, slot, record, now)
+            self._close(setup.key, slot, self._records.read(slot), now)
         self._end(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status, by, why)
 
     def hung_up(self, within: Within, by: By, why: str, now: float) -> None:
@@ -515,7 +492,7 @@ class Calls:
             record = self._records.read(slot)
             if record.since > until:
                 break
-            if record.state == ANSWERED and not record.setups:
+            if record.state == ANSWERED:
                 lost.append((key, slot))
         for key, slot in lost:
             self._lose(key, slot, now)

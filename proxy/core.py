@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
+from zlib import crc32
 
 from proxy.answers import Answers
 from proxy.attempts import unjudged
@@ -95,7 +96,7 @@ class Proxy:
         self._responses = Responses(self._layer, relay, self.secret, worker, calls)
         self._answers = answers = Answers(self._layer, self.secret, calls)
         self._screening = Screening(
-            self._layer, relay, answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock, calls, worker
+            self._layer, relay, answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock, calls, worker, crc32(salt)
         )
         self._in_dialog = InDialog(self._layer, relay, answers, self._screening, self.secret, self._branches, calls)
         self._sweeping = False
