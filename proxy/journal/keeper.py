@@ -48,6 +48,9 @@ COMPLAIN: Final = 60.0
 LAST_WAIT: Final = 10.0
 """Seconds that workers have to end after the supervisor has."""
 
+ROUNDS: Final = 8
+"""Looks at the rings in the end: each takes a quarter of what a ring can hold, and they are filled no more."""
+
 SEALS_WAITING: Final = 4
 """Finished segments that wait for the disk; with as many no further one is begun."""
 
@@ -141,8 +144,8 @@ class Keeper:
         while not all(ring.writer_gone for ring in self._rings) and monotonic() < until:
             self._drain(volume)
             sleep(STEP)
-        while self._drain(volume):
-            pass
+        for _ in range(ROUNDS):
+            self._drain(volume)
         if volume.segment.events:
             volume.rotate(_milliseconds())
 

@@ -118,6 +118,18 @@ def test_from_rings_to_a_sealed_segment(tmp_path: Path) -> None:
     }
 
 
+def test_full_rings_are_emptied_before_the_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    given = 0
+    for number, fd in enumerate(bench.fds[1:]):
+        writer = RingWriter(fd, number)
+        while writer.put([attempt(given)]) == 0:
+            given += 1
+    assert bench.work() == 0
+    assert [view.used for view in bench.views] == [0, 0]
+    assert len(bench.events()) == given
+
+
 def test_segments_are_sealed_by_size_and_by_age(tmp_path: Path) -> None:
     bench = Bench(tmp_path, segment_size=3000)
     writer = RingWriter(bench.fds[1], 0)
