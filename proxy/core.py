@@ -248,6 +248,10 @@ class Proxy:
         """Take no new calls (503) but emergency calls; those in progress go on. For a node that is about to stop."""
         self._screening.draining = True
 
+    def refuse_calls(self, wanted: bool) -> None:
+        """Take no new calls (503) but emergency calls, while they could not be recorded; not even to say where they go. False ends that."""
+        self._screening.unrecorded = wanted
+
     def gauges(self) -> dict[str, Any]:
         """What is open at this moment, for the metrics."""
         return {

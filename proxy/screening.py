@@ -87,6 +87,7 @@ class Screening:
         "routing",
         "ruleset",
         "signer",
+        "unrecorded",
         "wall_offset",
     )
 
@@ -123,6 +124,7 @@ class Screening:
         self.limit = limit
         self.signer: Signer | None = None
         self.draining = False
+        self.unrecorded = False
         self.wall_offset = 0.0
 
     def open(self, request: Request, now: float, *, full: Refusal = _FULL) -> ServerTransaction | None:
@@ -150,7 +152,7 @@ class Screening:
         if isinstance(found, Lookup):
             if trunk.reject_profile == REDIRECT:
                 server = None
-                if self.draining:  # who asks has others to ask; what can be answered at once still is
+                if self.draining or self.unrecorded:  # who asks has others to ask; what can be answered at once still is
                     self._answers.refuse(request, UNDECIDED, now)
                 else:
                     server = self.open(request, now, full=UNDECIDED)
@@ -265,12 +267,14 @@ class Screening:
         if self.on_verdict is not None:
             self.on_verdict(verdict, call)
         if trunk.reject_profile == REDIRECT:
-            if verdict.action == "pass":
-                if verdict.would is None:
-                    self._note_leg(call, now, known=verdict.authenticated is True)
-                if calls.active:
-                    calls.release(ingress, segment)  # whether and for how long it goes on is not seen
-            self._turn_down(request, server, final_answer(verdict, trunk), verdict, call, now)
+            answer = final_answer(verdict, trunk)
+            if verdict.action == "pass" and self.unrecorded and not emergency:
+                answer = UNDECIDED
+            elif verdict.action == "pass" and verdict.would is None:
+                self._note_leg(call, now, known=verdict.authenticated is True)
+            if verdict.action == "pass" and calls.active:
+                calls.release(ingress, segment)  # whether and for how long it goes on is not seen
+            self._turn_down(request, server, answer, verdict, call, now)
             return
         if verdict.action != "pass":
             # silence is for UDP: on a connection, and after a 100, the caller would wait for an answer that must come
@@ -282,7 +286,7 @@ class Screening:
         loop_hash = b""
         if hop is None:
             refused = NOT_FOUND
-        elif self.draining and not emergency:
+        elif (self.draining or self.unrecorded) and not emergency:
             refused = _FULL  # the sender has other nodes to try; those who call for help may not
         else:
             loop_hash = new_loop_hash(self._secret, request, b"", ingress, hop.code)

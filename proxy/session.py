@@ -100,6 +100,7 @@ class Session:
             legs=begin.legs,
             inbox=socket.socket(fileno=begin.inbox),
             others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},
+            ring=begin.ring,
             calls=map_table(begin.calls, begin.worker),
         )
 

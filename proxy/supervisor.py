@@ -27,6 +27,9 @@ from proxy.build import slow
 from proxy.config import Config, unpack
 from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
+from proxy.journal.memory import MemoryFault
+from proxy.journal.state import JournalState
+from proxy.recording import Recording
 from proxy.secret import node_secret
 from proxy.shared import make_memory
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
@@ -92,6 +95,7 @@ class Supervisor:
         self._legs: list[int] = []
         self._calls = -1
         self._secret = b""
+        self._recording: Recording | None = None
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
         self._reload_wanted = asyncio.Event()
         self._end = asyncio.Event()
@@ -127,6 +131,12 @@ class Supervisor:
         self._legs = open_tables(count) if count > 1 else []
         self._calls = make_memory(count)
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
+        if config.journal is not None:
+            try:
+                self._recording = Recording(config, config.journal, count)
+            except MemoryFault as fault:
+                raise StartFault(str(fault)) from None
+            self._spawn(self._recording.keep())
         self.slots = [Slot(number) for number in range(count)]
         gc.freeze()  # a scrape makes hundreds of thousands of tuples and no garbage: the collector would look at them over and over
         gc.set_threshold(100_000, 50, 50)
@@ -156,6 +166,9 @@ class Supervisor:
             await self._drain()
             if admin is not None:
                 await admin.stop()
+            if self._recording is not None:
+                self._recording.close()
+                self._recording = None
 
     @property
     def ready(self) -> bool:
@@ -172,6 +185,10 @@ class Supervisor:
         await asyncio.gather(*(slot.refresh(SNAPSHOT_LIMIT) for slot in self.slots if slot.ready))
         latest = [slot.latest for slot in self.slots if slot.latest is not None]
         return self._past.plus(latest), latest
+
+    def journal(self) -> JournalState | None:
+        """How the journal stands; None where there is none."""
+        return None if self._recording is None else self._recording.state()
 
     def socket_drops(self) -> int:
         """Datagrams that the kernel dropped because a worker did not read them in time."""
@@ -210,6 +227,8 @@ class Supervisor:
         old, self._folder, self.config = self._folder, folder, config
         for slot in self.slots:
             slot.tell(Switch())
+        if self._recording is not None:
+            self._recording.apply(config)
         self._spawn(self._remove(old))
         return ()
 
@@ -303,6 +322,7 @@ class Supervisor:
             legs=tuple(self._legs),
             inbox=self._inboxes[slot.number][0].fileno(),
             others=others,
+            ring=-1 if self._recording is None else self._recording.ring_fd(slot.number),
             calls=self._calls,
         )
 
@@ -320,6 +340,8 @@ class Supervisor:
                 if slot.ready and not slot.probe(monotonic(), HUNG):
                     log.error("worker %d does not answer and is killed", slot.number)
                     slot.kill()
+            if self._recording is not None:
+                self._recording.watch()
 
     async def _feed_watchdog(self) -> None:
         interval = watchdog_interval()
@@ -351,6 +373,8 @@ class Supervisor:
             for slot in self.slots:
                 slot.kill()
             await self._all_ended(2.0)
+        if self._recording is not None:
+            await self._recording.end()
         for task in list(self._tasks):
             task.cancel()
 
@@ -390,4 +414,5 @@ def _fixed_parts(config: Config) -> list[tuple[str, object]]:
         ("node.steering", config.node.steering),
         ("node.secret_file", config.node.secret_file),
         ("admin", config.admin),
+        ("journal", None if (journal := config.journal) is None else (journal.path, journal.buffer, journal.buffer_path)),
     ]

@@ -21,6 +21,7 @@ from proxy.control import Snapshot
 from proxy.core import Proxy
 from proxy.flow import Flow
 from proxy.generation import Generation, open_generation
+from proxy.journal.recorder import Recorder, open_ring
 from proxy.livetrace import LiveTrace
 from proxy.lookup import Lookups
 from proxy.routing import Routing
@@ -33,6 +34,9 @@ from rules.shared_legs import SharedLegs, Table, table_octets
 
 SHORTEST: Final = 0.01
 """Seconds between two looks at the timers at least: none of SIP's needs to be more exact, and each look is a wake-up."""
+
+LOOK: Final = 0.2
+"""Seconds between two looks whether calls can be recorded again."""
 
 CLOCK: Final = 30.0
 """Seconds between two looks at the wall clock, which may be set."""
@@ -58,6 +62,7 @@ class Worker:
         legs: Sequence[int] = (),
         inbox: socket.socket | None = None,
         others: Mapping[int, socket.socket] | None = None,
+        ring: int = -1,
         calls: CallTable | None = None,
     ) -> None:
         """`calls`: the memory to count calls in; without one, calls are followed only where their events are asked for."""
@@ -86,6 +91,10 @@ class Worker:
             credential=generation.credential,
         )
         proxy.watch_signing(_unsigned)
+        self.recorder: Recorder | None = None
+        if ring >= 0:
+            self.recorder = Recorder(open_ring(ring, number), self._refuse_calls)
+            proxy.keep_events()
         by_kind: dict[str, dict[int, socket.socket]] = {"udp": {}, "tcp": {}}
         for listener, sock in zip(self.listeners, sockets, strict=True):
             by_kind[listener.transport][listener.index] = sock
@@ -133,6 +142,9 @@ class Worker:
         self.lookups.close()
         if self.trace is not None:
             self.trace.close()
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
         for handle in (self._timer, self._clock):
             if handle is not None:
                 handle.cancel()
@@ -140,6 +152,10 @@ class Worker:
     def flush(self) -> None:
         """Send, hand over and look up what the core asks for, and see when it wants to be woken."""
         proxy = self.proxy
+        if self.recorder is not None:
+            events = proxy.take_events()
+            if events:
+                self.recorder.put(events)  # before anything is sent: what the network has heard of is written
         hangups = proxy.take_hangups()
         if hangups:
             self.peers.tell_hangups(hangups)
@@ -198,6 +214,10 @@ class Worker:
         self.lookups.configure(generation.config.lookup)
         self.lookups.fetch_certificates(generation.config.certificates, generation.ca)
         generation.ruleset.recall = self.lookups.recall
+        if self.recorder is not None:
+            journal = generation.config.journal
+            self.recorder.must_record = journal is not None and journal.on_full == "refuse"
+            self.recorder.look()
         self._trace(generation.config)
 
     def _trace(self, config: Config) -> None:
@@ -216,6 +236,20 @@ class Worker:
         receive = self.proxy.receive if self.trace is None else self.trace.receive
         self.udp.take_in(receive)
         self.streams.receive = receive
+
+    def _refuse_calls(self, refuse: bool) -> None:
+        self.proxy.refuse_calls(refuse)
+        if refuse:
+            log.error("calls are refused, but emergency calls: the buffer of the journal is full")
+            self.loop.call_later(LOOK, self._look)
+        else:
+            log.warning("calls are taken again: the journal has room")
+
+    def _look(self) -> None:
+        if self.recorder is not None:
+            self.recorder.look()
+            if self.recorder.refusing:
+                self.loop.call_later(LOOK, self._look)
 
     def snapshot(self) -> Snapshot:
         """Counters and gauges as they stand."""

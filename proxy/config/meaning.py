@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse_source, parse_target
 from proxy.config.certificates import check_certificates
 from proxy.config.customers import check_customers
+from proxy.config.journal import check_journal
 from proxy.config.lookups import check_lookups
 from proxy.config.model import MOST_WORKERS, Config, Listen, NextHop
 from proxy.config.report import Report, name_of
@@ -54,7 +55,7 @@ def check(config: Config, report: Report) -> None:
     if config.admin is not None:
         _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))
     if config.journal is not None:
-        report.warn(("journal",), "no journal is written in this version")
+        check_journal(config.journal, config.node.name, report)
     _check_files(config, report)
     for place, name in enumerate(config.directory.categories):
         if not is_category(name):

@@ -12,6 +12,7 @@ from proxy.config.addresses import parse_host_port
 from proxy.config.certificates import CERTIFICATE, CertificatesConfig
 from proxy.config.duration import Duration
 from proxy.config.faults import ConfigWarning
+from proxy.config.journal import JournalConfig
 from proxy.config.lookups import LookupConfig
 from proxy.config.signing import SigningConfig
 from proxy.config.trace import TraceConfig
@@ -84,13 +85,6 @@ class PolicyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """`[policy]`: without `file` the packaged default order."""
 
     file: str | None = None
-
-
-class JournalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[journal]`. Retention in seconds."""
-
-    path: str = "var/journal"
-    retention: Duration = Duration(184 * 86400.0)
 
 
 class AdminConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
