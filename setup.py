@@ -18,7 +18,7 @@ KERNEL = {"proxy.sip._kernel": "proxy/sip/_kernel.pyx", "proxy.transport._batch"
 # Not here: msgspec's Structs, which mypyc cannot make; exceptions (proxy.sip.error), since the collector does not see through native ones;
 # the rules, whose checks are functions in functions, which mypyc makes circles of: the lists of before a reload would stay mapped.
 CORE = {
-    "proxy": "answers core correlation counters dialogs enforce flow forward health history intake refusals relay routing screening token"
+    "proxy": "answers core correlation counters dialogs enforce flow forward health history indialog intake refusals relay responses routing screening token"
     " transactions validate",
     "proxy/sip": "caller grammar message response timers transaction uri via",
     "rules": "call legs ruleset verdict",

@@ -1,7 +1,8 @@
 """The proxy, sans-IO: bytes and time in, bytes out (RFC 3261 §16 for a screening proxy that is transaction-stateful).
 
-`Proxy.receive` says what a message is and who it is for; the transactions are in `proxy.transactions`, what becomes of forwarded
-requests in `proxy.relay`, requests inside dialogs in `proxy.dialogs`. No clock, no socket, no exception for any input.
+`Proxy.receive` says what a message is and who it is for; the transactions are in `proxy.transactions`, new calls in `proxy.screening`,
+requests inside dialogs in `proxy.indialog`, responses in `proxy.responses`, what becomes of forwarded requests in `proxy.relay`. No clock,
+no socket, no exception for any input.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from proxy.answers import Answers
 from proxy.config import Config
 from proxy.correlation import Notice
 from proxy.counters import Counters
-from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, recorded, route_onward
-from proxy.enforce import Refusal, distrust, hide_caller, keep_internal, keep_trust
+from proxy.enforce import Refusal
 from proxy.flow import Flow, Listener
-from proxy.forward import Branches, Outgoing, loops, new_loop_hash, worker_of
+from proxy.forward import Branches
 from proxy.health import Health, Ping
-from proxy.intake import asserted, privacy_values
+from proxy.indialog import NO_SUCH_CALL, InDialog
 from proxy.redirect import CANCELLED, other_answer
-from proxy.relay import CANCEL_KEY, Relay, answer_directly, without_top_via
+from proxy.relay import CANCEL_KEY, Relay, answer_directly
+from proxy.responses import Responses
 from proxy.routing import Peer, Routing
-from proxy.screening import FORBIDDEN, LOOP, ParkedTimer, Screening
+from proxy.screening import FORBIDDEN, ParkedTimer, Screening
 from proxy.signing import Credential, Signer
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.sip.via import Via
-from proxy.token import BRANCH, TAG_SIZE, Secret
+from proxy.token import TAG_SIZE, Secret
 from proxy.transactions import LINGER, RETRANSMIT, ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request, top_value
 from rules import RuleSet
@@ -44,11 +45,9 @@ _METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO")
 _CAPABLE: Final = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\nAccept: application/sdp\r\nSupported: \r\n"
 _TIMERS_A_TURN: Final = 256
 _FAULTS_KEPT: Final = 5
-_NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
 _TOO_MANY_HOPS: Final = Refusal(483, PHRASES[483])
 _NO_TLS: Final = Refusal(416, PHRASES[416])
 """A sips URI promises TLS on every hop (RFC 3261 §26.2.2): what cannot keep that must not send the request on."""
-_NO_WAY: Final = Refusal(404, "No Way To Destination")
 
 
 class Duty(Enum):
@@ -86,16 +85,16 @@ class Proxy:
         self.faults: list[str] = []
         self._layer = TransactionLayer(self.counters)
         self._branches = Branches(worker, salt)
-        self._own_branch = BRANCH + b"%d." % worker
         self._health = Health(self._layer, self._branches)
         self._relay = Relay(self._layer, self._branches, self.secret, self._health.heard)
+        self._responses = Responses(self._layer, self._relay, self.secret, worker)
         self._answers = Answers(self._layer, self.secret)
         self._screening = Screening(
             self._layer, self._relay, self._answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock
         )
+        self._in_dialog = InDialog(self._layer, self._relay, self._answers, self._screening, self.secret, self._branches)
         self._tell_unsigned: Callable[[str], None] | None = None
         self._sign_with(credential)
-        self._handovers: list[tuple[int, Flow, bytes]] = []
         self._health.start(self.routing, self._layer.timers, Duty.PING, now)
 
     # the rim's side
@@ -161,7 +160,7 @@ class Proxy:
 
     def take_handovers(self) -> list[tuple[int, Flow, bytes]]:
         """Messages that belong to another worker's transactions: worker id, flow, bytes."""
-        handovers, self._handovers = self._handovers, []
+        handovers, self._responses.handovers = self._responses.handovers, []
         return handovers
 
     def share_legs(self, catch_up: Callable[[], None]) -> None:
@@ -261,7 +260,7 @@ class Proxy:
         try:
             message = SipMessage.parse(data)
             if not message.is_request:
-                self._response(message, data, flow, peer, now)
+                self._responses.receive(message, data, flow, peer, self.routing, now)
                 return
             request = Request(message, flow, peer.key)
         except ParseError as fault:
@@ -316,7 +315,7 @@ class Proxy:
             tags = b", ".join(message.all(b"proxy-require"))
             self._answers.refuse(request, Refusal(420, PHRASES[420], b"Unsupported: " + tags + b"\r\n"), now)
         elif request.to_tag:
-            self._in_dialog(request, peer, now)
+            self._in_dialog.forward(request, peer, self.routing, now)
         elif trunk is None:
             if method == b"INVITE":
                 self.counters.decided("", "reject", "TRK_UNKNOWN", 0.0)
@@ -342,71 +341,6 @@ class Proxy:
         else:
             self._answers.refuse(request, other_answer(request, trunk), now)
 
-    # other requests
-
-    def _in_dialog(self, request: Request, peer: Peer, now: float) -> None:
-        onward = route_onward(request, self.routing, self.secret)
-        if onward is None:
-            self.counters.dialog_refused += 1
-            self._answers.refuse(request, _NO_SUCH_CALL, now)
-            return
-        if is_target_refresh(request.method):
-            trunk = peer.trunk or self._customer_at(peer)
-            # a next hop that is neither a trunk nor a customer's is our own side, which no trunk's rules concern
-            checked = trunk is not None and not self._same_party(request, onward, peer, trunk)
-            refused = self._screening.identity_refused(request, trunk, now) if trunk is not None and checked else None
-            if refused is not None:
-                self.counters.dialog_refused += 1
-                self._answers.refuse(request, refused, now)
-                return
-            if trunk is not None and trunk.kind != "core":
-                distrust(request.message)
-        flow = destination(onward.uri, request.flow, self.routing, onward.token)
-        if flow is None:
-            self._answers.refuse(request, _NO_WAY, now)
-            return
-        loop_hash = new_loop_hash(self.secret, request, onward.routes, peer.code, b"")
-        if loops(request, loop_hash, self.routing):
-            self.counters.loops += 1
-            self._answers.refuse(request, LOOP, now)
-            return
-        present = request.message.first_line
-        if (
-            b"p-asserted-identity" in present
-            or b"p-preferred-identity" in present
-            or b"remote-party-id" in present
-            or b"identity" in present
-        ):
-            keep_trust(request.message, privacy_values(request.message), customer_side(self.routing, onward.token))
-        if self.routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
-            keep_internal(request.message, self.routing.internal)
-        if onward.token.withheld and onward.token.from_caller:
-            hide_caller(request.message)
-        server = self._screening.open(request, now)
-        if server is not None:
-            self._relay.forward_to(server, Outgoing(request, loop_hash, b""), flow, now)
-
-    def _customer_at(self, peer: Peer) -> Trunk | None:
-        for code in peer.hop_codes:
-            hop = self.routing.hop_codes.get(code)
-            customer = self.routing.customer_of(hop) if hop is not None else None
-            if customer is not None:
-                return customer
-        return None
-
-    def _same_party(self, request: Request, onward: Onward, peer: Peer, trunk: Trunk) -> bool:
-        """Whether a re-INVITE or UPDATE comes from the trunk that its side of the dialog has, and presents what that side presented
-        before.
-        """
-        token = onward.token
-        if token.from_caller:
-            expected = peer.code == token.ingress
-        else:
-            owner = self.routing.hop_codes.get(token.egress)
-            customer = self.routing.customer_of(owner) if owner is not None else None
-            expected = token.egress in peer.hop_codes or customer is trunk
-        return expected and self.secret.same_identity(token, request.sender, asserted(request.message, trunk))
-
     # ACK and CANCEL
 
     def _ack(self, request: Request, server: ServerTransaction | None, peer: Peer, now: float) -> None:
@@ -419,19 +353,7 @@ class Proxy:
         if len(request.to_tag) == TAG_SIZE and request.to_tag == self._answers.to_tag(request):  # another worker's, or forgotten
             self.counters.stateless_acks += 1
             return
-        onward = route_onward(request, self.routing, self.secret) if request.to_tag and request.hops != 0 else None
-        flow = destination(onward.uri, request.flow, self.routing, onward.token) if onward is not None else None
-        if onward is None or flow is None:
-            self.counters.stray_acks += 1
-            return
-        if self.routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
-            keep_internal(request.message, self.routing.internal)
-        if onward.token.withheld and onward.token.from_caller:
-            hide_caller(request.message)
-        # Max-Forwards bounds an ACK that loops, and without our token it does not get this far: no loop hash. But a retransmitted one
-        # gets the same branch (§16.11), and another one another, from senders too whose own branches are not unique.
-        mark = b"%012x" % (hash((request.key, request.call_id, request.cseq, request.to_tag)) & 0xFFFFFFFFFFFF)
-        self._layer.sends.append((flow, Outgoing(request, mark, b"").render(flow, self._branches.for_ack(mark))))
+        self._in_dialog.acknowledge(request, peer, self.routing)
 
     def _cancel(self, request: Request, server: ServerTransaction | None, peer: Peer, now: float) -> None:
         key = request.key + CANCEL_KEY
@@ -443,7 +365,7 @@ class Proxy:
             fate = self._answers.fate(request, now)
             if fate is None or fate.status:
                 asked = fate is not None and peer.trunk is not None and peer.trunk.reject_profile == REDIRECT
-                self._answers.send(request, CANCELLED if asked else _NO_SUCH_CALL)
+                self._answers.send(request, CANCELLED if asked else NO_SUCH_CALL)
             return
         own = ServerTransaction(key, request, self._answers.reply_flow(request.flow, request.reply_port))
         self._layer.servers[key] = own
@@ -454,71 +376,6 @@ class Proxy:
             self._screening.cancel(server, now)
         else:
             self._relay.cancel(server, reasons, now)
-
-    # responses
-
-    def _response(self, message: SipMessage, data: bytes, flow: Flow, peer: Peer, now: float) -> None:
-        lines, first = message.lines, message.first_line
-        at = first.get(b"via")
-        method = cseq_method(message)
-        if at is not None and method and b"call-id" in first and b"to" in first:  # the ordinary case: to the letter as it was sent
-            start = flow.listener.branch_start
-            client = self._layer.clients.get(lines[at][len(start) :]) if lines[at].startswith(start) else None
-            if client is not None and client.method == method and method != b"CANCEL":
-                self._relay.response(client, message, now)
-                return
-        branch = self.routing.own_branch(lines[at][5:]) if at is not None and lines[at][:5] == b"Via: " else None
-        if branch is None:
-            via = Via(top_value(message)[0])
-            branch = via.branch
-            if branch is None or not branch.startswith(BRANCH) or not self.routing.is_own(via.host, via.port):
-                self.counters.discarded += 1
-                return
-        if not branch.startswith(self._own_branch):
-            worker = worker_of(branch)
-            if worker < 0:
-                self.counters.discarded += 1
-                return
-            self._handovers.append((worker, flow, data))
-            self.counters.handed_over += 1
-            return
-        if not method or b"call-id" not in first or b"to" not in first:
-            self.counters.discarded += 1
-            return
-        client = self._layer.clients.get(branch + CANCEL_KEY if method == b"CANCEL" else branch)
-        if client is not None and client.method == method:
-            self._relay.response(client, message, now)
-            return
-        self._stray(message, method, peer)
-
-    def _stray(self, message: SipMessage, method: bytes, peer: Peer) -> None:
-        """A response without a transaction. RFC 6026 drops it; a 2xx to an initial INVITE from one of our peers is passed on by its Via, to
-        the trunk that our token in its Record-Route names: the callee has picked up, and our worker may have been restarted meanwhile.
-        """
-        self.counters.stray_responses += 1
-        if method != b"INVITE" or not 200 <= message.status < 300 or not peer.known:
-            return
-        token = recorded(message, self.routing, self.secret)
-        if token is None:
-            return
-        ingress = self.routing.trunk_codes.get(token.ingress)
-        if self.routing.internal and (ingress is None or ingress.kind != "core"):
-            keep_internal(message, self.routing.internal)
-        data = without_top_via(message)
-        if data is None:
-            return
-        via = Via(SipMessage.parse(data).all(b"via")[0])
-        address = (via.received or via.host).decode("latin-1").strip("[]")
-        port = int(via.rport) if via.rport and via.rport.isdigit() and len(via.rport) < 6 else (via.port or 5060)
-        listener = self.routing.listener_for(via.transport.decode("latin-1").lower(), address, None)
-        if listener is None or listener.transport != "udp" or not 0 < port < 65536:
-            return
-        try:
-            known = self.routing.resolve(address, port)
-        except ValueError:  # a host name
-            return
-        if known.code == token.ingress and not self.routing.is_own(address.encode(), port):
-            self._layer.sends.append((Flow(listener, address, port), data))
 
     # timers
 
@@ -537,17 +394,3 @@ class Proxy:
             self._health.due(owner, Duty.PING, self.routing, now)
         elif kind is ParkedTimer.OVERDUE and owner in self._screening.parked:
             self._screening.resume(owner, None, now)
-
-
-def cseq_method(response: SipMessage) -> bytes:
-    """The method in a response's CSeq; b"" where the field is missing or no CSeq."""
-    at = response.first_line.get(b"cseq")
-    if at is None:
-        return b""
-    words = response.lines[at].split()
-    if len(words) != 3 or words[0] != b"CSeq:":  # written in another way
-        words = [b"", *(response.first(b"cseq") or b"").split()]
-        if len(words) != 3:
-            return b""
-    digits = words[1]
-    return words[2] if digits.isdigit() and (len(digits) < 10 or (len(digits) == 10 and int(digits) < 1 << 32)) else b""

@@ -63,7 +63,7 @@ class Slot:
                 sys.executable,
                 "-P",
                 "-m",
-                "proxy.worker",
+                "proxy.session",
                 str(its.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=tuple(descriptors),

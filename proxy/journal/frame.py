@@ -27,6 +27,16 @@ LONGEST: Final = 1 << 18
 KEEPER: Final = 0xFFFF
 """The worker number of frames that the keeper wrote itself: the first of each segment."""
 
+
+
+class _Timed(msgspec.Struct, array_like=True, gc=False):
+    """What all events begin with."""
+
+    kind: str
+    at: int
+
+
+_timed: Final = msgspec.msgpack.Decoder(_Timed)
 _decoder: Final[msgspec.msgpack.Decoder[Event]] = msgspec.msgpack.Decoder(Event)
 
 
@@ -77,3 +87,11 @@ def event_of(payload: memoryview) -> Event | None:
         return _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def time_of(payload: memoryview) -> int:
+    """When an event happened (ms), without reading the rest of it; 0 where that cannot be told."""
+    try:
+        return _timed.decode(payload).at
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0

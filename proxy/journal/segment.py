@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from proxy.events import Event
-from proxy.journal.frame import HEAD, KEEPER, LONGEST, Damage, event_of, frame, frame_at
+from proxy.journal.frame import HEAD, KEEPER, LONGEST, Damage, event_of, frame, frame_at, time_of
 
 MAGIC: Final = b"sipwarden journal segment 1\n"
 OPEN: Final = ".open"
@@ -86,13 +86,11 @@ class Segment:
             else:
                 yield Entry(worker, position, event)
 
-    def positions(self) -> dict[int, int]:
-        """Where each worker's next frame would begin: reads everything, decodes nothing."""
-        last: dict[int, int] = {}
+    def times(self) -> Iterator[tuple[int, int, int]]:
+        """Worker, the position behind its frame, and time of each event, which is not read any further."""
         if self.header is not None:
             for worker, position, payload in self._frames():
-                last[worker] = position + HEAD + len(payload)
-        return last
+                yield worker, position + HEAD + len(payload), time_of(payload)
 
     def _begin(self) -> None:
         data = os.pread(self._fd, min(self.size, len(MAGIC) + HEAD + LONGEST), 0)

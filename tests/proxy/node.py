@@ -149,7 +149,7 @@ class Node:
                 words = (path / "cmdline").read_bytes().split(b"\0")
             except (OSError, IndexError):
                 continue
-            if parent == self.process.pid and b"proxy.worker" in words:
+            if parent == self.process.pid and b"proxy.session" in words:
                 found.append(int(path.name))
         return sorted(found)
 

@@ -41,7 +41,7 @@ def test_the_same_octets_compiled_and_interpreted() -> None:
 
 
 LOADED = """
-import proxy.worker, rules.builtin, sys
+import proxy.session, rules.builtin, sys
 from proxy.build import CORE, KERNEL
 print(KERNEL, CORE)
 for name, module in sys.modules.items():

@@ -17,8 +17,9 @@ import pytest_asyncio
 from proxy.config import load_config
 from proxy.control import Ask, Forget, Load, Loaded, Switch, Switched
 from proxy.generation import Faults, Generation, load, open_generation, save_generation
+from proxy.session import Session
 from proxy.sockets import open_inboxes, open_sockets
-from proxy.worker import Session, Worker
+from proxy.worker import Worker
 from rules.numbers import normalise
 from tests.proxy.node import CONFIG, SEGMENTS, Peer, free_port
 

@@ -1,0 +1,123 @@
+"""Requests inside a dialog on their way: checked against their token, judged again where they present a new identity, sent on by their
+route set (RFC 3261 §16.4 to §16.6).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.answers import Answers
+from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, route_onward
+from proxy.enforce import Refusal, distrust, hide_caller, keep_internal, keep_trust
+from proxy.forward import Branches, Outgoing, loops, new_loop_hash
+from proxy.intake import asserted, privacy_values
+from proxy.relay import Relay
+from proxy.routing import Peer, Routing
+from proxy.screening import LOOP, Screening
+from proxy.sip.response import PHRASES
+from proxy.token import Secret
+from proxy.transactions import TransactionLayer
+from proxy.validate import Request
+from rules.call import Trunk
+
+NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
+_NO_WAY: Final = Refusal(404, "No Way To Destination")
+
+
+class InDialog:
+    """Sends requests inside dialogs on."""
+
+    __slots__ = ("_answers", "_branches", "_counters", "_layer", "_relay", "_screening", "_secret")
+
+    def __init__(
+        self, layer: TransactionLayer, relay: Relay, answers: Answers, screening: Screening, secret: Secret, branches: Branches
+    ) -> None:
+        self._layer = layer
+        self._counters = layer.counters
+        self._relay = relay
+        self._answers = answers
+        self._screening = screening
+        self._secret = secret
+        self._branches = branches
+
+    def forward(self, request: Request, peer: Peer, routing: Routing, now: float) -> None:
+        """Send a request with a To tag on by its route set, or refuse it. ParseError for a route set that cannot be read."""
+        onward = route_onward(request, routing, self._secret)
+        if onward is None:
+            self._counters.dialog_refused += 1
+            self._answers.refuse(request, NO_SUCH_CALL, now)
+            return
+        if is_target_refresh(request.method):
+            trunk = peer.trunk or customer_at(peer, routing)
+            # a next hop that is neither a trunk nor a customer's is our own side, which no trunk's rules concern
+            checked = trunk is not None and not self._same_party(request, onward, peer, trunk, routing)
+            refused = self._screening.identity_refused(request, trunk, now) if trunk is not None and checked else None
+            if refused is not None:
+                self._counters.dialog_refused += 1
+                self._answers.refuse(request, refused, now)
+                return
+            if trunk is not None and trunk.kind != "core":
+                distrust(request.message)
+        flow = destination(onward.uri, request.flow, routing, onward.token)
+        if flow is None:
+            self._answers.refuse(request, _NO_WAY, now)
+            return
+        loop_hash = new_loop_hash(self._secret, request, onward.routes, peer.code, b"")
+        if loops(request, loop_hash, routing):
+            self._counters.loops += 1
+            self._answers.refuse(request, LOOP, now)
+            return
+        present = request.message.first_line
+        if (
+            b"p-asserted-identity" in present
+            or b"p-preferred-identity" in present
+            or b"remote-party-id" in present
+            or b"identity" in present
+        ):
+            keep_trust(request.message, privacy_values(request.message), customer_side(routing, onward.token))
+        if routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
+            keep_internal(request.message, routing.internal)
+        if onward.token.withheld and onward.token.from_caller:
+            hide_caller(request.message)
+        server = self._screening.open(request, now)
+        if server is not None:
+            self._relay.forward_to(server, Outgoing(request, loop_hash, b""), flow, now)
+
+    def _same_party(self, request: Request, onward: Onward, peer: Peer, trunk: Trunk, routing: Routing) -> bool:
+        """Whether a re-INVITE or UPDATE comes from the trunk that its side of the dialog has, and presents what that side presented
+        before.
+        """
+        token = onward.token
+        if token.from_caller:
+            expected = peer.code == token.ingress
+        else:
+            owner = routing.hop_codes.get(token.egress)
+            customer = routing.customer_of(owner) if owner is not None else None
+            expected = token.egress in peer.hop_codes or customer is trunk
+        return expected and self._secret.same_identity(token, request.sender, asserted(request.message, trunk))
+
+    def acknowledge(self, request: Request, peer: Peer, routing: Routing) -> None:
+        """Send the ACK of a 2xx on, outside any transaction."""
+        onward = route_onward(request, routing, self._secret) if request.to_tag and request.hops != 0 else None
+        flow = destination(onward.uri, request.flow, routing, onward.token) if onward is not None else None
+        if onward is None or flow is None:
+            self._counters.stray_acks += 1
+            return
+        if routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
+            keep_internal(request.message, routing.internal)
+        if onward.token.withheld and onward.token.from_caller:
+            hide_caller(request.message)
+        # Max-Forwards bounds an ACK that loops, and without our token it does not get this far: no loop hash. But a retransmitted one
+        # gets the same branch (§16.11), and another one another, from senders too whose own branches are not unique.
+        mark = b"%012x" % (hash((request.key, request.call_id, request.cseq, request.to_tag)) & 0xFFFFFFFFFFFF)
+        self._layer.sends.append((flow, Outgoing(request, mark, b"").render(flow, self._branches.for_ack(mark))))
+
+
+def customer_at(peer: Peer, routing: Routing) -> Trunk | None:
+    """The trunk whose customer gets the calls of the next hop that an address is a target of; None for any other address."""
+    for code in peer.hop_codes:
+        hop = routing.hop_codes.get(code)
+        customer = routing.customer_of(hop) if hop is not None else None
+        if customer is not None:
+            return customer
+    return None
