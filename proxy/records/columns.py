@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from proxy.events import Attempt
-from proxy.records.join import Call
+from proxy.records.join import Call, at_once
 from proxy.records.lines import OTHER, fields, text
 
 TIME: Final = "time"
@@ -102,30 +102,39 @@ def row(call: Call, node: str) -> Row:
         ringing.at if ringing is not None else None,
         answer.at if answer is not None else None,
     )
-    if attempt is None:
-        status = (end.status if end is not None else 0) or (answer.status if answer is not None else 0)
-        return (
-            *(first.at, *tail, end.at if end is not None else None, end.by if end is not None else None, end.why if end is not None else None),
-            *(status or None, None, first.trunk, None, None, None, None, None, None, None, None, None, None, None),
-            *(text(first.call_id), text(first.from_tag), first.cseq or None, None, *([None] * 9)),
-            *([None] * 12),
-            *(answer.egress if answer is not None else None, answer.target if answer is not None else None, None, node),
-        )
-    found, icid = fields(attempt.lines)
     if end is not None:
-        ended, by, why = end.at, end.by, end.why
-    elif attempt.status or attempt.action == "drop":
-        ended, by, why = attempt.at, "proxy", _at_once(attempt)
+        over: tuple[int | None, str | None, str | None] = (end.at, end.by, end.why)
+    elif attempt is not None and at_once(attempt):
+        over = (attempt.at, "proxy", _at_once(attempt))
     else:
-        ended, by, why = None, None, None  # type: ignore[assignment]
-    status = attempt.status or (end.status if end is not None else 0) or (answer.status if answer is not None else 0)
+        over = (None, None, None)
+    answered = (answer.egress or None, answer.target or None) if answer is not None else (None, None)
+    status = (attempt.status if attempt is not None else 0) or (end.status if end is not None else 0)
+    status = status or (answer.status if answer is not None else 0)
+    if attempt is None:
+        known = {
+            "received_at": first.at,
+            "ringing_at": tail[0],
+            "answered_at": tail[1],
+            "ended_at": over[0],
+            "ended_by": over[1],
+            "why": over[2],
+            "status": status or None,
+            "trunk": first.trunk,
+            "call_id": text(first.call_id),
+            "from_tag": text(first.from_tag),
+            "cseq": first.cseq or None,
+            "egress": answered[0],
+            "target": answered[1],
+            "node": node,
+        }
+        return tuple([known.get(name) for name in NAMES])
+    found, icid = fields(attempt.lines)
     get = found.get
     return (
         attempt.at,
         *tail,
-        ended,
-        by,
-        why,
+        *over,
         status or None,
         attempt.kind,
         attempt.trunk,
@@ -165,8 +174,8 @@ def row(call: Call, node: str) -> Row:
         attempt.policy_version,
         attempt.directory_version,
         attempt.elapsed_us,
-        (answer.egress if answer is not None else "") or attempt.egress or None,
-        answer.target if answer is not None else None,
+        answered[0] or attempt.egress or None,
+        answered[1],
         attempt.sent_as or None,
         node,
     )

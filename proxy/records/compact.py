@@ -7,18 +7,18 @@ still pending change together (`store`). Memory is bounded by PART and by what `
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from proxy.events import Event
-from proxy.journal.segment import Segment, sealed_segments
+from proxy.journal.segment import Segment
 from proxy.records import parquet
 from proxy.records.columns import DAY, Row, row, weight
 from proxy.records.join import Call, Joiner
-from proxy.records.store import File, Store, StoreFault, aside, day_name, sync
+from proxy.records.store import File, Manifest, Store, StoreFault, aside, day_name, sync
 
 PART: Final = 256 * 1024
 """Rows that are gathered before they are written."""
@@ -34,8 +34,9 @@ _encoder: Final = msgspec.msgpack.Encoder()
 
 
 class Report(msgspec.Struct):
-    """What was done: `damaged` says of which segments the end could not be read, `repeated`, `cut` and `unfinished` are those of Joiner,
-    `lost` counts calls whose attempt was not there.
+    """What was done. `repeated`, `cut` and `unfinished` are those of Joiner; `lost` counts calls whose attempt was not there, `merged`
+    files that went into larger ones; `missing` are files that were there before (purged, or removed by somebody: `journal verify` tells),
+    `kept` says which segments could not be read to their end, and why.
     """
 
     segments: int = 0
@@ -47,26 +48,34 @@ class Report(msgspec.Struct):
     unfinished: int = 0
     lost: int = 0
     merged: int = 0
-    purged: list[str] = []
-    held: list[str] = []
-    damaged: list[str] = []
+    missing: list[str] = []
+    kept: list[str] = []
 
 
-def compact(journal: Path, store: Store, node: str, now: int, *, part: int = PART, commit: int = COMMIT) -> Report:
-    """Take every sealed segment that was not taken yet into the history; `now` in ms. Raises OSError, StoreFault."""
+def compact(journal: Path, store: Store, segments: Sequence[Path], now: int, *, part: int = PART, commit: int = COMMIT) -> Report:
+    """Take sealed segments into the history, in the order of their serials, those that were taken before apart; `now` in ms.
+
+    Raises OSError, StoreFault.
+    """
     report = Report()
-    gone = store.missing()
-    if gone:
-        raise StoreFault(f"{gone[0]} is missing, which the manifest names" + (f", and {len(gone) - 1} more" if len(gone) > 1 else ""))
-    present = sealed_segments(journal)
-    known = set(store.manifest.segments)
-    names = {path.name for path in present}
-    taken = [name for name in store.manifest.segments if name in names]  # of those that were purged nobody asks any more
-    fresh = [path for path in present if path.name not in known]
-    work = _Work(store, node, report, part)
+    manifest = store.manifest
+    report.missing = store.missing()
+    if report.missing:
+        gone = set(report.missing)
+        days = {day: tuple(file for file in files if f"day={day}/{file.name}" not in gone) for day, files in manifest.days.items()}
+        pending = None if manifest.pending is not None and manifest.pending.name in gone else manifest.pending
+        store.commit(msgspec.structs.replace(manifest, days=days, pending=pending))
+    # of those that are gone nobody asks any more
+    taken = [name for name in manifest.segments if (journal / name).is_file()]
+    kept = [name for name in manifest.kept if (journal / name).is_file()]
+    known = set(taken)
+    fresh = [path for path in segments if path.name not in known]
+    work = _Work(store, report, part)
     reached = 0
     for path in fresh:
         with Segment(path) as segment:
+            if segment.header is not None:
+                work.node = segment.header.node
             for entry in segment:
                 event = entry.event
                 report.events += 1
@@ -74,14 +83,15 @@ def compact(journal: Path, store: Store, node: str, now: int, *, part: int = PAR
                 if event.at // 1000 > reached // 1000 and event.at <= now:
                     reached = event.at
                     work.add(work.joiner.ripe(reached))
-            if segment.damage:
-                report.damaged.append(f"{path.name}: {segment.damage}")
+            if segment.damage or segment.unknown:
+                kept.append(path.name)
+                report.kept.append(f"{path.name}: {segment.damage or f'{segment.unknown} events that this version does not know'}")
         report.segments += 1
         taken.append(path.name)
         if work.since >= commit:
-            work.commit(tuple(taken))
+            work.commit(taken, kept)
     if fresh:
-        work.commit(tuple(taken))
+        work.commit(taken, kept)
     report.pending = work.joiner.size
     report.repeated, report.cut, report.unfinished = work.joiner.repeated, work.joiner.cut, work.joiner.unfinished
     return report
@@ -90,12 +100,12 @@ def compact(journal: Path, store: Store, node: str, now: int, *, part: int = PAR
 class _Work:
     """Rows on their way into files, and what the next commit will say. `since` counts rows since the last."""
 
-    def __init__(self, store: Store, node: str, report: Report, part: int) -> None:
+    def __init__(self, store: Store, report: Report, part: int) -> None:
+        self.node = ""
         self.joiner = Joiner()
         self.joiner.restore(pending_events(store.folder, store.manifest.pending))
         self.since = 0
         self._store = store
-        self._node = node
         self._report = report
         self._part = part
         self._rows: dict[int, list[Row]] = {}
@@ -103,10 +113,11 @@ class _Work:
         self._new: dict[str, list[File]] = {}
 
     def add(self, calls: Iterable[Call]) -> None:
+        """Make records of calls."""
         for call in calls:
             if call.attempt is None:
                 self._report.lost += 1
-            record = row(call, self._node)
+            record = row(call, self.node)
             self._rows.setdefault(record[0] // DAY, []).append(record)
             self._count += 1
             self._weight += weight(record)
@@ -122,24 +133,28 @@ class _Work:
         self._rows.clear()
         self._count = self._weight = 0
 
-    def commit(self, segments: tuple[str, ...]) -> None:
+    def commit(self, segments: list[str], kept: list[str]) -> None:
+        """Make all of it count."""
         self._write()
         store = self._store
         days = {**store.manifest.days}
         for day, files in self._new.items():
             days[day] = (*days.get(day, ()), *files)
         events = list(self.joiner.pending())
-        pending = store.save_pending(_encoder.encode(events)) if events else None
-        store.commit(days, segments=segments, pending=pending)
+        pending = None
+        if events:
+            first, last = min(event.at for event in events), max(event.at for event in events)
+            pending = store.save_pending(_encoder.encode(events), len(events), first, last)
+        store.commit(Manifest(days=days, segments=tuple(segments), kept=tuple(kept), pending=pending))
         self._new.clear()
         self.since = 0
 
 
-def pending_events(folder: Path, name: str | None) -> list[Event]:
+def pending_events(folder: Path, pending: File | None) -> list[Event]:
     """What a manifest says is pending. Raises OSError, StoreFault."""
-    if name is None:
+    if pending is None:
         return []
-    path = folder / name
+    path = folder / pending.name
     try:
         data = path.read_bytes()
     except FileNotFoundError:  # the manifest counts already, and the name is not given yet

@@ -124,7 +124,7 @@ class Joiner:
                 self._wait(quiet, key)
                 continue
             calls, repeated = resolve(events)
-            if not all([call.over for call in calls]):
+            if not all(call.over for call in calls):
                 given_up = min([event.at for event in events]) + self.longest
                 if given_up > now:
                     self._wait(given_up, key)

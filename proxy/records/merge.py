@@ -10,6 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from proxy.records import parquet
 from proxy.records.columns import DAY
 from proxy.records.compact import save
@@ -77,7 +79,7 @@ def merge(store: Store, day: str, chosen: tuple[File, ...]) -> None:
     new = save(store.new_file(day), merged(paths))
     days = {**store.manifest.days}
     days[day] = (*without(days[day], chosen), new)
-    store.commit(days, segments=store.manifest.segments, pending=store.manifest.pending)
+    store.commit(msgspec.structs.replace(store.manifest, days=days))
 
 
 def merged(paths: list[Path]) -> Iterator[Any]:

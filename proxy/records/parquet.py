@@ -27,7 +27,7 @@ def schema() -> Any:
     """The Arrow schema of COLUMNS."""
     import pyarrow as pa
 
-    kinds = {TIME: pa.timestamp("ms", tz="UTC"), TEXT: pa.string(), TEXTS: pa.list_(pa.field("element", pa.string())), COUNT: pa.int32()}
+    kinds = {TIME: pa.timestamp("ms", tz="UTC"), TEXT: pa.string(), TEXTS: pa.list_(pa.field("element", pa.string())), COUNT: pa.int64()}
     return pa.schema([pa.field(column.name, kinds[column.kind]) for column in COLUMNS])
 
 
@@ -37,7 +37,8 @@ def table(rows: Iterable[Row]) -> Any:
 
     wanted = schema()
     columns = list(zip(*rows, strict=True)) or [()] * len(NAMES)
-    return in_order(pa.Table.from_arrays([pa.array(values, field.type) for values, field in zip(columns, wanted, strict=True)], schema=wanted))
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, wanted, strict=True)]
+    return in_order(pa.Table.from_arrays(arrays, schema=wanted))
 
 
 def in_order(rows: Any) -> Any:

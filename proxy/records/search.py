@@ -1,5 +1,5 @@
-"""Calls to a number within a time, from all that is kept: the files of the history, what is pending, and the journal's segments that are not
-in it yet, the open one too, so that a call of a second ago is found.
+"""Calls to a number within a time, from all that is kept: the files of the history, what is pending, and the journal's segments that are
+not in it yet, the open one too, so that a call of a second ago is found.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ SKEW: Final = 600_000
 
 TRIES: Final = 5
 """How often the history may change under a search before it is given up."""
+
+
+MANY: Final = 1000
+"""Calls from which on a segment is read at once, instead of being searched for each of them first."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -65,36 +69,42 @@ class Changed(Exception):
     """The history changed faster than it could be read."""
 
 
-def search(journal: Path, called: Sought, first: int, last: int) -> Iterator[Record]:
-    """Every call to a number that was received from `first` to `last` (ms), in no order, each once.
+def search(journal: Path, called: Sought, first: int, last: int, notes: list[str]) -> list[Record]:
+    """Every call to a number that was received from `first` to `last` (ms), in no order, each once. `notes` gets a line for each thing
+    because of which calls may be missing in the answer.
 
-    Raises OSError, StoreFault, and Changed where the history was changed under each of TRIES attempts before anything was found.
+    Raises OSError, StoreFault, and Changed where the files were moved away under each of TRIES attempts.
     """
     for _ in range(TRIES):
         manifest = read_manifest(journal / FOLDER)
+        said: list[str] = []
         try:
-            yield from _search(journal, manifest, called, first, last)
+            found = _search(journal, manifest, called, first, last, said)
         except _Gone:
             continue
-        return
-    raise Changed(f"{journal / FOLDER} is being changed all the time; try again")
+        notes += said
+        return found
+    raise Changed(f"{journal} is being changed all the time; try again")
 
 
 class _Gone(Exception):
-    """A file of the manifest is not there any more."""
+    """A file is not there any more: the history has changed."""
 
 
-def _search(journal: Path, manifest: Manifest, called: Sought, first: int, last: int) -> list[Record]:
+def _search(journal: Path, manifest: Manifest, called: Sought, first: int, last: int, notes: list[str]) -> list[Record]:
     folder = journal / FOLDER
     found: dict[tuple[Any, ...], Record] = {}
-    # the newest first: what is compacted meanwhile is read twice, and counted once
-    for record in _loose(journal, manifest, called, first, last):
+    # what is in no file yet comes first: compacted meanwhile, it is found twice, and counts once
+    for record in _loose(journal, manifest, called, first, last, notes):
         found[_key(record)] = record
     for number in range(first // DAY, last // DAY + 1):
         day = day_name(number)
         for file in manifest.days.get(day, ()):
-            if file.first <= last and file.last >= first:
-                for record in _of_file(_readable(folder, day, file), called, first, last):
+            if file.first > last or file.last < first:
+                continue
+            path = _readable(folder, day, file, notes)
+            if path is not None:
+                for record in _of_file(path, called, first, last):
                     found[_key(record)] = record
     return list(found.values())
 
@@ -103,13 +113,15 @@ def _key(record: Record) -> tuple[Any, ...]:
     return record.call_id, record.from_tag, record.trunk, record.cseq, record.called_raw
 
 
-def _readable(folder: Path, day: str, file: File) -> Path:
+def _readable(folder: Path, day: str, file: File, notes: list[str]) -> Path | None:
+    """Where a file is now; None, and a note, where it is gone and should not be."""
     path = place(folder, day, file)
     for name in (path, aside(path), path):  # aside: the manifest counts already, and the name is not given yet
         if name.is_file():
             return name
-    if read_manifest(folder).change == 0 or file in read_manifest(folder).days.get(day, ()):
-        raise FileNotFoundError(2, "the manifest names this file, and it is missing", str(path))
+    if file in read_manifest(folder).days.get(day, ()):
+        notes.append(f"{path} is missing: purged, or removed by somebody (sipwarden journal verify)")
+        return None
     raise _Gone
 
 
@@ -168,39 +180,35 @@ def _groups(metadata: Any, canonical: tuple[str, ...], first: int, last: int) ->
 # what is not in a file yet
 
 
-def _loose(journal: Path, manifest: Manifest, called: Sought, first: int, last: int) -> Iterator[Record]:
+def _loose(journal: Path, manifest: Manifest, called: Sought, first: int, last: int, notes: list[str]) -> Iterator[Record]:
     """Calls whose events are pending or in segments that were not taken yet."""
     try:
         pending = pending_events(journal / FOLDER, manifest.pending)
     except FileNotFoundError:
-        raise _Gone from None
-    groups: dict[Key, list[Event]] = {}
-    for event in pending:
-        if isinstance(event, Attempt) and first <= event.at <= last and _is_called(event, called):
-            groups[(event.call_id, event.from_tag, event.trunk)] = []
+        if read_manifest(journal / FOLDER).pending != manifest.pending:
+            raise _Gone from None
+        notes.append("the file of pending calls is missing: some that were going on when the history was last written are not shown")
+        pending = []
     segments = _segments(journal, set(manifest.segments))
-    needles = [number.encode() for number in (*called.canonical, called.core or called.written) if number]
-    starts = [start for _, start, _ in segments]
-    hits: list[tuple[Path, int]] = []
-    for place_, (path, start, changed) in enumerate(segments):
-        if start - SKEW > last + LONGEST or changed + SKEW < first:
-            continue
-        hits.append((path, place_))
-        if start - SKEW > last or not _contains(path, needles):
-            continue
-        for event in _events(path):
+    groups: dict[Key, list[Event]] = {}
+
+    def note(events: Iterable[Event]) -> None:
+        for event in events:
             if isinstance(event, Attempt) and first <= event.at <= last and _is_called(event, called):
                 groups[(event.call_id, event.from_tag, event.trunk)] = []
+
+    note(pending)
+    needles = [number.encode() for number in (*called.canonical, called.core)]
+    for segment in segments:
+        if segment.may_tell(first, last) and (not called.core or segment.contains(needles)):
+            note(segment.events())
     if not groups:
         return
-    del starts
-    calls = {key[0] for key in groups}
-    for event in pending:
-        _gather(event, groups)
-    for path, _ in hits:
-        if _contains(path, list(calls)):
-            for event in _events(path):
-                _gather(event, groups)
+    _gather(pending, groups)
+    calls = [key[0] for key in groups]
+    for segment in segments:
+        if segment.may_tell(first, last + LONGEST) and (len(calls) > MANY or segment.contains(calls)):
+            _gather(segment.events(), groups)
     for events in groups.values():
         for call in resolve(events)[0]:
             if call.attempt is not None and first <= call.attempt.at <= last and _is_called(call.attempt, called):
@@ -208,48 +216,68 @@ def _loose(journal: Path, manifest: Manifest, called: Sought, first: int, last: 
                 yield msgspec.convert({name: values[name] for name in _COLUMNS}, Record)
 
 
-def _gather(event: Event, groups: dict[Key, list[Event]]) -> None:
-    events = groups.get((event.call_id, event.from_tag, event.trunk))
-    if events is not None:
-        events.append(event)
+def _gather(told: Iterable[Event], groups: dict[Key, list[Event]]) -> None:
+    for event in told:
+        events = groups.get((event.call_id, event.from_tag, event.trunk))
+        if events is not None:
+            events.append(event)
 
 
 def _is_called(event: Attempt, called: Sought) -> bool:
     return event.called in called.canonical if event.called else called_as(called, event.called_raw)
 
 
-def _segments(journal: Path, taken: set[str]) -> list[tuple[Path, int, int]]:
-    """Segments that are not in the history, the oldest first, each with its beginning and last change (ms)."""
-    found = []
-    for path in journal.iterdir():
-        if path.suffix not in (OPEN, SEALED) or path.name in taken or (serial := serial_of(path.name)) is None:
-            continue
-        try:
-            with Segment(path) as segment:
-                start = segment.header.started if segment.header is not None else 0
-                found.append((serial, path, start, int(path.stat().st_mtime * 1000)))
-        except FileNotFoundError:  # just sealed: it has its other name now
-            sealed = path.with_suffix(SEALED)
-            if sealed.name not in taken and sealed.is_file():
-                found.append((serial, sealed, 0, int(sealed.stat().st_mtime * 1000)))
-    return [(path, start, changed) for _, path, start, changed in sorted(dict.fromkeys(found))]
+class _Segment:
+    """A segment that is not in the history: its beginning and last change, in ms."""
 
+    def __init__(self, path: Path, start: int, changed: int) -> None:
+        self._path = path
+        self._start = start
+        self._changed = changed
 
-def _contains(path: Path, needles: Iterable[bytes]) -> bool:
-    """Whether any of these octets stand in a file: far quicker than to decode it."""
-    with _opened(path).open("rb") as file:
-        if not file.seek(0, 2):
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    def may_tell(self, first: int, last: int) -> bool:
+        """Whether it may have an event from that time."""
+        return self._start - SKEW <= last and self._changed + SKEW >= first
+
+    def contains(self, needles: Iterable[bytes]) -> bool:
+        """Whether any of these octets stand in it: far quicker than to decode it."""
+        with self._now().open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return any(data.find(needle) >= 0 for needle in needles)
 
+    def events(self) -> Iterator[Event]:
+        """Its events. Raises _Gone where it is not there any more."""
+        try:
+            segment = Segment(self._now())
+        except FileNotFoundError:
+            raise _Gone from None
+        with segment:
+            for entry in segment:
+                yield entry.event
 
-def _events(path: Path) -> Iterator[Event]:
-    with Segment(_opened(path)) as segment:
-        for entry in segment:
-            yield entry.event
+    def _now(self) -> Path:
+        """Its name now: it may have been sealed since it was listed, or taken."""
+        for path in (self._path, self._path.with_suffix(SEALED)):
+            if path.is_file():
+                return path
+        raise _Gone
 
 
-def _opened(path: Path) -> Path:
-    """A segment's name now: it may have been sealed since it was listed."""
-    return path if path.suffix == SEALED or path.is_file() else path.with_suffix(SEALED)
+def _segments(journal: Path, taken: set[str]) -> list[_Segment]:
+    """Segments that are not in the history, the oldest first."""
+    names: dict[int, Path] = {}
+    for path in sorted(journal.iterdir()):  # .open before .seg
+        serial = serial_of(path.name)
+        if path.suffix in (OPEN, SEALED) and serial is not None and path.with_suffix(SEALED).name not in taken:
+            names[serial] = path
+    found = []
+    for _, path in sorted(names.items()):
+        try:
+            changed = int(path.stat().st_mtime * 1000)
+            with Segment(path) as segment:
+                if segment.header is not None:
+                    found.append(_Segment(path, segment.header.started, changed))
+        except FileNotFoundError:
+            if not path.with_suffix(SEALED).is_file():
+                raise _Gone from None
+            found.append(_Segment(path, 0, 1 << 62))  # just sealed
+    return found

@@ -4,10 +4,10 @@
     history/pending-000012.msgpack         events of calls that had not ended (see `join`)
     history/day=2026-01-31/000012-00.parquet   records by the day (UTC) on which the call was received
 
-A change is written aside (names that begin with a dot and end in .tmp, which DuckDB and Spark pass over), flushed, and takes effect when the
-new manifest is renamed over the old. Then the files get their names and those that they replace are removed: whoever opens the store next
-finishes that where it was not done. So a reader of the manifest sees the old state or the new one, and a reader of `day=*/*.parquet` that
-comes in the moment between may see a merged day twice, or not at all.
+A change is written aside (names that begin with a dot and end in .tmp, which DuckDB and Spark pass over), flushed, and takes effect when
+the new manifest is renamed over the old. Then the files get their names and those that they replace are removed: whoever opens the store
+next finishes that where it was not done. So a reader of the manifest sees the old state or the new one, and a reader of `day=*/*.parquet`
+that comes in the moment between may see a merged day twice, or not at all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,10 @@ class StoreFault(Exception):
     """The history cannot be used as it lies; says what and where."""
 
 
+class Busy(Exception):
+    """Another process changes the history; says where."""
+
+
 class File(msgspec.Struct, frozen=True):
     """One Parquet file: `first` and `last` are the times (ms) of its earliest and latest call."""
 
@@ -49,13 +54,23 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What counts. `change` rises by one with each; `segments` are the names of those whose events are in the files or pending."""
+    """What counts. `change` rises by one with each; `segments` are the names of those whose events are in the files or pending, `kept`
+    those of them that could not be read to their end, and therefore stay.
+    """
 
     change: int = 0
     days: dict[str, tuple[File, ...]] = {}
     segments: tuple[str, ...] = ()
-    pending: str | None = None
+    kept: tuple[str, ...] = ()
+    pending: File | None = None
     version: int = 1
+
+    def paths(self) -> dict[str, File]:
+        """Everything that counts, by its name from the history's folder on."""
+        found = {f"day={day}/{file.name}": file for day, files in self.days.items() for file in files}
+        if self.pending is not None:
+            found[self.pending.name] = self.pending
+        return found
 
 
 def day_name(number: int) -> str:
@@ -100,24 +115,21 @@ class Store:
     @classmethod
     @contextmanager
     def opened(cls, folder: Path) -> Iterator[Store]:
-        """Take the history for oneself. Raises StoreFault where another process has it, OSError."""
+        """Take the history for oneself. Raises Busy where another process has it, StoreFault, OSError."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
         fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StoreFault(f"{folder}: another process is at work on it") from None
+                raise Busy(f"{folder}: another process is at work on it") from None
             yield cls(folder)
         finally:
             os.close(fd)
 
-    def missing(self) -> list[Path]:
-        """Files of the manifest that are not there any more."""
-        paths = [place(self.folder, day, file) for day, files in self.manifest.days.items() for file in files]
-        if self.manifest.pending is not None:
-            paths.append(self.folder / self.manifest.pending)
-        return [path for path in paths if not path.is_file()]
+    def missing(self) -> list[str]:
+        """Files of the manifest that are not there any more, by their name from the history's folder on."""
+        return [name for name in self.manifest.paths() if not (self.folder / name).is_file()]
 
     def new_file(self, day: str) -> Path:
         """The name that the next file of a day will have, its folder made; write `aside` of it."""
@@ -126,21 +138,17 @@ class Store:
         path.parent.mkdir(exist_ok=True, mode=0o750)
         return path
 
-    def save_pending(self, events: bytes) -> str:
-        """Write events that the next change leaves pending; the name for `commit`."""
+    def save_pending(self, events: bytes, count: int, first: int, last: int) -> File:
+        """Write events that the next change leaves pending, aside; what `commit` is told of them."""
         path = self.folder / f"pending-{self.manifest.change + 1:06d}.msgpack"
         write_flushed(aside(path), events)
-        return path.name
+        return File(path.name, count, len(events), first, last, sha256(events).hexdigest())
 
-    def commit(self, days: dict[str, tuple[File, ...]], *, segments: tuple[str, ...], pending: str | None) -> None:
+    def commit(self, change: Manifest) -> None:
         """Make this the history. Files and pending events that are new lie aside, flushed."""
-        change = Manifest(
-            change=self.manifest.change + 1,
-            days={day: files for day, files in sorted(days.items()) if files},
-            segments=segments,
-            pending=pending,
-        )
-        for day in change.days:
+        days = {day: files for day, files in sorted(change.days.items()) if files}
+        change = msgspec.structs.replace(change, change=self.manifest.change + 1, days=days)
+        for day in days:
             sync(self.folder / f"day={day}")
         path = self.folder / MANIFEST
         write_flushed(aside(path), msgspec.json.format(msgspec.json.encode(change), indent=1))
@@ -154,7 +162,7 @@ class Store:
     def _finish(self) -> None:
         """Give names to what counts, remove what does not: the rest of the last change, and what one left that never took effect."""
         manifest = self.manifest
-        wanted = {manifest.pending} if manifest.pending is not None else set()
+        wanted = {manifest.pending.name} if manifest.pending is not None else set()
         self._settle(self.folder, wanted, _STATE)
         folders = {found[1]: path for path in self.folder.iterdir() if (found := _DAY.fullmatch(path.name))}
         for day, path in folders.items():
