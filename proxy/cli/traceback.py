@@ -173,14 +173,18 @@ def _show(query: dict[str, Any], found: list[Found], request: str | None, zone: 
     if not found:
         return
     table = Table(box=box.ROUNDED, header_style="bold", border_style="dim", show_lines=True)
+    table.add_column("#", justify="right", style="dim")
     table.add_column("match", no_wrap=True)
     table.add_column(f"received\n{zone.key}, UTC")
     table.add_column("caller\ncalled", overflow="fold")
     table.add_column("came from", overflow="fold")
     table.add_column("verdict\nwhat became of it", overflow="fold")
-    for row in found[:_SHOWN]:
-        table.add_row(Text(row.match, _MATCH[row.match]), _times(row, zone), _numbers(row), _ingress(row), _fate(row))
+    for number, row in enumerate(found[:_SHOWN], 1):
+        table.add_row(str(number), Text(row.match, _MATCH[row.match]), _times(row, zone), _numbers(row), _ingress(row), _fate(row))
     out.print(table)
+    for number, row in enumerate(found[:_SHOWN], 1):  # whole and on one line, to be copied
+        line = Text.assemble((f"{number:>3}  ", "dim"), f"Call-ID {printable(row.call_id)}")
+        out.print(line.append(f"  icid {printable(row.icid)}" if row.icid else ""), soft_wrap=True)
     if len(found) > _SHOWN:
         out.print(f"{len(found) - _SHOWN} more; --json has them all.")
     if query["masked"]:
@@ -232,10 +236,7 @@ def _ingress(row: Found) -> Text:
         text.append(f", {printable(record.customer)}")
     if record.upstream:
         text.append(f", upstream {printable(record.upstream)}")
-    text.append(f"\n{printable(row.source)}")
-    text.append(f"\nCall-ID {printable(row.call_id)}", "dim")
-    if row.icid:
-        text.append(f"\nicid {printable(row.icid)}", "dim")
+    text.append(f"\n{row.source}")
     return text
 
 
