@@ -51,9 +51,8 @@ def sought(written: str, areas: Iterable[str] = ()) -> Sought:
 
 def core(digits: str) -> str:
     """Digits without +, 00, 86 and a trunk 0 before them: what is left of a number whichever way it is written."""
-    rest = digits.removeprefix("+")
-    rest = rest.removeprefix("00") if rest == digits else rest
-    if rest.startswith("86") and len(rest) > 9:
+    rest = digits.removeprefix("+") if digits.startswith("+") else digits.removeprefix("00")
+    if rest.startswith("86") and (rest != digits or len(rest) > 9):
         rest = rest[2:]
     return rest.removeprefix("0")
 

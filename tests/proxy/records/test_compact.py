@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 import msgspec
+import pyarrow.parquet as parquet
 import pytest
 
 from proxy.events import Attempt, Event
@@ -38,13 +39,13 @@ LATE = MIDNIGHT + 3 * DAY
 
 
 def kept(journal: Path) -> Counter[str]:
-    """Every Call-ID that is in the history, in a file or pending, as the manifest says; read by DuckDB."""
+    """Every Call-ID that is in the history, in a file or pending, as the manifest says."""
     folder = journal / FOLDER
     manifest = read_manifest(folder)
     found: Counter[str] = Counter()
     for name in manifest.paths():
         if name.endswith(".parquet"):
-            found.update(value for (value,) in duckdb.sql(f"select call_id from '{folder / name}'").fetchall())
+            found.update(parquet.read_table(folder / name, columns=["call_id"], partitioning=None)["call_id"].to_pylist())
     pending = pending_events(folder, manifest.pending)
     found.update(event.call_id.decode() for event in pending if isinstance(event, Attempt))
     return found
@@ -391,7 +392,7 @@ def test_duckdb_reads_every_column(tmp_path: Path) -> None:
     assert record["marks"] == ["X", "Y"]
     assert (record["node"], record["upstream"], record["port"], record["status"]) == ("gw1", "peer", 5060, 200)
     found = duckdb.sql(
-        f"select count(*) from read_parquet('{tmp_path / FOLDER}/*/*.parquet', hive_partitioning=true)"
+        f"select call_id from read_parquet('{tmp_path / FOLDER}/*/*.parquet', hive_partitioning=true)"
         " where day = '2024-10-04' and called = '+8675583123456' and list_contains(marks, 'Y')"
-    ).fetchone()
-    assert found == (1,)
+    ).fetchall()
+    assert found == [("call-1",)]
