@@ -43,7 +43,7 @@ $(BIN)/pip:
 	$(PYTHON) -m venv --clear $(VENV)
 
 # Without a compiler the installation has no kernel, and all the rest: slower, and otherwise the same.
-$(RUNTIME): deploy/requirements.lock setup.py pyproject.toml $(KERNEL) | $(BIN)/pip
+$(RUNTIME): deploy/requirements.lock deploy/compile.py pyproject.toml $(KERNEL) | $(BIN)/pip
 	@echo "Installing what sipwarden needs into $(VENV)"
 	@deploy/debian-packages "make venv" gcc=gcc =libc6-dev =python3-dev || echo "make venv: going on without the compiled kernel" >&2
 	@$(PIP) install --require-hashes -r deploy/requirements.lock
@@ -58,7 +58,7 @@ $(TESTS): deploy/build.lock tests/requirements.lock $(RUNTIME)
 venv: $(TESTS)
 
 # PYTHONSAFEPATH, when it is used: without it Python would find the checkout's own modules first.
-$(WHEEL): $(TESTS) setup.py $(PACKED)
+$(WHEEL): $(TESTS) deploy/compile.py $(PACKED)
 	@echo "Compiling sipwarden into $(COMPILED): one to two minutes"
 	@rm -rf $(COMPILED) build/wheel
 	@SIPWARDEN_BUILD=all $(PIP) wheel --no-deps --no-build-isolation --no-index --wheel-dir build/wheel .

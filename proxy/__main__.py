@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "number": "what a number is: canonical form, kind, place, holder, what is wrong with it",
     "explain": "judge one call, and show what each rule said of it",
     "traceback": "who sent a call: trunk, customer, upstream operator, source address; each question is recorded",
+    "journal": "prove the records of calls, say what there is, show events",
     "codes": "every reason code: what it means, the law behind it, the remedy",
 }
 """Subcommands, each with its line of help; the module is `proxy.cli` and the name, with `add_arguments(parser)` and `main(args) -> int`."""

@@ -17,7 +17,7 @@ WITHOUT: Final = kernel.without or batched.without
 KERNEL: Final[Made] = "pure" if WITHOUT else "compiled"
 
 CORE: Final[Made] = "compiled" if (core.__file__ or "").endswith(tuple(EXTENSION_SUFFIXES)) else "pure"
-"""setup.py compiles all of the core's modules or none, so one tells."""
+"""deploy/compile.py compiles all of the core's modules or none, so one tells."""
 
 
 def slow() -> str:

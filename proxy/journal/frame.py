@@ -28,7 +28,6 @@ KEEPER: Final = 0xFFFF
 """The worker number of frames that the keeper wrote itself: the first of each segment."""
 
 
-
 class _Timed(msgspec.Struct, array_like=True, gc=False):
     """What all events begin with."""
 

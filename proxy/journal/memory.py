@@ -77,6 +77,16 @@ class Memory:
         self.old.clear()
         self._fds.clear()
 
+    def remove(self) -> None:
+        """Let them go, and remove the files where no event waits in them: for a node that has ended in good order."""
+        empty = not any(ring.used for ring in self.rings) and not any(_found(old.fd)[1] for old in self.old)
+        self.close()
+        if empty and self.folder is not None:
+            for path, _worker in _rings_in(self.folder):
+                path.unlink()
+            (self.folder / BOARD).unlink()
+            self.folder.rmdir()
+
     def _open(self, folder: Path | None, workers: int, capacity: int, now_ns: int) -> None:
         self._fds.append(_file(folder, BOARD))
         format_board(self.board_fd)
@@ -84,11 +94,12 @@ class Memory:
         for worker in range(workers):
             fd = _file(folder, f"{worker}{RING}")
             self._fds.append(fd)
-            if _left(fd) and RingView(fd).capacity != capacity and folder is not None:
+            size, left = _found(fd)
+            if size != capacity and left and folder is not None:
                 (folder / f"{worker}{RING}").rename(folder / f"{worker}-{now_ns}{OLD}")
                 os.close(fd)
                 self._fds[-1] = fd = _file(folder, f"{worker}{RING}")
-            if not _left(fd):
+            if size != capacity:
                 format_ring(fd, capacity, now_ns)
             self.rings.append(RingView(fd))
         if folder is not None:
@@ -100,7 +111,7 @@ class Memory:
             if path.suffix == RING and worker < workers:
                 continue
             fd = _file(folder, path.name)
-            if _left(fd):
+            if _found(fd)[1]:
                 self._fds.append(fd)
                 self.old.append(RingSetting(fd, worker, old=True))
             else:
@@ -109,20 +120,21 @@ class Memory:
 
 
 def _rings_in(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The files of rings in a folder, each with its worker."""
     for path in sorted(folder.iterdir()):
         digits = path.name.partition("-")[0] if path.suffix == OLD else path.stem
         if path.suffix in (RING, OLD) and digits.isascii() and digits.isdigit():
             yield path, int(digits)
 
 
-def _left(fd: int) -> int:
-    """Octets that wait in an open ring; 0 for a file that is none."""
+def _found(fd: int) -> tuple[int, int]:
+    """Capacity of an open ring, and octets that wait in it; nothing of a file that is none."""
     try:
         ring = RingView(fd)
     except RingFault:
-        return 0
+        return 0, 0
     try:
-        return ring.used
+        return ring.capacity, ring.used
     finally:
         ring.close()
 

@@ -56,8 +56,9 @@ class _Ring:
         if size <= PAGE:
             raise RingFault("is too small for a ring")
         self._map = mmap.mmap(fd, size if whole else PAGE, mmap.MAP_SHARED | mmap.MAP_POPULATE)
-        self._words = memoryview(self._map)[:PAGE].cast("Q")
-        self._data = memoryview(self._map)[PAGE:]
+        self._whole = memoryview(self._map)
+        self._words = self._whole[:PAGE].cast("Q")
+        self._data = self._whole[PAGE:]
         self.capacity: int = self._words[_CAPACITY]
         if self._map[: len(MAGIC)] != MAGIC or self.capacity != size - PAGE:
             self.close()
@@ -82,6 +83,7 @@ class _Ring:
         """Unmap it."""
         self._words.release()
         self._data.release()
+        self._whole.release()
         self._map.close()
 
 

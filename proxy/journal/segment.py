@@ -26,7 +26,7 @@ SEALED: Final = ".seg"
 CHUNK: Final = 1 << 20
 """Octets read at a time."""
 
-_NAME: Final = re.compile(r"(?P<node>.+)-(?P<serial>[0-9]{10})\.(?:open|seg)")
+_NAME: Final = re.compile(r"(?P<node>.+)-(?P<serial>[0-9]{10})\.(?:open|seg|damaged)")
 
 
 class Header(msgspec.Struct, frozen=True):

@@ -228,8 +228,8 @@ class Volume:
     def _resume(self, now: int) -> OpenSegment:
         """The newest segment that is not sealed is gone on with; older ones wait for their seal."""
         found = []
+        self._serial = max([self._serial, *(serial_of(path.name) or 0 for path in self.folder.iterdir())])
         for path in self._with(OPEN):
-            self._serial = max(self._serial, serial_of(path.name) or 0)
             segment = self._repaired(path, now)
             if segment is not None:
                 found.append(segment)

@@ -74,9 +74,9 @@ def test_pure_sees_no_compiled_module_beside_a_source(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(CORE == "pure", reason="the core is not compiled here")
 def test_all_of_the_core_is_compiled() -> None:
-    """All that setup.py names."""
+    """All that deploy/compile.py names."""
     packed = {str(path) for path in importlib.metadata.files("sipwarden") or () if path.suffix == ".so"}
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "deploy/compile.py").read_text(encoding="utf-8"))
     named = next(node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CORE")
     wanted = {f"{folder}/{name}" for folder, names in ast.literal_eval(named).items() for name in names.split()}
     assert len(wanted) > 40

@@ -55,7 +55,8 @@ def test_a_segment_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert [entry.worker for entry in entries] == [0, 1, 0, 1, 0]
     assert (segment.end, segment.damage, segment.unknown) == (len(WHOLE), "", 0)
     with Segment(path) as again:
-        assert list(again.times()) == [(n % 2, end - len(begin(HEADER)), event.at) for n, (end, event) in enumerate(zip(ENDS, EVENTS, strict=True))]
+        ends = [end - len(begin(HEADER)) for end in ENDS]
+        assert list(again.times()) == [(n % 2, end, event.at) for n, (end, event) in enumerate(zip(ends, EVENTS, strict=True))]
 
 
 def test_a_segment_longer_than_what_is_read_at_once(tmp_path: Path) -> None:

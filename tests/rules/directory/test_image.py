@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rules.call import Trunk
-from rules.directory import Directory, DirectoryConfig, DirectoryFault, load_directory
+from rules.directory import Directory, DirectoryConfig, DirectoryFault, image, load_directory
 from rules.numbers import normalise
 
 TRUNKS = {"a": Trunk(id="a", kind="enterprise", customer="acme")}
@@ -45,6 +45,45 @@ def test_what_was_saved_is_what_is_opened(saved: Path) -> None:
     assert opened.own(desk)
     opened.save(saved.with_name("again"))
     assert saved.with_name("again").read_bytes() == saved.read_bytes()
+
+
+def mapped_octets(path: Path) -> tuple[int, int]:
+    """How much of a file this process has mapped, and how much of that it would read without a page fault."""
+    size = there = 0
+    inside = False
+    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
+        words = line.split()
+        if "-" in words[0] and not words[0].endswith(":"):
+            inside = line.endswith(str(path))
+        elif inside and words[0] == "Size:":
+            size += int(words[1]) << 10
+        elif inside and words[0] == "Rss:":
+            there += int(words[1]) << 10
+    return size, there
+
+
+def large(folder: Path) -> Path:
+    rows = "".join([f"x,{at},A,+86138{at:08d},exact,caller,r\n" for at in range(1, 20_000)])
+    (folder / "intercept.csv").write_text("list_id,seq,op,number,match,type,reason\n" + rows, "utf-8")
+    load(folder).save(folder / "large")
+    return folder / "large"
+
+
+def test_no_call_pays_for_the_first_look_at_a_page(saved: Path) -> None:
+    path = large(saved.parent)
+    directory = Directory.open(path)
+    size, there = mapped_octets(path)
+    assert size == there > 1 << 18
+    assert directory.counts["intercept"] == 19_999
+
+
+def test_a_kernel_that_cannot_map_all_at_once_maps_what_is_touched(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = large(saved.parent)
+    monkeypatch.setattr(image, "_POPULATE_READ", 9999)
+    directory = Directory.open(path)
+    size, there = mapped_octets(path)
+    assert 0 < there < size
+    assert directory.listed("caller", normalise("13800000001", None), None, TRUNKS["a"], AT) is not None
 
 
 def test_nothing_else_is_left_beside_it(saved: Path) -> None:

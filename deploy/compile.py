@@ -10,16 +10,17 @@ import os
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension
 from setuptools.command.build_ext import build_ext
 
-KERNEL = {"proxy.sip._kernel": "proxy/sip/_kernel.pyx", "proxy.transport._batch": "proxy/transport/_batch.pyx"}
+KERNEL = ("proxy.sip._kernel", "proxy.transport._batch")
+"""What pyproject.toml names, and how."""
 
 # Not here: msgspec's Structs, which mypyc cannot make; exceptions (proxy.sip.error), since the collector does not see through native ones;
 # the rules, whose checks are functions in functions, which mypyc makes circles of: the lists of before a reload would stay mapped.
 CORE = {
-    "proxy": "answers core correlation counters dialogs enforce flow forward health history indialog intake refusals relay responses routing screening token"
-    " transactions validate",
+    "proxy": "answers attempts call_records calls core correlation counters dialogs enforce flow forward health history indialog intake"
+    " limits refusals relay responses routing screening tally token transactions validate",
     "proxy/sip": "caller grammar message response timers transaction uri via",
     "rules": "call legs ruleset verdict",
     "rules/directory": "directory entries index places rows segments",
@@ -60,7 +61,23 @@ def core() -> list[Extension]:
 
 
 class BuildExtensions(build_ext):
-    """All of the core's modules or none: compiled ones call each other without asking whether the other was loaded."""
+    """Setuptools' build_ext, with what SIPWARDEN_BUILD asks for: pyproject.toml names the kernel's modules and this class.
+
+    All of the core's modules or none: compiled ones call each other without asking whether the other was loaded.
+    """
+
+    def finalize_options(self) -> None:
+        """Take the core's extensions in, or the kernel's out."""
+        wanted = os.environ.get("SIPWARDEN_BUILD") or ("all" if "bdist_wheel" in sys.argv else "kernel")
+        if wanted not in ("all", "kernel", "pure"):
+            sys.exit(f"SIPWARDEN_BUILD is {wanted!r}, and must be all, kernel or pure")
+        kernel = [extension for extension in self.distribution.ext_modules if extension.name in KERNEL]
+        self.distribution.ext_modules = ([] if wanted == "pure" else kernel) + (core() if wanted == "all" else [])
+        super().finalize_options()
+
+    def get_source_files(self) -> list[str]:
+        """A source distribution holds this file too."""
+        return [*super().get_source_files(), "deploy/compile.py"]
 
     def build_extensions(self) -> None:
         """Leave nothing half built, and nothing of an earlier build."""
@@ -73,10 +90,3 @@ class BuildExtensions(build_ext):
             say("the core stays interpreted, as it could not be compiled (see above)")
             for path in built:
                 path.unlink(missing_ok=True)
-
-
-wanted = os.environ.get("SIPWARDEN_BUILD") or ("all" if "bdist_wheel" in sys.argv else "kernel")
-if wanted not in ("all", "kernel", "pure"):
-    sys.exit(f"SIPWARDEN_BUILD is {wanted!r}, and must be all, kernel or pure")
-kernel = [] if wanted == "pure" else [Extension(name, [source], optional=True) for name, source in KERNEL.items()]
-setup(ext_modules=kernel + (core() if wanted == "all" else []), cmdclass={"build_ext": BuildExtensions})
