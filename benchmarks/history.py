@@ -195,6 +195,7 @@ class Calls:
             "cseq": self.choice(size, [1, 2, 102], [0.8, 0.05, 0.15]),
             "icid": pc.if_else(enterprise, None, join("icid-", self.hexadecimal(size, 24))),
             "from": one(header),
+            "to": one(join("<sip:", pc.utf8_slice_codeunits(called, 3), "@198.51.100.1>")),
             "pai": one(join("<sip:", caller, "@", address, ";user=phone>"), asserted),
             "privacy": one(pc.if_else(self.chance(size, 0.5), "none", "id"), self.chance(size, 0.03)),
             "via": some(via, second, two),

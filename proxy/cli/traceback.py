@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import grp
-import os
 import sys
 from collections import Counter
 from datetime import datetime
@@ -17,6 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from proxy.cli.role import GROUP, may_see_numbers
 from proxy.cli.terminal import ACTION_STYLE, console, printable
 from proxy.config import Config, ConfigFaults, load_config
 from proxy.config.duration import Duration
@@ -27,9 +26,6 @@ from proxy.records.search import Changed, search
 from proxy.records.store import StoreFault
 from proxy.records.trace import Found, hidden, ranked, row_json, utc
 from proxy.report import write_json
-
-ROLE: Final = "sipwarden-trace"
-"""The group whose members see numbers whole; root does."""
 
 LONGEST_WINDOW: Final = 31 * 86400.0
 _WORDS: Final = 1000
@@ -89,7 +85,7 @@ def _answer(args: argparse.Namespace) -> int:
     moment: datetime = args.at
     at = int((moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp() * 1000)
     first, last = at - int(args.window * 1000), at + int(args.window * 1000)
-    whole = sees_numbers()
+    whole = may_see_numbers()
     with Trail(journal) as trail:  # first of all: where no question can be recorded, none is answered
         notes: list[str] = []
         found, count = ranked(search(journal, called, first, last, notes), caller, at, whole=whole)
@@ -124,17 +120,6 @@ def _answer(args: argparse.Namespace) -> int:
     else:
         _show(query, found, request, zone)
     return 0 if found else 1
-
-
-def sees_numbers() -> bool:
-    """Whether whoever runs this may see numbers whole."""
-    if os.geteuid() == 0:
-        return True
-    try:
-        role = grp.getgrnam(ROLE).gr_gid
-    except KeyError:
-        return False
-    return role == os.getegid() or role in os.getgroups()
 
 
 def _journal(config: Config) -> Path:
@@ -188,7 +173,7 @@ def _show(query: dict[str, Any], found: list[Found], request: str | None, zone: 
     if len(found) > _SHOWN:
         out.print(f"{len(found) - _SHOWN} more; --json has them all.")
     if query["masked"]:
-        out.print(f"Numbers are masked: members of the group {ROLE} see them whole.", style="dim")
+        out.print(f"Numbers are masked: members of the group {GROUP} see them whole.", style="dim")
     if request is not None:
         out.print("\nTo the operator that it came from:\n", style="bold")
         out.print(Text(request), soft_wrap=True)

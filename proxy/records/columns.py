@@ -55,6 +55,7 @@ COLUMNS: Final = (
     Column("cseq", COUNT, few=True),
     Column("icid", TEXT),
     Column("from", TEXTS),
+    Column("to", TEXTS),
     Column("pai", TEXTS),
     Column("ppi", TEXTS),
     Column("diversion", TEXTS),
@@ -129,7 +130,7 @@ def row(call: Call, node: str) -> Row:
             "node": node,
         }
         return tuple([known.get(name) for name in NAMES])
-    found, icid = fields(attempt.lines)
+    found, icid = fields(attempt.lines, attempt.call_id)
     get = found.get
     return (
         attempt.at,
@@ -154,6 +155,7 @@ def row(call: Call, node: str) -> Row:
         attempt.cseq,
         icid or None,
         get("from"),
+        get("to"),
         get("pai"),
         get("ppi"),
         get("diversion"),

@@ -27,15 +27,20 @@ from proxy.records.store import FOLDER, Busy, Manifest, Store, StoreFault
 NICE: Final = 15
 
 
-def run(journal: Path, now: int) -> Report:
-    """Compact everything that is sealed, and merge what is due; `now` in ms. Raises OSError, StoreFault, Busy."""
-    with Store.opened(journal / FOLDER) as store:
+def run(journal: Path, now: int, *, merging: bool) -> tuple[Report, Replacement | None]:
+    """Compact everything that is sealed, and merge what is due where that is wanted; `now` in ms. What was done, and what the chain does
+    not know of it. Raises OSError, StoreFault, Busy.
+    """
+    live = live_files(journal)
+    noted = frozenset(name.removeprefix(f"{FOLDER}/") for name in live)
+    with Store.opened(journal / FOLDER, noted) as store:
         report = compact(journal, store, sealed_segments(journal), now)
-        report.merged = merge_days(store, now)
-        return report
+        if merging:
+            report.merged = merge_days(store, now)
+        return report, replacement(store.manifest, live)
 
 
-def replacement(journal: Path, manifest: Manifest, live: Iterable[str]) -> Replacement | None:
+def replacement(manifest: Manifest, live: Iterable[str]) -> Replacement | None:
     """What the chain does not know of the history yet, None where it knows everything; `live` are the files that it counts as there."""
     noted = set(live)
     wanted = {f"{FOLDER}/{name}": file for name, file in manifest.paths().items()}
@@ -70,11 +75,9 @@ def main() -> int:
     journal = Path(msgspec.json.decode(sys.stdin.buffer.read(), type=CompactTask).folder)
     made: list[Replacement] = []
     try:
-        run(journal, int(time() * 1000))
-        with Store.opened(journal / FOLDER) as store:
-            change = replacement(journal, store.manifest, live_files(journal))
-            if change is not None:
-                made.append(change)
+        _, change = run(journal, int(time() * 1000), merging=True)
+        if change is not None:
+            made.append(change)
     except Busy:  # somebody does it by hand: what it makes is noted the next time
         pass
     except (OSError, StoreFault) as error:

@@ -64,10 +64,10 @@ def uri_of(value: str) -> str:
 
 
 def called_as(wanted: Sought, raw: str) -> bool:
-    """Whether a called number that has no canonical form is the one that is sought."""
+    """Whether a called number that has no canonical form, or was never looked at (a call that no rule judged), is the one sought."""
     number = normalise(uri_of(raw[:_LONG]), None)
     if number.digits:
-        return bool(wanted.core) and core(number.digits) == wanted.core
+        return number.canonical in wanted.canonical or (bool(wanted.core) and core(number.digits) == wanted.core)
     return not wanted.core and number.raw.lower() == normalise(wanted.written, None).raw.lower() != ""
 
 

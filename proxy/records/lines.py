@@ -11,6 +11,7 @@ from proxy.sip.message import canonical_name, unfold
 
 FIELDS: Final = {
     b"from": "from",
+    b"to": "to",
     b"p-asserted-identity": "pai",
     b"p-preferred-identity": "ppi",
     b"diversion": "diversion",
@@ -37,8 +38,10 @@ def text(value: bytes) -> str:
     return value.decode("utf-8", "backslashreplace")
 
 
-def fields(lines: Sequence[bytes]) -> tuple[Fields, str]:
-    """Values by column, and the icid-value of P-Charging-Vector (RFC 7315 §5.6; "" without one)."""
+def fields(lines: Sequence[bytes], call_id: bytes) -> tuple[Fields, str]:
+    """Values by column, and the icid-value of P-Charging-Vector (RFC 7315 §5.6; "" without one). A line that says no more than `call_id`
+    is left out: that has a column.
+    """
     found: Fields = {}
     icid = ""
     for line in lines:
@@ -48,6 +51,8 @@ def fields(lines: Sequence[bytes]) -> tuple[Fields, str]:
             name = b""
         column = FIELDS.get(name, OTHER)
         if column is OTHER:
+            if name == b"call-id" and line.partition(b":")[2].strip() == call_id:
+                continue
             found.setdefault(OTHER, []).append(text(line))
             if name == CHARGING and not icid:
                 icid = _icid(unfold(line.partition(b":")[2].strip()))

@@ -1,7 +1,7 @@
 """Records as Parquet: the schema, how columns are encoded, files written and read. The one module that knows pyarrow's writing side.
 
 Rows are sorted by called number, then time. A row group has at most GROUP rows: a look-up of one number reads the four columns of one or
-two groups whole, and of the others nothing but their statistics. Only the columns that are looked up by have statistics, since those of 49
+two groups whole, and of the others nothing but their statistics. Only the columns that are looked up by have statistics, since those of 50
 columns and 300 groups would be a megabyte that every query reads first.
 """
 

@@ -5,9 +5,10 @@
     history/day=2026-01-31/000012-00.parquet   records by the day (UTC) on which the call was received
 
 A change is written aside (names that begin with a dot and end in .tmp, which DuckDB and Spark pass over), flushed, and takes effect when
-the new manifest is renamed over the old. Then the files get their names and those that they replace are removed: whoever opens the store
-next finishes that where it was not done. So a reader of the manifest sees the old state or the new one, and a reader of `day=*/*.parquet`
-that comes in the moment between may see a merged day twice, or not at all.
+the new manifest is renamed over the old. Then the files get their names, and those that they replace are removed: whoever opens the store
+next finishes that where it was not done. A file that the journal's chain counts as there is removed by the keeper, once the chain has noted
+what takes its place. So a reader of the manifest sees the old state or the new one, and a reader of `day=*/*.parquet` that comes in the
+second between may see the calls of a merged file twice.
 """
 
 from __future__ import annotations
@@ -106,16 +107,18 @@ def aside(path: Path) -> Path:
 class Store:
     """A history that is being changed, by one process at a time: use it within `opened`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, noted: frozenset[str] = frozenset()) -> None:
+        """`noted` are the files, by their name from the folder on, that are not to be removed here, since the journal's chain has them."""
         self.folder = folder
+        self._noted = noted
         self.manifest = read_manifest(folder)
         self._serial = 0
         self._finish()
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path) -> Iterator[Store]:
-        """Take the history for oneself. Raises Busy where another process has it, StoreFault, OSError."""
+    def opened(cls, folder: Path, noted: frozenset[str] = frozenset()) -> Iterator[Store]:
+        """Take the history for oneself; `noted` as above. Raises Busy where another process has it, StoreFault, OSError."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
         fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
@@ -123,7 +126,7 @@ class Store:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Busy(f"{folder}: another process is at work on it") from None
-            yield cls(folder)
+            yield cls(folder, noted)
         finally:
             os.close(fd)
 
@@ -163,18 +166,19 @@ class Store:
         """Give names to what counts, remove what does not: the rest of the last change, and what one left that never took effect."""
         manifest = self.manifest
         wanted = {manifest.pending.name} if manifest.pending is not None else set()
-        self._settle(self.folder, wanted, _STATE)
+        self._settle("", wanted, _STATE)
         folders = {found[1]: path for path in self.folder.iterdir() if (found := _DAY.fullmatch(path.name))}
         for day, path in folders.items():
             files = {file.name for file in manifest.days.get(day, ())}
-            self._settle(path, files, _OURS)
+            self._settle(f"{path.name}/", files, _OURS)
             if not files:
                 try:
                     path.rmdir()
                 except OSError:  # something of somebody else's lies in it
                     pass
 
-    def _settle(self, folder: Path, wanted: set[str], ours: re.Pattern[str]) -> None:
+    def _settle(self, within: str, wanted: set[str], ours: re.Pattern[str]) -> None:
+        folder = self.folder / within
         changed = False
         for path in sorted(folder.iterdir()):
             name = path.name
@@ -182,6 +186,8 @@ class Store:
             if not ours.fullmatch(name):
                 continue
             if final not in wanted:
+                if f"{within}{name}" in self._noted:
+                    continue
                 path.unlink()
             elif name != final:
                 os.replace(path, folder / final)

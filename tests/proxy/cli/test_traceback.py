@@ -67,7 +67,7 @@ def ask(journal: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
 
 @pytest.fixture
 def everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traceback, "sees_numbers", lambda: False)
+    monkeypatch.setattr(traceback, "may_see_numbers", lambda: False)
 
 
 def compacted(journal: Path) -> None:

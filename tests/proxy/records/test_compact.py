@@ -14,18 +14,19 @@ from typing import Any
 
 import duckdb
 import msgspec
-import pyarrow.parquet as parquet
+import pyarrow.parquet as pq
 import pytest
 
 from proxy.events import Attempt, Event
-from proxy.journal.chain import Stored
 from proxy.journal.frame import frame
+from proxy.journal.key import public_key
 from proxy.journal.segment import sealed_segments
+from proxy.journal.verify import verify
 from proxy.journal.volume import Volume
-from proxy.records import merge
+from proxy.records import merge, parquet
 from proxy.records.columns import DAY, NAMES
 from proxy.records.compact import compact, pending_events
-from proxy.records.compactor import live_files, replacement, run
+from proxy.records.compactor import replacement, run
 from proxy.records.join import LINGER, LONGEST
 from proxy.records.likeness import sought
 from proxy.records.merge import choose, end_of, merge_days
@@ -45,7 +46,7 @@ def kept(journal: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for name in manifest.paths():
         if name.endswith(".parquet"):
-            found.update(parquet.read_table(folder / name, columns=["call_id"], partitioning=None)["call_id"].to_pylist())
+            found.update(pq.read_table(folder / name, columns=["call_id"], partitioning=None)["call_id"].to_pylist())
     pending = pending_events(folder, manifest.pending)
     found.update(event.call_id.decode() for event in pending if isinstance(event, Attempt))
     return found
@@ -53,7 +54,14 @@ def kept(journal: Path) -> Counter[str]:
 
 def glob(journal: Path, what: str = "call_id") -> list[Any]:
     """What DuckDB finds without knowing of a manifest."""
-    return duckdb.sql(f"select {what} from read_parquet('{journal / FOLDER}/*/*.parquet', hive_partitioning=true)").fetchall()
+    return query(f"select {what} from read_parquet('{journal / FOLDER}/*/*.parquet', hive_partitioning=true)")[1]
+
+
+def query(sql: str) -> tuple[list[str], list[Any]]:
+    """Names and rows, as DuckDB reads them."""
+    found = duckdb.sql(sql)
+    assert found is not None
+    return found.columns, found.fetchall()
 
 
 def names(numbers: range) -> Counter[str]:
@@ -93,7 +101,7 @@ def test_files_are_sorted_by_called_number_then_time(tmp_path: Path) -> None:
     segment(tmp_path, 1, [*events, attempt(MIDNIGHT + HOUR)])
     take(tmp_path)
     (file,) = (name for name in read_manifest(tmp_path / FOLDER).paths() if name.endswith("parquet"))
-    rows = duckdb.sql(f"select called, received_at from '{tmp_path / FOLDER / file}'").fetchall()
+    rows = query(f"select called, received_at from '{tmp_path / FOLDER / file}'")[1]
     assert rows == sorted(rows, key=lambda row: (row[0] is None, row[0] or "", row[1]))
     assert len(rows) == 400
 
@@ -116,7 +124,7 @@ def test_a_damaged_segment_gives_what_is_whole_and_stays(tmp_path: Path) -> None
     assert kept(tmp_path) == Counter(["call-1", "a"])
     assert [line.partition(":")[0] for line in report.kept] == [bad.name]
     manifest = read_manifest(tmp_path / FOLDER)
-    made = replacement(tmp_path, manifest, [path.name for path in sealed_segments(tmp_path)])
+    made = replacement(manifest, [path.name for path in sealed_segments(tmp_path)])
     assert made is not None
     assert made.segments == ("gw1-0000000002.seg",)
 
@@ -203,7 +211,7 @@ def test_a_merge_with_batches_and_groups_of_a_few_rows(tmp_path: Path, monkeypat
     before = sorted(glob(tmp_path, "call_id"))
     monkeypatch.setattr(merge, "BATCH", 7)
     monkeypatch.setattr(merge, "BATCH_BYTES", 1)
-    monkeypatch.setattr(merge.parquet, "GROUP", 64)
+    monkeypatch.setattr(parquet, "GROUP", 64)
     with Store.opened(tmp_path / FOLDER) as store:
         merge_days(store, LATE)
     assert sorted(glob(tmp_path, "call_id")) == before
@@ -311,14 +319,19 @@ def seen(journal: Path) -> Counter[str]:
 # the journal's chain
 
 
-def noted(volume: Volume, journal: Path, now: int) -> None:
+def taken(volume: Volume, journal: Path, now: int) -> None:
     """What the keeper does with what a compactor made."""
-    with Store.opened(journal / FOLDER) as store:
-        made = replacement(journal, store.manifest, live_files(journal))
+    _, made = run(journal, now, merging=True)
+    proven(volume, journal)  # nothing that the chain counts as there is gone before it says so
     if made is not None:
         assert all(name in volume.live for name in made.segments)
         assert all((journal / file.name).stat().st_size == file.octets for file in made.files)
         volume.compacted(made.segments, made.files, now)
+        proven(volume, journal)
+
+
+def proven(volume: Volume, journal: Path) -> None:
+    assert verify(journal, [public_key(journal.parent / "key.pub")]).breaks == []
 
 
 def sealed(volume: Volume, events: list[Event], now: int) -> None:
@@ -337,19 +350,21 @@ def test_the_chain_knows_the_history_and_the_segments_go(tmp_path: Path) -> None
         for part in range(9):
             at = MIDNIGHT + part * HOUR
             sealed(volume, [*call(part, at), attempt(at + 2 * LINGER, call_id=b"open-%d" % part)], at + HOUR)
-            run(journal, at + HOUR)
-            if part == 4:
-                continue  # killed before it could answer: the next one does
-            noted(volume, journal, at + HOUR)
+            if part in (4, 7):  # killed before it could answer: the next one does
+                run(journal, at + HOUR, merging=True)
+                continue
+            taken(volume, journal, at + HOUR)
             manifest = read_manifest(journal / FOLDER)
             assert set(volume.live) == {f"{FOLDER}/{name}" for name in manifest.paths()}
             assert sealed_segments(journal) == []
         (files,) = manifest.days.values()
         assert len(files) == 2  # eight of nine were merged
-        assert all(isinstance(file, Stored) and file.last >= file.first > 0 for file in volume.live.values())
-        noted(volume, journal, LATE)
+        assert all(file.last >= file.first > 0 for file in volume.live.values())
+        lying = {str(path.relative_to(journal)) for path in (journal / FOLDER).glob("*/*")}
+        assert lying == {name for name in volume.live if "day=" in name}
+        taken(volume, journal, MIDNIGHT + 10 * HOUR)
         count = volume.chain.count
-        noted(volume, journal, LATE)
+        taken(volume, journal, MIDNIGHT + 10 * HOUR)
         assert volume.chain.count == count  # nothing new to say
     finally:
         volume.close()
@@ -362,17 +377,16 @@ def test_days_that_were_purged_are_forgotten(tmp_path: Path) -> None:
         for day in range(3):
             at = MIDNIGHT + day * DAY
             sealed(volume, [*call(day, at), attempt(at + 2 * LINGER, call_id=b"x", status=403)], at + HOUR)
-            run(journal, at + HOUR)
-            noted(volume, journal, at + HOUR)
+            taken(volume, journal, at + HOUR)
         old = tuple(name for name, file in volume.live.items() if file.last < MIDNIGHT + DAY)
         assert len(old) == 2
         volume.purge(old, MIDNIGHT + DAY, (), LATE)
-        report = run(journal, LATE)
+        report, _ = run(journal, LATE, merging=True)
         assert [f"{FOLDER}/{name}" for name in report.missing] == list(old)
         manifest = read_manifest(journal / FOLDER)
         assert list(manifest.days) == ["2024-10-05", "2024-10-06"][: len(manifest.days)]
         assert not (journal / FOLDER / "day=2024-10-04").exists()
-        noted(volume, journal, LATE)
+        taken(volume, journal, LATE)
         assert set(volume.live) == {f"{FOLDER}/{name}" for name in read_manifest(journal / FOLDER).paths()}
     finally:
         volume.close()
@@ -382,17 +396,16 @@ def test_duckdb_reads_every_column(tmp_path: Path) -> None:
     lines = (b"P-Asserted-Identity: <tel:+8613800138000>", b"Via: SIP/2.0/UDP a", b"Via: SIP/2.0/UDP b")
     segment(tmp_path, 1, [*call(1, MIDNIGHT + 123, lines=lines, marks=("X", "Y")), attempt(MIDNIGHT + HOUR)])
     take(tmp_path)
-    reader = duckdb.sql(f"select * from read_parquet('{tmp_path / FOLDER}/*/*.parquet', hive_partitioning=true)")
-    assert tuple(reader.columns) == (*NAMES, "day")
-    ((row,),) = [reader.fetchall()]
-    record = dict(zip(reader.columns, row, strict=True))
+    columns, (row,) = query(f"select * from read_parquet('{tmp_path / FOLDER}/*/*.parquet', hive_partitioning=true)")
+    assert tuple(columns) == (*NAMES, "day")
+    record = dict(zip(columns, row, strict=True))
     assert record["received_at"].timestamp() * 1000 == MIDNIGHT + 123
     assert record["pai"] == ["<tel:+8613800138000>"]
     assert record["via"] == ["SIP/2.0/UDP a", "SIP/2.0/UDP b"]
     assert record["marks"] == ["X", "Y"]
     assert (record["node"], record["upstream"], record["port"], record["status"]) == ("gw1", "peer", 5060, 200)
-    found = duckdb.sql(
+    _, found = query(
         f"select call_id from read_parquet('{tmp_path / FOLDER}/*/*.parquet', hive_partitioning=true)"
         " where day = '2024-10-04' and called = '+8675583123456' and list_contains(marks, 'Y')"
-    ).fetchall()
+    )
     assert found == [("call-1",)]

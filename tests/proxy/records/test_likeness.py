@@ -39,6 +39,8 @@ def test_several_readings_count_all() -> None:
         ("1390013", "sip:1390013@h", True),
         ("1390013", "sip:13900131@h", False),
         ("13800138000", "sip:alice@h", False),
+        ("13800138000", "sip:013800138000@h;user=phone", True),
+        ("83123456", "sip:075583123456@h", False),
         ("Alice", "sip:alice@h", True),
         ("alice", "sip:@h", False),
         ("", "sip:@h", False),
