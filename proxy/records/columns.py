@@ -91,6 +91,9 @@ SORTED_BY: Final = (("called", "ascending"), ("received_at", "ascending"))
 Row = tuple[Any, ...]
 """The values of COLUMNS in order: ms, text, lists of text, numbers; None for what is not known."""
 
+BESIDES: Final = 2048
+"""Octets of a row, its header lines apart."""
+
 DAY: Final = 86_400_000
 """Milliseconds."""
 
@@ -183,9 +186,9 @@ def row(call: Call, node: str) -> Row:
     )
 
 
-def weight(record: Row) -> int:
-    """About how many octets of memory a row's text takes."""
-    return sum(len(value) if isinstance(value, str) else sum(map(len, value)) if isinstance(value, list) else 8 for value in record)
+def weight(call: Call) -> int:
+    """About how many octets of memory a call's row takes: its header lines, and less than BESIDES for all the rest."""
+    return BESIDES + (sum(map(len, call.attempt.lines)) if call.attempt is not None else 0)
 
 
 def _at_once(attempt: Attempt) -> str:

@@ -120,7 +120,7 @@ class _Work:
             record = row(call, self.node)
             self._rows.setdefault(record[0] // DAY, []).append(record)
             self._count += 1
-            self._weight += weight(record)
+            self._weight += weight(call)
             if self._count >= self._part or self._weight >= PART_BYTES:
                 self._write()
 

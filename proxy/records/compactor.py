@@ -7,6 +7,7 @@ say, killed between its work and its answer, the next one says.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterable
@@ -25,6 +26,9 @@ from proxy.records.merge import merge_days
 from proxy.records.store import FOLDER, Busy, Manifest, Store, StoreFault
 
 NICE: Final = 15
+
+COLLECT: Final = (200_000, 100, 100)
+"""When the garbage collector looks: rows make no circles, and there are hundreds of thousands of them."""
 
 
 def run(journal: Path, now: int, *, merging: bool) -> tuple[Report, Replacement | None]:
@@ -72,6 +76,7 @@ def live_files(journal: Path) -> set[str]:
 def main() -> int:
     """0 with an answer, 1 where it did not work: the next run makes good."""
     os.nice(NICE)
+    gc.set_threshold(*COLLECT)
     journal = Path(msgspec.json.decode(sys.stdin.buffer.read(), type=CompactTask).folder)
     made: list[Replacement] = []
     try:

@@ -25,7 +25,7 @@ def hop_request(found: Sequence[Found], case: str, basis: str, node: str, zone: 
     best = [row for row in found if row.match == found[0].match and row.record.kind in PEERS]
     operators: dict[str, list[Found]] = {}
     for row in best:
-        operators.setdefault(row.record.upstream or row.record.trunk, []).append(row)
+        operators.setdefault(row.record.upstream or row.record.customer or row.record.trunk, []).append(row)
     if not operators:
         return None
     return "\n\n".join(_request(operator, rows, case, basis, node, zone) for operator, rows in operators.items())
