@@ -22,7 +22,7 @@ from proxy.config.duration import Duration
 from proxy.records.audit import Asked, Trail, asker
 from proxy.records.hop import hop_request
 from proxy.records.likeness import Sought, sought
-from proxy.records.search import Changed, search
+from proxy.records.search import Changed, TooMany, search
 from proxy.records.store import StoreFault
 from proxy.records.trace import Found, hidden, ranked, row_json, utc
 from proxy.report import write_json
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
     except ConfigFaults as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)
-    except (WrongUsage, StoreFault, Changed) as error:
+    except (WrongUsage, StoreFault, Changed, TooMany) as error:
         print(f"sipwarden traceback: {error}", file=sys.stderr)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -53,7 +53,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trail:
-    """The file, locked from `__enter__` to `__exit__`. Raises OSError where it cannot be written, and then nothing may be shown."""
+    """The file, open from `__enter__` to `__exit__`. Raises OSError where it cannot be written, and then nothing may be shown."""
 
     def __init__(self, journal: Path) -> None:
         self.path = journal / NAME
@@ -65,7 +65,9 @@ class Trail:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
         finally:
             os.umask(before)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        folder, file = os.stat(self.path.parent), os.fstat(self._fd)
+        if file.st_uid == os.geteuid() and file.st_gid != folder.st_gid:  # made by root: whoever may read the journal may ask, too
+            os.fchown(self._fd, -1, folder.st_gid)
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -73,6 +75,7 @@ class Trail:
 
     def append(self, asked: Asked) -> Asked:
         """Write a line and wait until the disk has it; its number and what it names as the line before are filled in. Raises OSError."""
+        fcntl.flock(self._fd, fcntl.LOCK_EX)  # until it is closed
         number, previous, torn = self._last()
         line = msgspec.structs.replace(asked, n=number + 1, previous=previous)
         data = (b"\n" if torn else b"") + msgspec.json.encode(line) + b"\n"

@@ -91,7 +91,7 @@ SORTED_BY: Final = (("called", "ascending"), ("received_at", "ascending"))
 Row = tuple[Any, ...]
 """The values of COLUMNS in order: ms, text, lists of text, numbers; None for what is not known."""
 
-BESIDES: Final = 2048
+BESIDES: Final = 1024
 """Octets of a row, its header lines apart."""
 
 DAY: Final = 86_400_000

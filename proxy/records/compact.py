@@ -7,6 +7,7 @@ still pending change together (`store`). Memory is bounded by PART and by what `
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ from proxy.records.columns import DAY, Row, row, weight
 from proxy.records.join import Call, Joiner
 from proxy.records.store import File, Manifest, Store, StoreFault, aside, day_name, sync
 
-PART: Final = 256 * 1024
+PART: Final = 128 * 1024
 """Rows that are gathered before they are written."""
 
 PART_BYTES: Final = 256 << 20
@@ -173,6 +174,7 @@ def save(path: Path, tables: Iterable[object]) -> File:
     rows = 0
     first: int | None = None
     last = 0
+    os.close(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640))  # as all of the journal
     with parquet.writer(hidden) as file:
         for table in tables:
             parquet.write(file, table)

@@ -21,7 +21,7 @@ LINGER: Final = 64_000
 LONGEST: Final = 25 * 3600_000
 """Milliseconds after which a call is given out that has not ended."""
 
-MOST: Final = 500_000
+MOST: Final = 200_000
 """Pending events."""
 
 CROWD: Final = 64

@@ -65,6 +65,14 @@ _COLUMNS: Final = [field.encode_name for field in msgspec.structs.fields(Record)
 _TIMES: Final = ("received_at", "ringing_at", "answered_at", "ended_at")
 
 
+MOST: Final = 100_000
+"""Calls that one search gathers."""
+
+
+class TooMany(Exception):
+    """More calls than MOST; says what to do."""
+
+
 class Changed(Exception):
     """The history changed faster than it could be read."""
 
@@ -73,7 +81,7 @@ def search(journal: Path, called: Sought, first: int, last: int, notes: list[str
     """Every call to a number that was received from `first` to `last` (ms), in no order, each once. `notes` gets a line for each thing
     because of which calls may be missing in the answer.
 
-    Raises OSError, StoreFault, and Changed where the files were moved away under each of TRIES attempts.
+    Raises OSError, StoreFault, TooMany, and Changed where the files were moved away under each of TRIES attempts.
     """
     for _ in range(TRIES):
         manifest = read_manifest(journal / FOLDER)
@@ -95,8 +103,7 @@ def _search(journal: Path, manifest: Manifest, called: Sought, first: int, last:
     folder = journal / FOLDER
     found: dict[tuple[Any, ...], Record] = {}
     # what is in no file yet comes first: compacted meanwhile, it is found twice, and counts once
-    for record in _loose(journal, manifest, called, first, last, notes):
-        found[_key(record)] = record
+    _add(_loose(journal, manifest, called, first, last, notes), found)
     for number in range(first // DAY, last // DAY + 1):
         day = day_name(number)
         for file in manifest.days.get(day, ()):
@@ -104,13 +111,15 @@ def _search(journal: Path, manifest: Manifest, called: Sought, first: int, last:
                 continue
             path = _readable(folder, day, file, notes)
             if path is not None:
-                for record in _of_file(path, called, first, last):
-                    found[_key(record)] = record
+                _add(_of_file(path, called, first, last), found)
     return list(found.values())
 
 
-def _key(record: Record) -> tuple[Any, ...]:
-    return record.call_id, record.from_tag, record.trunk, record.cseq, record.called_raw
+def _add(records: Iterable[Record], found: dict[tuple[Any, ...], Record]) -> None:
+    for record in records:
+        found[(record.call_id, record.from_tag, record.trunk, record.cseq, record.called_raw)] = record
+        if len(found) > MOST:
+            raise TooMany(f"more than {MOST:,} calls to that number: a shorter --window finds fewer")
 
 
 def _readable(folder: Path, day: str, file: File, notes: list[str]) -> Path | None:

@@ -283,6 +283,13 @@ def test_a_table_for_people(journal: Path, ask: Ask) -> None:
         assert part in shown
 
 
+def test_more_than_anybody_can_read(journal: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.records.search.MOST", 2)
+    segment(journal, 1, [event for number in range(3) for event in call(number, AT + number)])
+    assert ask() == (2, "")
+    assert ask("+8675583123457")[0] == 1
+
+
 def test_nothing_found_says_where_it_looked(journal: Path, ask: Ask) -> None:
     status, shown = ask(form="")
     assert status == 1
