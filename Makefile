@@ -22,7 +22,7 @@ ARGS ?=
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test sanitize check format bench capacity history soak lock clean
+.PHONY: help venv demo test sanitize check format bench capacity history soak crash lock clean
 
 help:
 	@echo "make demo    real calls through a proxy on loopback, each with its verdict (ARGS=--no-wait ends it after the table)"
@@ -34,6 +34,7 @@ help:
 	@echo "make capacity  21 million rows: look-ups, memory, pauses while they load (ARGS='--segments 10000 --entries 100000 --refusals 100000')"
 	@echo "make history   a day of 10 million records: octets of each, how long a traceback takes (ARGS='--records 1000000')"
 	@echo "make soak    300 calls a second for a minute through a node, with SIPp (ARGS='--rate 500 --seconds 600')"
+	@echo "make crash   a hundred kills under 200 calls a second: no record is lost or doubled (ARGS='--kills 20 --rate 300')"
 	@echo "make venv    only build $(VENV)"
 	@echo "make lock    pin the newest releases in the three locks"
 	@echo "make clean   remove what make built"
@@ -106,6 +107,10 @@ capacity: $(WHEEL)
 soak: $(TESTS)
 	@deploy/debian-packages "make soak" sipp=sip-tester
 	$(BIN)/python -m tests.interop.soak $(ARGS)
+
+crash: $(TESTS)
+	@deploy/debian-packages "make crash" sipp=sip-tester
+	$(BIN)/python -m tests.interop.crash $(ARGS)
 
 # uv resolves for every Python and platform at once; it is used for nothing else, so it is in no lock.
 UV_COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

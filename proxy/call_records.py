@@ -30,7 +30,7 @@ TAGS: Final = 4
 """Dialogs of one call (a callee forked) that are told apart."""
 
 _STATE: Final = 3
-_FIXED: Final = Struct("=BBBxHHI16s8sQQ4I")
+_FIXED: Final = Struct("=BBxxHHI16s8sQQ4I")
 _NAMES: Final = RECORD - _FIXED.size
 _NONE: Final = 0xFFFF
 _HIGH: Final = Struct("=Q")
@@ -39,17 +39,16 @@ _HIGH: Final = Struct("=Q")
 class Record:
     """One call as it stands in its record.
 
-    `setups`: INVITEs of it without a final response. `tags`: what callees that answered are known by, 0 for none; `closed`: a bit for
-    each that was hung up. `since`: when it began, was answered or ended, in ms of the system's monotonic clock, which workers share.
-    `cseq` is that of its last attempt; `segment` the key of the segment that it counts for, 0 for none.
+    `tags`: what callees that answered are known by, 0 for none; `closed`: a bit for each that was hung up. `since`: when it began, was
+    answered or ended, in ms of the system's monotonic clock, which workers share. `cseq` is its INVITE's; `segment` the key of the
+    segment that it counts for, 0 for none.
     """
 
-    __slots__ = ("closed", "cseq", "flags", "ingress", "key", "segment", "setups", "since", "state", "tags")
+    __slots__ = ("closed", "cseq", "flags", "ingress", "key", "segment", "since", "state", "tags")
 
     def __init__(self, key: bytes, ingress: bytes, cseq: int, since: int, segment: int = 0) -> None:
         self.state = SETUP
         self.flags = 0
-        self.setups = 0
         self.closed = 0
         self.key = key
         self.ingress = ingress
@@ -60,9 +59,7 @@ class Record:
 
     @property
     def alive(self) -> bool:
-        """Whether it is being set up or has a dialog that was not hung up."""
-        if self.setups:
-            return True
+        """Whether it has a dialog that was not hung up."""
         answered = 0
         for place, tag in enumerate(self.tags):
             if tag:
@@ -93,6 +90,15 @@ class CallRecords:
         self._free: list[int] = []
         self._high = min(int(_HIGH.unpack_from(memory, 0)[0]), self.capacity)
 
+    def identity(self, fresh: int) -> int:
+        """A number from 1 to 65535 that stands for these records as long as they live: `fresh` where they are new."""
+        known = self._memory[8] | self._memory[9] << 8
+        if not known:
+            known = fresh & 0xFFFF or 1
+            self._memory[8] = known & 0xFF
+            self._memory[9] = known >> 8
+        return known
+
     def found(self) -> list[tuple[int, Record]]:
         """Every record that was left by the worker before, with its slot, the oldest first. To be asked once, before all else."""
         left: list[tuple[int, Record]] = []
@@ -105,6 +111,11 @@ class CallRecords:
                 left.append((slot, record))
         left.sort(key=_since)
         return left
+
+    @property
+    def room(self) -> bool:
+        """Whether there is a slot for a new record."""
+        return bool(self._free) or self._high < self.capacity
 
     def take(self) -> int:
         """A slot for a new record; -1 where there is none."""
@@ -157,7 +168,6 @@ class CallRecords:
             memory,
             at,
             record.state | record.flags,
-            record.setups,
             record.closed,
             one,
             two,
@@ -174,13 +184,12 @@ class CallRecords:
 
     def read(self, slot: int) -> Record:
         """A record as it stands."""
-        state, setups, closed, _, _, cseq, key, ingress, since, segment, one, two, three, four = _FIXED.unpack_from(
+        state, closed, _, _, cseq, key, ingress, since, segment, one, two, three, four = _FIXED.unpack_from(
             self._memory, HEADER + slot * RECORD
         )
         record = Record(key, ingress, cseq, since, segment)
         record.state = state & _STATE
         record.flags = state & ~_STATE
-        record.setups = setups
         record.closed = closed
         record.tags = [one, two, three, four]
         return record

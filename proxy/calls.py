@@ -1,8 +1,9 @@
 """The calls of one worker: what is being set up or answered and not over, told as events and counted for each trunk.
 
-A call is known by its key, the MAC of its dialog token, which stands for Call-ID, From tag and ingress. What is known of it stands in
-a record in memory that outlives the worker (`proxy.call_records`). Whichever worker a BYE comes to, the worker that sent the INVITE on
-owns the call: the token names it, and it is told. Telling it twice changes nothing.
+A call is known by its key, the MAC of its dialog token, which is another one for each INVITE: whoever sends many that are alike in Call-ID
+and tag has many calls. What is known of a call stands in a record in memory that outlives the worker (`proxy.call_records`). Whichever
+worker a BYE comes to, the worker that sent the INVITE on owns the call: the token names it, and it is told. Telling it twice changes
+nothing.
 
 Nothing else is needed to pass a BYE on, so that a call of which there is no record (all workers were started anew) is only not counted.
 """
@@ -12,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
 
 from proxy.call_records import ANSWERED, HEADER, LATE, OVER, RECORD, SETUP, TOLD, CallRecords, Record
 from proxy.events import Answer, By, End, Event, Ringing
 from proxy.limits import Subject
 from proxy.tally import ROW_SIZE, Tally
+from proxy.token import NO_TABLE
 
 if TYPE_CHECKING:
     from proxy.counters import Counters
@@ -24,8 +27,13 @@ if TYPE_CHECKING:
     from rules.call import Trunk
     from rules.directory import Segment
 
-REMEMBERED: Final = 32.0
-"""Seconds that a call is known of after its end, at least: its BYE may cross another, its 2xx a failure."""
+REMEMBERED: Final = 64.0
+"""Seconds that a call is known of after its end, at least: its 2xx may cross a failure, and be sent again for 64*T1; its BYE comes then,
+and may be sent again for as long.
+"""
+
+SWEEP: Final = 32.0
+"""Seconds between two looks at what is to be forgotten."""
 
 ORPHANED: Final = 217.0
 """Seconds in which a call is answered that was being set up when its worker ended, if it is at all (Timer C and 64*T1)."""
@@ -46,10 +54,11 @@ PLAIN_CAPACITY: Final = 4096
 class Hangup(NamedTuple):
     """What the owner of a call is told by the worker that a BYE came to, or a request inside the call that was answered 408 or 481.
 
-    `tag` is the code of the callee's tag, `at` in ms since 1970.
+    `table` stands in the call's token, `tag` is the code of the callee's tag, `at` in ms since 1970.
     """
 
     key: bytes
+    table: bytes
     tag: int
     call_id: bytes
     from_tag: bytes
@@ -107,7 +116,8 @@ def plain_table() -> CallTable:
 
 class Calls:
     """The book of calls. `events` is what happened since it was last taken, None where nobody asks. `active`: whether calls are followed
-    at all. `stirred`: whether there is something for `sweep`. Times are the core's seconds but for `at`, ms since 1970.
+    at all. `table` stands in the tokens of calls that have a record. `stirred`: whether there is something for `sweep`. Times are the
+    core's seconds but for `at`, ms since 1970.
     """
 
     __slots__ = (
@@ -119,6 +129,7 @@ class Calls:
         "_orphans_until",
         "_over",
         "_records",
+        "_salt",
         "_secret",
         "_segments",
         "_swept",
@@ -128,11 +139,14 @@ class Calls:
         "events",
         "longest",
         "stirred",
+        "table",
         "wall_offset",
     )
 
-    def __init__(self, counters: Counters, secret: Secret, longest: float) -> None:
-        """`longest`: seconds after which a call that nobody ended is taken off."""
+    def __init__(self, counters: Counters, secret: Secret, longest: float, salt: bytes) -> None:
+        """`longest`: seconds after which a call that nobody ended is taken off; `salt` differs between starts."""
+        self._salt = salt
+        self.table = NO_TABLE
         self._counters = counters
         self._secret = secret
         self.longest = longest
@@ -175,12 +189,21 @@ class Calls:
         """Follow calls in this table, and those that a worker before this one left in it. `trunks` by id code."""
         self._table = table
         self._records = CallRecords(table.records)
+        self.table = b"%04x" % self._records.identity(crc32(self._salt))
         self.active = True
+        for book in (self._open, self._over, self._orphans):
+            book.clear()
         self._trunks.clear()
         self._segments.clear()
         self.know(trunks)
         self._orphans_until = now + ORPHANED
-        for slot, record in self._records.found():
+        left = self._records.found()
+        if left:
+            self._recover(left, table.tally)
+
+    def _recover(self, left: list[tuple[int, Record]], tally: Tally) -> None:
+        """Go on with the calls of a worker before this one. Its row is told anew only when all are counted: others read it meanwhile."""
+        for slot, record in left:
             trunk = self._trunks.get(record.ingress)
             if record.key in self._open or record.key in self._over or trunk is None:
                 self._records.give_back(slot)
@@ -188,16 +211,15 @@ class Calls:
             if record.state == OVER:
                 self._over[record.key] = slot
                 continue
-            record.setups = 0  # their transactions went with the worker
-            self._records.write(slot, record)
             self._open[record.key] = slot
             if record.state == SETUP:
-                self._orphans[record.key] = slot
+                self._orphans[record.key] = slot  # its transaction went with the worker
             trunk.count += 1
             if record.segment:
                 self._segment_by(record.segment).count += 1
         for subject in (*self._trunks.values(), *self._segments.values()):
             subject.recount(subject.count)
+        tally.drop_left()
 
     def know(self, trunks: dict[bytes, Trunk]) -> None:
         """The trunks in force, by id code: each worker tells its calls of all of them, so that a limit which one worker has heard of
@@ -221,8 +243,8 @@ class Calls:
 
     @property
     def known(self) -> int:
-        """Calls that are not over."""
-        return len(self._open)
+        """Calls of which anything is known."""
+        return len(self._open) + len(self._over)
 
     def at(self, now: float) -> int:
         """The core's time in ms since 1970."""
@@ -237,6 +259,8 @@ class Calls:
         """
         self.settle()
         line = self._line(code, trunk)
+        if trunk.max_calls is not None and not force and not self.room:
+            return "TRK_CALLS"  # what cannot be counted cannot be held to a limit
         part = self._segment(segment) if segment is not None else None
         over = ""
         if not line.add(trunk.max_calls):
@@ -290,24 +314,13 @@ class Calls:
         self._admitted = None
         self.stirred = True
         key = setup.key
-        slot = self._open.get(key, -1)
-        if slot >= 0:  # the sender forked: one call still
-            self.release(ingress, segment)
-            record = self._records.read(slot)
-            record.setups = min(255, record.setups + 1)
-            record.cseq = setup.cseq
-            self._records.write(slot, record)
-            return
-        slot = self._over.pop(key, -1)  # it was refused before, and is tried again
+        slot = -1 if key in self._open or key in self._over else self._take()
         if slot < 0:
-            slot = self._take()
-            if slot < 0:
-                self._counters.calls_untracked += 1
-                self.release(ingress, segment)
-                return
-            self._records.name(slot, setup.call_id, setup.from_tag)
+            self._counters.calls_untracked += 1
+            self.release(ingress, segment)
+            return
+        self._records.name(slot, setup.call_id, setup.from_tag)
         record = Record(key, ingress, setup.cseq, int(now * 1000), self._segment(segment).key if segment is not None else 0)
-        record.setups = 1
         self._records.write(slot, record)
         self._open[key] = slot
 
@@ -316,16 +329,22 @@ class Calls:
         if self.events is not None and not setup.over:
             self.events.append(Ringing(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status))
 
+    @property
+    def room(self) -> bool:
+        """Whether one more call can be known."""
+        return self._records.room or bool(self._over)
+
+    def forgot(self, token: DialogToken) -> bool:
+        """Whether a call was known here and is over for long."""
+        return token.table == self.table and token.key not in self._open and token.key not in self._over
+
     def answered(self, setup: Setup, to_tag: bytes, status: int, target: str, now: float) -> None:
         """A 2xx went to the caller: the first, one of another callee, or one sent again."""
         tag = self._secret.tag_code(to_tag)
-        first = not setup.over
         setup.over = True
         slot = self._open.get(setup.key, -1)
         if slot >= 0:
             record = self._records.read(slot)
-            if first and record.setups:
-                record.setups -= 1
             tell = record.state == SETUP
             record.open_dialog(tag)
             if tell:
@@ -348,15 +367,7 @@ class Calls:
         setup.over = True
         slot = self._open.get(setup.key, -1)
         if slot >= 0:
-            record = self._records.read(slot)
-            if record.setups:
-                record.setups -= 1
-            if record.alive:  # other INVITEs of the same call go on, or one was answered
-                self._records.write(slot, record)
-                if record.cseq == setup.cseq:
-                    return
-            else:
-                self._close(setup.key, slot, record, now)
+            self._close(setup.key, slot, self._records.read(slot), now)
         self._end(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status, by, why)
 
     def hung_up(self, within: Within, by: By, why: str, now: float) -> None:
@@ -368,7 +379,7 @@ class Calls:
         caller, callee = within.tags
         tag = self._secret.tag_code(callee)
         call_id, from_tag = within.call_id[:NAME_AT_MOST], caller[:NAME_AT_MOST]
-        said = Hangup(token.key, tag, call_id, from_tag, token.ingress, self.at(now), by, why)
+        said = Hangup(token.key, token.table, tag, call_id, from_tag, token.ingress, self.at(now), by, why)
         if token.worker != own.own and token.worker < own.workers:
             if len(self._notices) < NOTICES_KEPT:
                 self._notices.append((token.worker, said))
@@ -405,7 +416,7 @@ class Calls:
                 record.closed |= 1 << place
                 record.flags &= ~LATE
                 self._records.write(slot, record)
-            elif said.why == "bye":  # nothing is known of it: all workers were started anew, or it is long over
+            elif said.why == "bye" and said.table != self.table:  # there never was a record of it, or none is left
                 self._remember(key, said, TOLD, now)
             else:
                 return
@@ -417,7 +428,7 @@ class Calls:
         """
         slot = self._over.get(setup.key, -1)
         if slot < 0:
-            said = Hangup(setup.key, tag, setup.call_id, setup.from_tag, b"", self.at(now), "callee", "")
+            said = Hangup(setup.key, NO_TABLE, tag, setup.call_id, setup.from_tag, b"", self.at(now), "callee", "")
             return self._remember(setup.key, said, TOLD | LATE, now)
         record = self._records.read(slot)
         if not record.open_dialog(tag) or record.flags & TOLD:
@@ -481,7 +492,7 @@ class Calls:
             record = self._records.read(slot)
             if record.since > until:
                 break
-            if record.state == ANSWERED and not record.setups:
+            if record.state == ANSWERED:
                 lost.append((key, slot))
         for key, slot in lost:
             self._lose(key, slot, now)

@@ -25,6 +25,8 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     """File descriptors of the other workers' inboxes."""
     ring: int = -1
     """File descriptor of the memory that events are put in, -1 where there is no journal."""
+    calls: int = -1
+    """The descriptor of the memory in which all workers count calls (`proxy.shared`)."""
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
@@ -116,6 +118,10 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Look-ups by kind and outcome."""
     signatures: dict[str, int] = {}
     """Calls that left by a next hop which signs, by outcome."""
+    limits: tuple[tuple[str, str, int], ...] = ()
+    """Calls above a limit, by trunk and code."""
+    calls: dict[str, int] = {}
+    """Calls that are not over, by trunk."""
     lookup_states: tuple[LookupState, ...] = ()
     policy_version: str = ""
     directory_version: str = ""

@@ -11,10 +11,11 @@ import traceback
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
+from zlib import crc32
 
 from proxy.answers import Answers
 from proxy.attempts import unjudged
-from proxy.calls import REMEMBERED, Calls, CallTable, Hangup
+from proxy.calls import SWEEP, Calls, CallTable, Hangup
 from proxy.config import Config
 from proxy.correlation import Notice
 from proxy.counters import Counters
@@ -90,12 +91,12 @@ class Proxy:
         self._layer = TransactionLayer(self.counters)
         self._branches = Branches(worker, salt)
         self._health = Health(self._layer, self._branches)
-        self._calls = calls = Calls(self.counters, self.secret, config.node.longest_call)
+        self._calls = calls = Calls(self.counters, self.secret, config.node.longest_call, salt)
         self._relay = relay = Relay(self._layer, self._branches, self.secret, self._health.heard, calls)
         self._responses = Responses(self._layer, relay, self.secret, worker, calls)
         self._answers = answers = Answers(self._layer, self.secret, calls)
         self._screening = Screening(
-            self._layer, relay, answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock, calls, worker
+            self._layer, relay, answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock, calls, worker, crc32(salt)
         )
         self._in_dialog = InDialog(self._layer, relay, answers, self._screening, self.secret, self._branches, calls)
         self._sweeping = False
@@ -439,7 +440,7 @@ class Proxy:
 
     def _sweep_later(self, now: float) -> None:
         self._sweeping = True
-        self._layer.timers.start(now, REMEMBERED, Duty.SWEEP, None)
+        self._layer.timers.start(now, SWEEP, Duty.SWEEP, None)
 
     def _fire(self, kind: Any, owner: Any, now: float) -> None:
         if kind is LINGER or kind is RETRANSMIT or kind is Timer.TIMEOUT:

@@ -68,7 +68,9 @@ class Subject:
             self._tally.write(self._calls, count)
 
     def start(self, rate: float, now: float, *, force: bool = False) -> bool:
-        """Count the start of a call; False where the rate (calls a second) has no room for it. `force`: it starts all the same."""
+        """Count the start of a call; False where the rate (calls a second) has no room for it, and it does not count; with
+        `force` it does, since it starts all the same.
+        """
         tally = self._tally
         if self._starts < 0:
             self._starts = tally.place(self.key + 1)
@@ -92,8 +94,8 @@ class Subject:
             return True
         if force:
             self._level = 0.0
-            return True
-        self.take_back()
+        else:
+            self.take_back()
         return False
 
     def take_back(self) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic, time, time_ns
 from typing import Final
@@ -43,7 +41,7 @@ class Recording:
     def __init__(self, config: Config, journal: JournalConfig, workers: int) -> None:
         """Raises MemoryFault."""
         self.restarts = 0
-        self.memory = Memory(config.state_path(journal.path), workers, journal.buffer, time_ns(), _places(config, journal))
+        self.memory = Memory(config.state_path(journal.path), workers, journal.buffer, time_ns(), [_place(config, journal)])
         self._journal = journal
         self._settings = self._settings_for(config, journal)
         self._process: Process | None = None
@@ -78,14 +76,15 @@ class Recording:
                 pass
 
     def apply(self, config: Config) -> None:
-        """Put another configuration in force: the keeper writes what it has, ends, and is started anew with it."""
+        """Put another configuration in force: the keeper ends, and another one is started with it."""
         if config.journal is None:
             return
         settings = self._settings_for(config, config.journal)
         self._journal = config.journal
         if settings != self._settings:
             self._settings = settings
-            self._close_input()
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.write(b"another one\n")
 
     def watch(self) -> None:
         """Kill a keeper that shows no sign of life."""
@@ -172,9 +171,6 @@ class Recording:
         )
 
 
-def _places(config: Config, journal: JournalConfig) -> Sequence[Path]:
-    """Where the buffers may lie, best first. The runtime directory is ours alone, and outlives a crash where the unit says so."""
-    if journal.buffer_path is not None:
-        return [config.state_path(journal.buffer_path)]
-    runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return [Path(runtime), SHARED_MEMORY] if runtime else [SHARED_MEMORY]
+def _place(config: Config, journal: JournalConfig) -> Path:
+    """Where the buffers lie: not in the runtime directory, which the service manager removes when all processes are killed."""
+    return SHARED_MEMORY if journal.buffer_path is None else config.state_path(journal.buffer_path)

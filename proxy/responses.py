@@ -96,7 +96,7 @@ class Responses:
             return
         if known.code == token.ingress and not routing.is_own(address.encode(), port):
             self._layer.sends.append((Flow(listener, address, port), data))
-            if self._calls.active and token.invite:
+            if self._calls.active and token.invite and not self._calls.forgot(token):
                 _, _, tail = name_addr(message.first(b"from") or b"", "From")
                 hop = routing.hop_codes.get(token.egress)
                 setup = Setup(

@@ -19,7 +19,7 @@ from proxy.routing import Hop, Peer, Routing
 from proxy.signing import Signer
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
-from proxy.token import Secret, call_key
+from proxy.token import NO_TABLE, Secret, call_key
 from proxy.transactions import ServerTransaction, TransactionLayer
 from proxy.validate import Request
 from rules import RuleSet
@@ -76,6 +76,7 @@ class Screening:
         "_lookups",
         "_relay",
         "_secret",
+        "_serial",
         "_tickets",
         "_worker",
         "catch_up",
@@ -103,9 +104,11 @@ class Screening:
         clock: Callable[[], float] | None,
         calls: Calls,
         worker: int,
+        serial: int,
     ) -> None:
         self._calls = calls
         self._worker = worker
+        self._serial = serial
         self._layer = layer
         self._counters = layer.counters
         self._relay = relay
@@ -323,6 +326,7 @@ class Screening:
             signer = self.signer
             self._counters.signed("no_key" if signer is None else signer.sign(message, call, verdict, self.ruleset.directory, at))
         withheld = verdict.labels is not None and "withhold" in verdict.labels
+        self._serial += 1
         token = self._secret.dialog_token(
             request.call_id,
             request.from_tag,
@@ -332,6 +336,8 @@ class Screening:
             pai,
             request.to_uri,
             worker=self._worker,
+            table=calls.table if calls.room else NO_TABLE,
+            serial=self._serial,
             withheld=withheld,
         )
         if calls.active:

@@ -57,7 +57,7 @@ class Slot:
         mine, its = socket.socketpair()
         self._ready.clear()
         self._began = monotonic()
-        descriptors = {its.fileno(), begin.inbox, *begin.sockets, *begin.others.values()}
+        descriptors = {its.fileno(), begin.inbox, begin.calls, *begin.sockets, *begin.others.values()}
         if begin.ring >= 0:
             descriptors.add(begin.ring)
         try:

@@ -30,6 +30,7 @@ from proxy.journal.memory import MemoryFault
 from proxy.journal.state import JournalState
 from proxy.recording import Recording
 from proxy.secret import node_secret
+from proxy.shared import make_memory
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
 from proxy.sockets import open_admin, open_inboxes, open_sockets, place, receive_drops
 from proxy.systemd import notify, reloading, watchdog_interval
@@ -86,6 +87,7 @@ class Supervisor:
         self._generation = 0
         self._sockets: list[list[socket.socket]] = []
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
+        self._calls = -1
         self._secret = b""
         self._recording: Recording | None = None
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
@@ -118,6 +120,7 @@ class Supervisor:
         bindings = config.bindings()
         self._sockets = open_sockets(bindings, count)
         self._inboxes = open_inboxes(count)
+        self._calls = make_memory(count)
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         if config.journal is not None:
             try:
@@ -303,6 +306,7 @@ class Supervisor:
             inbox=self._inboxes[slot.number][0].fileno(),
             others=others,
             ring=-1 if self._recording is None else self._recording.ring_fd(slot.number),
+            calls=self._calls,
         )
 
     async def _end_without_start(self) -> None:

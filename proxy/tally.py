@@ -58,6 +58,16 @@ class Tally:
         self._keys[key] = free + 1
         return free + 1
 
+    def drop_left(self) -> None:
+        """In a row that another process has left: set the counts of even keys that have no place yet to 0. They are of what is there at a
+        time; those of odd keys only ever grow.
+        """
+        own = self._own
+        for at in range(0, COLUMNS * 2, 2):
+            key = own[at]
+            if key and not key & 1 and key not in self._keys:
+                own[at + 1] = 0
+
     def forget(self, key: int) -> None:
         """Let a key's place be taken by another key."""
         self._keys.pop(key, None)

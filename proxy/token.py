@@ -19,9 +19,11 @@ PARAM: Final = b"sw"
 ID_SIZE: Final = 8
 TAG_SIZE: Final = 16
 _HASH: Final = 12
+NO_TABLE: Final = b"0000"
+"""Stands in a token where no record of the call was made."""
 _HEADS: Final = tuple([b"%02x" % worker for worker in range(256)])
 _MAC: Final = 16
-_HEAD: Final = 3
+_HEAD: Final = 15
 TOKEN_SIZE: Final = _HEAD + 2 * ID_SIZE + 3 * _HASH + _MAC
 _KINDS: Final = (b"0", b"1", b"2")
 """A token's first octet: of a request that is no INVITE, of a call, of a call whose caller is withheld."""
@@ -32,7 +34,7 @@ class DialogToken:
 
     `ingress` and `egress` are id codes (see `Secret.id_code`). `from_caller` is True for requests of the side that sent the initial INVITE.
     `withheld` says that the callee was not shown the caller's number, and must not be in any later request either. `worker` sent the
-    INVITE on, `key` stands for the call (Call-ID, From tag and ingress), `invite` says that it was one.
+    INVITE on, `key` stands for the call that one INVITE began, `invite` says that it was one.
     """
 
     __slots__ = ("egress", "from_caller", "ingress", "invite", "key", "raw", "withheld")
@@ -49,7 +51,12 @@ class DialogToken:
     @property
     def worker(self) -> int:
         """The worker that sent the INVITE on."""
-        return int(self.raw[1:_HEAD], 16)
+        return int(self.raw[1:3], 16)
+
+    @property
+    def table(self) -> bytes:
+        """Which table of that worker has, or had, a record of the call."""
+        return self.raw[3:7]
 
 
 def call_key(token: bytes) -> bytes:
@@ -137,17 +144,20 @@ class Secret:
         callee: bytes,
         *,
         worker: int = 0,
+        table: bytes = NO_TABLE,
+        serial: int = 0,
         withheld: bool = False,
         invite: bool = True,
     ) -> bytes:
-        """The token of a dialog that this initial INVITE may set up: whether the caller's number is withheld, the worker that
-        sends it on, ids, what each side's identity was, and a MAC over all with Call-ID and From tag.
+        """The token of a dialog that this initial INVITE may set up: whether the caller's number is withheld, the worker that sends it on
+        and the table in which it notes the call (4 hex digits), ids, what each side's identity was, and a MAC over all with Call-ID and
+        From tag. `serial` makes the tokens of INVITEs different that are alike in all else.
         """
         own = self._identity(sender)
         asserted = self.identity(sender, pai) if pai and pai != (sender,) else own
         head = _HEADS[worker & 0xFF]
         kind = b"2" if withheld else b"1" if invite else b"0"
-        body = b"".join((kind, head, ingress, egress, own, asserted, self._identity(callee)))
+        body = b"".join((kind, head, table, b"%08x" % (serial & 0xFFFFFFFF), ingress, egress, own, asserted, self._identity(callee)))
         return body + self._mac(body, call_id, from_tag)
 
     def _mac(self, body: bytes, call_id: bytes, from_tag: bytes) -> bytes:

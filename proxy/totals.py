@@ -22,6 +22,7 @@ class Totals:
         self.rule_failures: Counter[str] = Counter()
         self.lookups: Counter[tuple[str, str]] = Counter()
         self.signatures: Counter[str] = Counter()
+        self.limits: Counter[tuple[str, str]] = Counter()
         self.cpu_seconds = 0.0
 
     def add(self, snapshot: Snapshot) -> None:
@@ -38,6 +39,8 @@ class Totals:
         for kind, outcome, count in snapshot.lookups:
             self.lookups[kind, outcome] += count
         self.signatures.update(snapshot.signatures)
+        for trunk, code, count in snapshot.limits:
+            self.limits[trunk, code] += count
         self.cpu_seconds += snapshot.cpu_seconds
 
     def plus(self, snapshots: Iterable[Snapshot]) -> Totals:
@@ -52,6 +55,7 @@ class Totals:
         total.rule_failures.update(self.rule_failures)
         total.lookups.update(self.lookups)
         total.signatures.update(self.signatures)
+        total.limits.update(self.limits)
         total.cpu_seconds = self.cpu_seconds
         for snapshot in snapshots:
             total.add(snapshot)

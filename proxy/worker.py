@@ -13,6 +13,7 @@ from secrets import token_hex
 from time import monotonic, perf_counter, time
 from typing import Any, Final
 
+from proxy.calls import CallTable
 from proxy.control import Hop, Snapshot
 from proxy.core import Proxy
 from proxy.flow import Flow
@@ -54,7 +55,9 @@ class Worker:
         inbox: socket.socket | None = None,
         others: Mapping[int, socket.socket] | None = None,
         ring: int = -1,
+        calls: CallTable | None = None,
     ) -> None:
+        """`calls`: the memory to count calls in; without one, calls are followed only where their events are asked for."""
         config = generation.config
         self.loop = loop
         self.number = number
@@ -94,9 +97,14 @@ class Worker:
             announce=self._announce,
         )
         self.streams.limit(config.node.max_connections, config.node.max_connections_per_source)
-        self.peers = Peers(loop, inbox, others or {}, self._deliver, self._noted, proxy.hear_of_leg, self.flush, self.counters)
+        self.peers = Peers(
+            loop, inbox, others or {}, self._deliver, self._noted, proxy.hear_of_leg, proxy.hear_of_hangup, self.flush, self.counters
+        )
         if others:
             proxy.share_legs(self.peers.catch_up)
+        self._calls = calls
+        self._counting = False
+        self._count_calls(generation)
         self.lookups = Lookups(loop, self._answered, self.counters)
         self._serve(generation)
         self._failures: Counter[str] = Counter()  # of rule sets that are no longer in force
@@ -135,6 +143,9 @@ class Worker:
         legs = proxy.take_legs()
         if legs:
             self.peers.tell_legs(legs)  # before the calls themselves leave: they may come back to another worker
+        hangups = proxy.take_hangups()
+        if hangups:
+            self.peers.tell_hangups(hangups)
         sends = proxy.take_sends()
         if sends:
             for flow, data in self.udp.send(sends):
@@ -169,9 +180,19 @@ class Worker:
         self.proxy.apply(generation.config, generation.ruleset, monotonic(), generation.credential, routing)
         self._failures.update(self.generation.ruleset.failures)
         self.generation = generation
+        self._count_calls(generation)
         node = generation.config.node
         self.streams.limit(node.max_connections, node.max_connections_per_source)
         self.flush()
+
+    def _count_calls(self, generation: Generation) -> None:
+        """Count calls from now on where somebody looks at the numbers, or limits want them."""
+        config = generation.config
+        limited = any(trunk.max_calls is not None or trunk.max_cps is not None for trunk in config.trunk)
+        wanted = limited or config.admin is not None or config.journal is not None or bool(generation.directory.capped)
+        if wanted and self._calls is not None and not self._counting:
+            self._counting = True
+            self.proxy.count_calls(self._calls, monotonic())
 
     def _serve(self, generation: Generation) -> None:
         """Have the look-ups that a generation asks for; what is known already needs no call to wait."""
@@ -210,6 +231,8 @@ class Worker:
             decisions=tuple(counted["decisions"]),
             decision_sum=counted["decision_sum"],
             signatures=dict(self.proxy.counters.signatures),
+            limits=tuple((trunk, code, count) for (trunk, code), count in self.proxy.counters.limits.items()),
+            calls=gauges["calls"],
             rule_failures=dict(self._failures + Counter(self.generation.ruleset.failures)),
             transactions_server=gauges["transactions_server"],
             transactions_client=gauges["transactions_client"],

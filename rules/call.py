@@ -76,6 +76,7 @@ class Call:
 
     What numbers.md calls "which header carries the calling number" is decided here:
 
+    `kind`, `trunk_id`  the trunk's: every rule asks for them;
     `presented`  every number that must be authenticated, PAI before From;
     `caller`     the first of them, or the irregular Number that stands where it should be (code CLI_EMPTY or CLI_ANON when there is none).
 
@@ -104,6 +105,7 @@ class Call:
         "hops",
         "identity",
         "instead",
+        "kind",
         "labels",
         "legs",
         "marks",
@@ -119,6 +121,7 @@ class Call:
         "to",
         "told_by",
         "trunk",
+        "trunk_id",
         "weightless",
         "why",
     )
@@ -143,6 +146,9 @@ class Call:
         customer: str | None = None,
     ) -> None:
         self.trunk = trunk
+        self.trunk_id: str = trunk.id
+        kind = trunk.kind
+        self.kind: TrunkKind = kind
         self.sender = sender
         self.to = to
         self.at = at
@@ -158,7 +164,7 @@ class Call:
         self.said_customer = customer
         self.tenant: str | None = None
         area = trunk.home_area
-        read = _read_country_code if trunk.kind == "international" and trunk.cli_format == "cc" else normalise
+        read = _read_country_code if kind == "international" and trunk.cli_format == "cc" else normalise
         self.called = normalise(to, area)
         self.from_number = own = read(sender, area)
         self.anonymous = own.code == "CLI_ANON"
@@ -180,7 +186,7 @@ class Call:
                 shown = tuple([number for number in (*self.pai_numbers, own) if not number.absent][:1])
             elif not shown:
                 shown = (own,)  # as if PAI were absent
-            elif trunk.kind == "enterprise" and trunk.from_number == "authenticate" and not presents(shown, own) and shows_number(own):
+            elif kind == "enterprise" and trunk.from_number == "authenticate" and not presents(shown, own) and shows_number(own):
                 shown = (*shown, own)
             self.presented = shown
             self.caller = shown[0] if shown else own
@@ -301,7 +307,7 @@ class Call:
             number = self.diverting
             self._permitted = (
                 number is not None
-                and trunk.kind == "enterprise"
+                and self.kind == "enterprise"
                 and trunk.forwarding != "deny"
                 and directory.holds(number, trunk.id, self.at, self.tenant)
             )

@@ -15,13 +15,13 @@ Laws of the chain, from policy.md:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from operator import length_hint
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 from rules.call import Call, Trunk
 from rules.codes import ReasonCode, reason_codes
 from rules.directory import Directory
+from rules.judge import Judge, Weightless, as_judge
 from rules.profile import DEFAULT, REDIRECT, Refusal, known_profiles, refusal
 from rules.rule import Check, OnError
 from rules.trunk import TrunkKind
@@ -85,7 +85,8 @@ class BoundRule:
         self.name = name
         self.action: RuleAction = action
         self.redirect_to = redirect_to
-        self.check = check if mode != "observe" else _weightless(check)
+        judge = as_judge(check)
+        self.check: Judge = judge if mode != "observe" else Weightless(judge)
         self.mode: RuleMode = mode
         self.on_error: OnError = on_error
         self.fixed = fixed
@@ -105,7 +106,7 @@ class Chain:
 
     def __init__(self, rules: tuple[BoundRule, ...]) -> None:
         self.rules = rules
-        self.checks: tuple[Check, ...] = tuple([rule.check for rule in rules])
+        self.checks: tuple[Judge, ...] = tuple([rule.check for rule in rules])
 
 
 class RuleSet:
@@ -140,8 +141,7 @@ class RuleSet:
 
     def evaluate(self, call: Call) -> Verdict | Lookup:
         """Decide on a call, or name the Lookup that the decision waits for (then go on with `resume`). A Call is judged once."""
-        chain = self._chains.get(call.trunk.kind, self._whole)
-        return self._run(call, self._undecided(call), chain, iter(chain.checks))
+        return self._run(call, self._undecided(call), self._chains.get(call.kind, self._whole), 0)
 
     def resume(self, call: Call, lookup: Lookup, answer: object) -> Verdict | Lookup:
         """Go on with a call that waited for `lookup`, at the rule that asked; `answer` None: there was none in time.
@@ -155,7 +155,7 @@ class RuleSet:
             call.begin_again()
             return self.evaluate(call)
         _, verdict, chain, position = state
-        return self._run(call, verdict, chain, iter(chain.checks[position:]))
+        return self._run(call, verdict, chain, position)
 
     def explain(self, call: Call, resolver: Resolver | None = None) -> Verdict:
         """Decide as `evaluate` does, and tell each rule's part in `steps`. `resolver` answers Lookups; without one they have no answer.
@@ -197,10 +197,10 @@ class RuleSet:
         verdict.steps = steps
         return verdict
 
-    def _answer(self, call: Call, check: Check, resolver: Resolver | None, *, waits: bool) -> Outcome | None:
+    def _answer(self, call: Call, check: Judge, resolver: Resolver | None, *, waits: bool) -> Outcome | None:
         """Ask a check until it needs no more Lookups; where the call waits for none, a Lookup is no opinion."""
         while True:
-            outcome = check(call)
+            outcome = check.judge(call)
             if not isinstance(outcome, Lookup):
                 return outcome
             if not waits:
@@ -240,38 +240,36 @@ class RuleSet:
             self.directory.version,
         )
 
-    def _run(self, call: Call, verdict: Verdict, chain: Chain, checks: Iterator[Check]) -> Verdict | Lookup:
-        """The hot loop over what is left of a chain. An exception leaves `checks` behind the check that raised, so going on is entering the
-        loop again.
-        """
-        while True:
+    def _run(self, call: Call, verdict: Verdict, chain: Chain, position: int) -> Verdict | Lookup:
+        """The hot loop over a chain, from a position on. A check that raises is counted, and the loop entered again behind it."""
+        checks = chain.checks
+        end = len(checks)
+        while position < end:
             try:
-                for check in checks:
-                    outcome = check(call)
-                    if outcome is None:
-                        continue
-                    position = len(chain.checks) - 1 - length_hint(checks)
-                    if isinstance(outcome, Lookup):
-                        if verdict.code == "EMG_OVERRIDE":
-                            continue  # an emergency call waits for nobody: without its answer the rule has no opinion
-                        self._refuse_wrong(call, outcome)
-                        known = None if self.recall is None else self.recall(outcome)
-                        if known is not None:
-                            _note(call, outcome, known)
-                            return self._run(call, verdict, chain, iter(chain.checks[position:]))  # as deep as LOOKUPS_AT_MOST
-                        call.state = (self, verdict, chain, position)
-                        return outcome
-                    if self._settle(call, verdict, chain.rules[position], outcome):
-                        break
-                self._close(call, verdict)
-                return verdict
+                while position < end:
+                    outcome = checks[position].judge(call)
+                    if outcome is not None:
+                        if isinstance(outcome, Lookup):
+                            if verdict.code != "EMG_OVERRIDE":  # else: an emergency call waits for nobody, and the rule has no opinion
+                                self._refuse_wrong(call, outcome)
+                                known = None if self.recall is None else self.recall(outcome)
+                                if known is None:
+                                    call.state = (self, verdict, chain, position)
+                                    return outcome
+                                _note(call, outcome, known)
+                                continue  # it is asked again; at most LOOKUPS_AT_MOST times
+                        elif self._settle(call, verdict, chain.rules[position], outcome):
+                            end = 0
+                    position += 1
             except Exception:  # whatever a rule breaks on, the call gets its verdict
-                rule = chain.rules[len(chain.checks) - 1 - length_hint(checks)]
+                rule = chain.rules[position]
+                position += 1
                 self.failures[rule.name] += 1
                 failure = FAILED[rule.on_error]
                 if failure is not None and self._settle(call, verdict, rule, failure):
-                    self._close(call, verdict)
-                    return verdict
+                    end = 0
+        self._close(call, verdict)
+        return verdict
 
     @staticmethod
     def _close(call: Call, verdict: Verdict) -> None:
@@ -362,20 +360,6 @@ def _note(call: Call, lookup: Lookup, answer: object) -> None:
     if call.answers is None:
         call.answers = {}
     call.answers[lookup.kind, lookup.key] = answer
-
-
-def _weightless(check: Check) -> Check:
-    """A check of a rule in observe mode: the marks that it notes itself weigh nothing."""
-
-    def observed(call: Call) -> Outcome | Lookup | None:
-        before = len(call.marks)
-        try:
-            return check(call)
-        finally:
-            for code in call.marks[before:]:
-                call.mark_weightless(code)
-
-    return observed
 
 
 def _without_edits(outcome: Outcome) -> Outcome:

@@ -93,6 +93,16 @@ class NodeCollector(Collector):
             ("outcome",),
             [((outcome,), count) for outcome, count in totals.signatures.items()],
         )
+        yield _counter(
+            "sipwarden_limited_calls",
+            "Calls above a limit (max_calls, max_cps): refused, or noted on a trunk that is observed",
+            ("trunk", "code"),
+            totals.limits.items(),
+        )
+        calls: Counter[str] = Counter()
+        for one in latest:
+            calls.update(one.calls)
+        yield _gauge("sipwarden_calls", "Calls that are being set up or answered, and not over", ("trunk",), _single(calls))
         states = [state for one in latest for state in one.lookup_states]
         for name, text, values in (
             ("breaker_open", "Workers that leave the service in peace because it failed too often", [state.paused for state in states]),
@@ -145,6 +155,11 @@ def _hops(latest: Iterable[Snapshot]) -> Iterator[tuple[tuple[str, str], int]]:
             up[hop.next_hop, hop.target] = up.get((hop.next_hop, hop.target), True) and hop.up
     for key, state in up.items():
         yield key, int(state)
+
+
+def _single(values: Counter[str]) -> Iterator[tuple[tuple[str], int]]:
+    for name, count in values.items():
+        yield (name,), count
 
 
 def _counter(name: str, text: str, labels: tuple[str, ...], samples: Iterable[tuple[tuple[str, ...], int]]) -> Metric:

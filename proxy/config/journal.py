@@ -35,7 +35,7 @@ class JournalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     buffer: Size = Size(16 * MIB)
     """Memory of each worker for events that the disk does not take yet."""
     buffer_path: str | None = None
-    """Where that memory lies; by default the service's runtime directory, else /dev/shm."""
+    """Where that memory lies; by default /dev/shm."""
     on_full: Literal["go_on", "refuse"] = "go_on"
     """What becomes of calls that cannot be recorded."""
     key: str = "var/journal.key"

@@ -32,6 +32,12 @@ from proxy.log import start_logging
 STEP: Final = 0.05
 """Seconds between two looks at the rings."""
 
+END: Final = "end"
+"""The node ends: its workers do, too, and what they have put in until then is written."""
+
+AGAIN_NOW: Final = "again"
+"""Another keeper is wanted, with other settings: end at once. Anything on standard input behind the settings says so."""
+
 AGAIN: Final = 1.0
 """Seconds between two tries where the disk does not do what it should."""
 
@@ -41,6 +47,9 @@ COMPLAIN: Final = 60.0
 
 LAST_WAIT: Final = 10.0
 """Seconds that workers have to end after the supervisor has."""
+
+ROUNDS: Final = 8
+"""Looks at the rings in the end: each takes a quarter of what a ring can hold, and they are filled no more."""
 
 SEALS_WAITING: Final = 4
 """Finished segments that wait for the disk; with as many no further one is begun."""
@@ -53,11 +62,11 @@ log = logging.getLogger("proxy.journal.keeper")  # the module is run as __main__
 
 
 class Keeper:
-    """Everything a keeper does. `ended` waits for some seconds, and says whether the node has ended."""
+    """Everything a keeper does. `heard` waits for some seconds, and tells what whoever started it said: "" for nothing, AGAIN_NOW, END."""
 
-    def __init__(self, settings: KeeperSettings, ended: Callable[[float], bool]) -> None:
+    def __init__(self, settings: KeeperSettings, heard: Callable[[float], str]) -> None:
         self._settings = settings
-        self._ended = ended
+        self._heard = heard
         self._board = Board(settings.board)
         self._rings = [RingReader(ring.fd, ring.worker) for ring in settings.rings]
         self._complained: dict[str, float] = {}
@@ -65,32 +74,28 @@ class Keeper:
     def run(self) -> int:
         """Work until the node ends; 0, or 1 where events are left in the rings."""
         self._board.put("started", _milliseconds())
-        over = False
+        said = ""
         pause = AGAIN
         while True:
             began = monotonic()
             try:
-                self._work(final=over)
+                self._work(said)
             except (OSError, VolumeFault, KeyFault, ChainFault) as error:
                 self._board.put("up", 0)
                 self._board.add("failures")
                 self._complain("events wait in memory: %s", error)
             else:
                 return 0
-            if over:
+            if said:
                 left = sum(ring.used for ring in self._rings)
                 log.error("%d octets of events could not be written; they wait in memory for the next start", left)
                 return 1
             pause = AGAIN if monotonic() - began > COMPLAIN else min(pause * 2, LONGEST_PAUSE)
-            over = self._pause(pause)
+            self._board.put("heartbeat", _milliseconds())
+            said = self._heard(pause)
 
-    def _pause(self, seconds: float) -> bool:
-        """Wait, and be seen to live; whether the node ended."""
-        self._board.put("heartbeat", _milliseconds())
-        return self._ended(seconds)
-
-    def _work(self, *, final: bool) -> None:
-        """Open the folder and write until the node has ended. Raises what went wrong."""
+    def _work(self, said: str) -> None:
+        """Open the folder and write until told to end, or once where that was said already. Raises what went wrong."""
         settings = self._settings
         volume = Volume(Path(settings.path), settings.node, Path(settings.key), _milliseconds())
         try:
@@ -101,7 +106,7 @@ class Keeper:
             notary = Notary(volume, settings, self._board, self._rings, self._complain)
             notary.start()
             try:
-                self._write(volume, notary, final=final)
+                self._write(volume, notary, said)
             finally:
                 notary.stop()
             if notary.error is not None:
@@ -109,9 +114,9 @@ class Keeper:
         finally:
             volume.close()
 
-    def _write(self, volume: Volume, notary: Notary, *, final: bool) -> None:
+    def _write(self, volume: Volume, notary: Notary, said: str) -> None:
         wait = 0.0
-        while not final and not self._ended(wait):
+        while not (said := said or self._heard(wait)):
             if notary.error is not None:
                 return
             self._board.put("heartbeat", _milliseconds())
@@ -128,7 +133,10 @@ class Keeper:
                 self._board.put("up", 0)
                 notary.stuck = True
                 wait = AGAIN
-        self._write_last(volume)
+        if said == END:
+            self._write_last(volume)
+        else:  # the next keeper goes on with this segment
+            self._drain(volume)
 
     def _write_last(self, volume: Volume) -> None:
         """Wait until the workers are gone, and leave a segment that is sealed."""
@@ -136,8 +144,8 @@ class Keeper:
         while not all(ring.writer_gone for ring in self._rings) and monotonic() < until:
             self._drain(volume)
             sleep(STEP)
-        while self._drain(volume):
-            pass
+        for _ in range(ROUNDS):
+            self._drain(volume)
         if volume.segment.events:
             volume.rotate(_milliseconds())
 
@@ -179,10 +187,12 @@ def _milliseconds() -> int:
     return int(time() * 1000)
 
 
-def _end_of_input(seconds: float) -> bool:
-    """Wait; whether whoever started us is gone or has closed our standard input."""
+def _standard_input(seconds: float) -> str:
+    """Wait; what standard input says. Its end is the supervisor's."""
     ready, _, _ = select.select([0], [], [], seconds)
-    return bool(ready) and not os.read(0, 512)
+    if not ready:
+        return ""
+    return AGAIN_NOW if os.read(0, 512) else END
 
 
 def _settings() -> KeeperSettings:
@@ -200,7 +210,7 @@ def main() -> int:
     start_logging()
     with suppress(OSError):
         os.nice(NICE)
-    return Keeper(_settings(), _end_of_input).run()
+    return Keeper(_settings(), _standard_input).run()
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class RingWriter(_Ring):
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _WRITER_LOCK)
         except OSError:
-            raise RingFault("another process writes to it") from None
+            raise RingFault("another process writes to it: has another node the same [journal] path?") from None
         super().__init__(fd)
         self._worker = worker
         self._encode = msgspec.msgpack.Encoder().encode

@@ -13,11 +13,18 @@ from typing import Final
 
 import msgspec
 
+from proxy.calls import Hangup
 from proxy.correlation import Notice
 from proxy.flow import Flow
 from proxy.transport.counters import TransportCounters
 
 BATCH: Final = 64
+
+UNTOLD_KEPT: Final = 8192
+"""Ends of calls that wait for room in the inboxes of their owners."""
+
+RETRY: Final = 0.05
+"""Seconds until it is tried again."""
 
 _LARGEST: Final = 1 << 17
 
@@ -51,11 +58,18 @@ class Legs(msgspec.Struct, array_like=True, tag=True):
     notices: list[Notice]
 
 
+class Hangups(msgspec.Struct, array_like=True, tag=True):
+    """Calls of the receiver's that ended at the sender's."""
+
+    said: list[Hangup]
+
+
 class Peers:
     """One worker's way to the others and its own inbox.
 
     `deliver(parcel, now)` is called for each parcel, `note(held)` for what another says of its connections, `hear(notice)` for what it says
-    of a call, `flush()` after each batch. A parcel for a full inbox is dropped and counted: a retransmission brings the message again.
+    of a call, `hear_end(said, now)` for what it says of the end of a call of this worker's, `flush()` after each batch. A parcel for a full
+    inbox is dropped and counted: a retransmission brings the message again. The end of a call is told again until there is room.
     """
 
     def __init__(
@@ -66,6 +80,7 @@ class Peers:
         deliver: Callable[[Parcel, float], None],
         note: Callable[[Held], None],
         hear: Callable[[Notice], None],
+        hear_end: Callable[[Hangup, float], None],
         flush: Callable[[], None],
         counters: TransportCounters,
     ) -> None:
@@ -75,11 +90,14 @@ class Peers:
         self._deliver = deliver
         self._note = note
         self._hear = hear
-        self._waiting: list[Parcel | Held] = []
+        self._hear_end = hear_end
+        self._waiting: list[Parcel | Held | Hangups] = []
+        self._untold: list[tuple[int, Hangup]] = []
+        self._again: asyncio.TimerHandle | None = None
         self._flush = flush
         self._counters = counters
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(Parcel | Held | Legs).decode
+        self._decode = msgspec.msgpack.Decoder(Parcel | Held | Legs | Hangups).decode
 
     def start(self) -> None:
         """Begin to read the inbox."""
@@ -90,6 +108,8 @@ class Peers:
         """Stop reading; what is left in the inbox waits for the next worker of this number."""
         if self._inbox is not None:
             self._loop.remove_reader(self._inbox.fileno())
+        if self._again is not None:
+            self._again.cancel()
 
     def hand_over(self, parcels: Sequence[tuple[int, Flow, bytes]], *, outgoing: bool = False) -> None:
         """Give messages to other workers."""
@@ -119,6 +139,31 @@ class Peers:
         for start in range(0, len(notices), BATCH):
             self.tell(Legs(list(notices[start : start + BATCH])))
 
+    def tell_hangups(self, said: Sequence[tuple[int, Hangup]]) -> None:
+        """Tell each call's owner of its end, behind what could not be told before."""
+        waiting, self._untold = [*self._untold, *said], []
+        by_owner: dict[int, list[Hangup]] = {}
+        for owner, one in waiting:
+            by_owner.setdefault(owner, []).append(one)
+        for owner, ends in by_owner.items():
+            for start in range(0, len(ends), BATCH):
+                batch = ends[start : start + BATCH]
+                try:
+                    self._others[owner].send(self._encode(Hangups(batch)))
+                except KeyError:  # no such worker: nothing counts the call
+                    break
+                except OSError:  # EAGAIN: its queue is full
+                    self._untold += [(owner, one) for one in ends[start:]]
+                    break
+        self._counters.handover_dropped += max(0, len(self._untold) - UNTOLD_KEPT)
+        del self._untold[UNTOLD_KEPT:]
+        if self._untold and self._again is None:
+            self._again = self._loop.call_later(RETRY, self._tell_again)
+
+    def _tell_again(self) -> None:
+        self._again = None
+        self.tell_hangups(())
+
     def catch_up(self) -> None:
         """Hear of the calls that others have told of until now. Whatever else is in the inbox keeps its order and waits for its turn."""
         self._read()
@@ -132,6 +177,9 @@ class Peers:
         for parcel in waiting:
             if isinstance(parcel, Held):
                 self._note(parcel)
+            elif isinstance(parcel, Hangups):
+                for said in parcel.said:
+                    self._hear_end(said, now)
             else:
                 self._deliver(parcel, now)
         self._flush()

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rules.call import Call, Trunk
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
@@ -42,43 +43,54 @@ class Emergency:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check. The allowances live in it, so a reload starts them afresh."""
-        allowance = Allowance()
-        holds = directory.holds
+        return EmergencyCheck(directory)
 
-        def emergency(call: Call) -> Outcome | None:
-            called = call.called
-            if called.canonical not in NUMBERS:
-                return None
-            trunk = call.trunk
-            if trunk.kind == "international" or not trunk.id:
-                return None
-            if ("AMBIG_95_GEO" in called.flags or "AMBIG_AREA" in called.flags) and not names_area(call):
-                # 955120 may be 120 behind Ningxia's 955, and is somebody's 955 code just as well: not "exactly" an emergency number
-                if call.why is not None:
-                    call.why.append(f"{call.to!r} reads as {called.canonical} or as another code")
-                return None
-            if not leads_nowhere_else(call.to):
-                if call.why is not None:
-                    call.why.append(f"{called.canonical} with a number parameter that could lead elsewhere: {call.to!r}")
-                return None
-            # `explain` only looks: it must not use up what real calls may need.
-            if allowance.take(trunk, call.at) if call.why is None else allowance.left(trunk, call.at) >= 1.0:
-                if call.why is not None:
-                    call.why.append(f"{called.canonical} from {trunk.kind} trunk {trunk.id}")
-                return OVERRIDE
-            if trunk.kind == "enterprise" and call.presented:
-                for number in call.presented:
-                    if not holds(number, trunk.id, call.at, call.tenant):
-                        break
-                else:
-                    if call.why is not None:
-                        call.why.append(f"{called.canonical} above {trunk.emergency_cps:g} a second on {trunk.id}, caller authenticated")
-                    return OVERRIDE
-            if call.why is not None:
-                call.why.append(f"{called.canonical} above {trunk.emergency_cps:g} a second on {trunk.id}, caller not authenticated")
+
+class EmergencyCheck(Judge):
+    """Emergency, bound."""
+
+    __slots__ = ("_allowance", "_directory")
+
+    def __init__(self, directory: Directory) -> None:
+        self._allowance = Allowance()
+        self._directory = directory
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        called = call.called
+        if called.canonical not in NUMBERS:
             return None
+        trunk = call.trunk
+        if call.kind == "international" or not trunk.id:
+            return None
+        if ("AMBIG_95_GEO" in called.flags or "AMBIG_AREA" in called.flags) and not names_area(call):
+            # 955120 may be 120 behind Ningxia's 955, and is somebody's 955 code just as well: not "exactly" an emergency number
+            if call.why is not None:
+                call.why.append(f"{call.to!r} reads as {called.canonical} or as another code")
+            return None
+        if not leads_nowhere_else(call.to):
+            if call.why is not None:
+                call.why.append(f"{called.canonical} with a number parameter that could lead elsewhere: {call.to!r}")
+            return None
+        allowance = self._allowance
+        # `explain` only looks: it must not use up what real calls may need.
+        if allowance.take(trunk, call.at) if call.why is None else allowance.left(trunk, call.at) >= 1.0:
+            if call.why is not None:
+                call.why.append(f"{called.canonical} from {trunk.kind} trunk {trunk.id}")
+            return OVERRIDE
+        if call.kind == "enterprise" and call.presented and self._authenticated(call):
+            if call.why is not None:
+                call.why.append(f"{called.canonical} above {trunk.emergency_cps:g} a second on {trunk.id}, caller authenticated")
+            return OVERRIDE
+        if call.why is not None:
+            call.why.append(f"{called.canonical} above {trunk.emergency_cps:g} a second on {trunk.id}, caller not authenticated")
+        return None
 
-        return emergency
+    def _authenticated(self, call: Call) -> bool:
+        for number in call.presented:  # noqa: SIM110  no generator, which would be a circle once compiled
+            if not self._directory.holds(number, call.trunk_id, call.at, call.tenant):
+                return False
+        return True
 
 
 class Allowance:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final
+from typing import ClassVar, Final
 
-import msgspec
-
+from rules.builtin.settings import ForwardingSettings
 from rules.call import Call, side_of
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.numbers import Number
 from rules.rule import Check, OnError
 from rules.verdict import Outcome
@@ -43,12 +43,6 @@ BAD = frozenset(
 """Irregularities that no original caller may have. Rule 7 refuses them first, with the same code, unless a policy has moved it."""
 
 
-class ForwardingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`recent`: seconds for which a call to the forwarding number counts after it was answered or refused (it counts while it rings)."""
-
-    recent: Annotated[float, msgspec.Meta(ge=1, le=600)] = 120.0
-
-
 class Forwarding:
     """Authenticate the number that forwarded a call last, and have the call it forwarded proven.
 
@@ -67,79 +61,94 @@ class Forwarding:
 
     def bind(self, config: ForwardingSettings, directory: Directory) -> Check:
         """Make the check."""
-        holds = directory.holds
-        recent = config.recent
+        return ForwardingCheck(config.recent, directory)
 
-        def proven(call: Call) -> bool:
-            """Whether each number presented that is not the trunk's own has called one of the trunk's that the call was handed on from."""
-            trunk = call.trunk
-            side = side_of(trunk)
-            asked: list[Number] = []
-            for number in call.forwarders:
-                if not holds(number, trunk.id, call.at, call.tenant):
-                    break
-                asked.append(number)
-            proven_all = True
-            callers: list[Number | None] = [number for number in call.presented if not holds(number, trunk.id, call.at, call.tenant)]
-            for caller in callers or [None]:
-                age: float | None = None
-                if call.legs is not None and side:
-                    for number in asked:
-                        one = call.legs.age(side, number, caller, call.at)
-                        if one is not None and (age is None or one < age):
-                            age = one
-                if call.why is not None:
-                    whom = " or ".join(named(number) for number in asked)
-                    found = "only a running node remembers calls" if call.legs is None else when(age, recent)
-                    call.why.append(f"call of {'anyone' if caller is None else named(caller)} to {whom}: {found}")
-                proven_all = proven_all and age is not None and age <= recent
-            return proven_all
 
-        def forwarding(call: Call) -> Outcome | None:
-            if not call.diversion and not call.history_info:
-                return None
-            trunk = call.trunk
-            last = call.diverting
-            if last is None or trunk.kind == "core":
-                return None
-            if trunk.kind == "enterprise" and trunk.forwarding == "deny":
-                if call.why is not None:
-                    call.why.append(f"forwarded by {named(last)}, and forwarding of {trunk.id} is 'deny'")
-                return NOT_ALLOWED
-            loop = looped(call)
-            if loop:
-                if call.why is not None:
-                    call.why.append(loop)
-                return LOOP
-            conflict = disagree(call)
-            if conflict:
-                call.mark(CONFLICT.code)
-            for number in call.presented:
-                bad = number.code in BAD
-                if bad or ("PROTECTED" in number.flags and not holds(number, trunk.id, call.at, call.tenant)):
-                    if call.why is not None:
-                        call.why.append(f"original caller {named(number)} is {number.code if bad else 'a protected number'}")
-                    return BAD_ORIGINAL
-            if trunk.kind != "enterprise":
-                if call.why is not None:
-                    call.why.append(f"forwarded by {named(last)}: calls from {trunk.kind} trunks need no proof of that")
-                return CONFLICT if conflict else None
-            if not call.forwards_for(directory):
-                if call.why is not None:
-                    nearly = directory.nearly(last, trunk.id, call.at, call.tenant)
-                    call.why.append(f"forwarding number {call.named(last)} in no segment of {call.whose}{': ' if nearly else ''}{nearly}")
-                return UNAUTHORISED
-            call.instead = last
-            if call.why is not None and (segment := call.forwarder(directory)) is not None:
-                call.why.append(f"forwarded by {last.canonical} of {call.whose} ({segment.file}:{segment.line})")
-            if proven(call):
-                call.proven = True
-                return FORWARDED
+class ForwardingCheck(Judge):
+    """Forwarding, bound."""
+
+    __slots__ = ("_directory", "_recent")
+
+    def __init__(self, recent: float, directory: Directory) -> None:
+        self._recent = recent
+        self._directory = directory
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        if not call.diversion and not call.history_info:
+            return None
+        trunk = call.trunk
+        kind = call.kind
+        directory = self._directory
+        last = call.diverting
+        if last is None or kind == "core":
+            return None
+        if kind == "enterprise" and trunk.forwarding == "deny":
             if call.why is not None:
-                call.why.append(f"forwarding of {trunk.id} is {trunk.forwarding!r}")
-            return UNCORRELATED if trunk.forwarding == "correlated" else UNCORRELATED_NOTED
+                call.why.append(f"forwarded by {named(last)}, and forwarding of {trunk.id} is 'deny'")
+            return NOT_ALLOWED
+        loop = looped(call)
+        if loop:
+            if call.why is not None:
+                call.why.append(loop)
+            return LOOP
+        conflict = disagree(call)
+        if conflict:
+            call.mark(CONFLICT.code)
+        for number in call.presented:
+            bad = number.code in BAD
+            if bad or ("PROTECTED" in number.flags and not directory.holds(number, call.trunk_id, call.at, call.tenant)):
+                if call.why is not None:
+                    call.why.append(f"original caller {named(number)} is {number.code if bad else 'a protected number'}")
+                return BAD_ORIGINAL
+        if kind != "enterprise":
+            if call.why is not None:
+                call.why.append(f"forwarded by {named(last)}: calls from {kind} trunks need no proof of that")
+            return CONFLICT if conflict else None
+        if not call.forwards_for(directory):
+            if call.why is not None:
+                nearly = directory.nearly(last, trunk.id, call.at, call.tenant)
+                call.why.append(f"forwarding number {call.named(last)} in no segment of {call.whose}{': ' if nearly else ''}{nearly}")
+            return UNAUTHORISED
+        call.instead = last
+        if call.why is not None:
+            segment = call.forwarder(directory)
+            if segment is not None:
+                call.why.append(f"forwarded by {last.canonical} of {call.whose} ({segment.file}:{segment.line})")
+        if self._proven(call):
+            call.proven = True
+            return FORWARDED
+        if call.why is not None:
+            call.why.append(f"forwarding of {trunk.id} is {trunk.forwarding!r}")
+        return UNCORRELATED if trunk.forwarding == "correlated" else UNCORRELATED_NOTED
 
-        return forwarding
+    def _proven(self, call: Call) -> bool:
+        """Whether each number presented that is not the trunk's own has called one of the trunk's that the call was handed on from."""
+        directory = self._directory
+        recent = self._recent
+        side = side_of(call.trunk)
+        asked: list[Number] = []
+        for number in call.forwarders:
+            if not directory.holds(number, call.trunk_id, call.at, call.tenant):
+                break
+            asked.append(number)
+        proven_all = True
+        callers: list[Number | None] = [
+            number for number in call.presented if not directory.holds(number, call.trunk_id, call.at, call.tenant)
+        ]
+        for caller in callers or [None]:
+            age: float | None = None
+            if call.legs is not None and side:
+                for number in asked:
+                    one = call.legs.age(side, number, caller, call.at)
+                    if one is not None and (age is None or one < age):
+                        age = one
+            if call.why is not None:
+                whom = " or ".join([named(number) for number in asked])
+                found = "only a running node remembers calls" if call.legs is None else when(age, recent)
+                call.why.append(f"call of {'anyone' if caller is None else named(caller)} to {whom}: {found}")
+            proven_all = proven_all and age is not None and age <= recent
+        return proven_all
 
 
 def looped(call: Call) -> str:

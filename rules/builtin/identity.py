@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rules.call import Call, shows_number
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.numbers import Number
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
@@ -30,35 +31,46 @@ class Identity:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
+        return IdentityCheck(directory)
 
-        def identity(call: Call) -> Outcome | None:
-            asserted = call.pai_numbers
-            if not asserted or call.trunk.kind == "core":
+
+class IdentityCheck(Judge):
+    """Identity, bound."""
+
+    __slots__ = ("_directory",)
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        asserted = call.pai_numbers
+        if not asserted or call.kind == "core":
+            return None
+        own = call.from_number
+        if len(asserted) == 1:
+            only = asserted[0]
+            if own is only or own == only:
                 return None
-            own = call.from_number
-            if len(asserted) == 1 and own == asserted[0]:
-                return None
-            carried = [number for number in asserted if shows_number(number)]
-            if not carried:
-                return None
-            outcome = None
-            if shows_number(own) and own not in carried:
+        carried = [number for number in asserted if shows_number(number)]
+        if not carried:
+            return None
+        outcome = None
+        if shows_number(own) and own not in carried:
+            if call.why is not None:
+                call.why.append(f"From {named(own)}, PAI {', '.join([named(number) for number in carried])}")
+            outcome = MISMATCH
+        first = carried[0]
+        for number in carried:
+            if number != first:
                 if call.why is not None:
-                    call.why.append(f"From {named(own)}, PAI {', '.join(map(named, carried))}")
-                outcome = MISMATCH
-            first = carried[0]
-            for number in carried:
-                if number != first:
-                    if call.why is not None:
-                        call.why.append(f"PAI {named(first)} and {named(number)}")
-                    if call.trunk.kind == "enterprise" and not call.forwards_for(directory):
-                        return CONFLICT
-                    if outcome is not None:
-                        call.mark(outcome.code)
-                    return CONFLICT_NOTED
-            return outcome
-
-        return identity
+                    call.why.append(f"PAI {named(first)} and {named(number)}")
+                if call.kind == "enterprise" and not call.forwards_for(self._directory):
+                    return CONFLICT
+                if outcome is not None:
+                    call.mark(outcome.code)
+                return CONFLICT_NOTED
+        return outcome
 
 
 def named(number: Number) -> str:

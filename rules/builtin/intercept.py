@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rules.call import Call
 from rules.directory import Directory, Entry
+from rules.judge import Judge
 from rules.numbers import Number
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
@@ -31,64 +32,73 @@ class Intercept:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
-        asked = directory.lists
-        by_called, by_pair = "called" in asked, "pair" in asked
-        listed = directory.listed
-        released = directory.released
+        return InterceptCheck(directory)
 
-        def stands(call: Call, type_: str, number: Number, other: Number | None, entry: Entry) -> bool:
-            """Whether no release lifts the entry that was found."""
-            release = None if entry.source == "police" else released(type_, number, other, call.trunk, call.at)
-            if call.why is not None:
-                what = named(number) + (f" > {named(other)}" if other is not None else "")
-                said = [f"{entry.match} {entry.number}", entry.reason, f"source {entry.source}" if entry.source else "", ended(entry)]
-                said += [entry.scope if entry.scope != "global" else ""]
-                if release is not None:
-                    said.append(f"released by {release.list_id}:{release.seq} ({release.evidence_ref}), {ended(release)}")
-                call.why.append(f"{type_} {what} on {entry.list_id}:{entry.seq}, {', '.join(part for part in said if part)}")
-            return release is None
 
-        def intercept(call: Call) -> Outcome | None:
-            if not asked:
-                return None  # no list has an entry
-            trunk = call.trunk
-            at = call.at
-            called = call.called
-            lifted = None
-            numbers = call.presented
-            shown = call.from_number
-            if shown is not call.caller and not shown.absent and shown not in numbers:
-                numbers = (*numbers, shown)
-            if (
-                (call.diversion or call.history_info)
-                and (diverting := call.diverting) is not None
-                and not diverting.absent
-                and diverting not in numbers
-            ):
+class InterceptCheck(Judge):
+    """Intercept, bound."""
+
+    __slots__ = ("_asked", "_by_called", "_by_pair", "_directory")
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._asked = len(directory.lists) > 0
+        self._by_called = "called" in directory.lists
+        self._by_pair = "pair" in directory.lists
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        if not self._asked:
+            return None  # no list has an entry
+        directory = self._directory
+        trunk = call.trunk
+        at = call.at
+        called = call.called
+        lifted = None
+        numbers = call.presented
+        shown = call.from_number
+        if shown is not call.caller and not shown.absent and shown not in numbers:
+            numbers = (*numbers, shown)
+        if call.diversion or call.history_info:
+            diverting = call.diverting
+            if diverting is not None and not diverting.absent and diverting not in numbers:
                 numbers = (*numbers, diverting)
-            for number in numbers:
-                entry = listed("caller", number, None, trunk, at)
-                if entry is not None:
-                    if stands(call, "caller", number, None, entry):
-                        return CALLER
-                    lifted = RELEASED
-            entry = listed("called", called, None, trunk, at) if by_called else None
+        for number in numbers:
+            entry = directory.listed("caller", number, None, trunk, at)
             if entry is not None:
-                if stands(call, "called", called, None, entry):
-                    return CALLED
+                if self._stands(call, "caller", number, None, entry):
+                    return CALLER
                 lifted = RELEASED
-            for number in numbers if by_pair else ():
-                entry = listed("pair", number, called, trunk, at)
+        entry = directory.listed("called", called, None, trunk, at) if self._by_called else None
+        if entry is not None:
+            if self._stands(call, "called", called, None, entry):
+                return CALLED
+            lifted = RELEASED
+        if self._by_pair:
+            for number in numbers:
+                entry = directory.listed("pair", number, called, trunk, at)
                 if entry is not None:
-                    if stands(call, "pair", number, called, entry):
+                    if self._stands(call, "pair", number, called, entry):
                         return PAIR
                     lifted = RELEASED
-            return lifted
+        return lifted
 
-        def ended(entry: Entry) -> str:
-            return f"until {directory.spoken(entry.valid_to)}" if entry.valid_to is not None else ""
+    def _stands(self, call: Call, type_: str, number: Number, other: Number | None, entry: Entry) -> bool:
+        """Whether no release lifts the entry that was found."""
+        directory = self._directory
+        release = None if entry.source == "police" else directory.released(type_, number, other, call.trunk, call.at)
+        if call.why is not None:
+            what = named(number) + (f" > {named(other)}" if other is not None else "")
+            said = [f"{entry.match} {entry.number}", entry.reason, f"source {entry.source}" if entry.source else "", self._ended(entry)]
+            said += [entry.scope if entry.scope != "global" else ""]
+            if release is not None:
+                said.append(f"released by {release.list_id}:{release.seq} ({release.evidence_ref}), {self._ended(release)}")
+            call.why.append(f"{type_} {what} on {entry.list_id}:{entry.seq}, {', '.join([part for part in said if part])}")
+        return release is None
 
-        return intercept
+    def _ended(self, entry: Entry) -> str:
+        until = entry.valid_to
+        return f"until {self._directory.spoken(until)}" if until is not None else ""
 
 
 def named(number: Number) -> str:

@@ -5,12 +5,12 @@ The rows of policy.md's table in their order; the first that matches counts.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final
+from typing import ClassVar, Final
 
-import msgspec
-
+from rules.builtin.settings import InternationalSettings
 from rules.call import Call
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.numbers import Number
 from rules.rule import Check, OnError
 from rules.verdict import Lookup, Outcome
@@ -47,15 +47,6 @@ ASKED_AT_MOST: Final = 2
 """Numbers of one call that the roaming service is asked for: P-Asserted-Identity has two values at the most (RFC 3325 §9.1)."""
 
 
-class InternationalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`routing_numbers`: what visiting roamers are reached by (`+861380000*` or one number). `recent`: seconds for which the domestic leg
-    of a call that comes back counts after it was answered or refused (it counts while it rings).
-    """
-
-    routing_numbers: tuple[Annotated[str, msgspec.Meta(pattern=r"^\+86[0-9]+\*?$")], ...] = ()
-    recent: Annotated[float, msgspec.Meta(ge=1, le=600)] = 120.0
-
-
 class International:
     """Judge the calling number of an international ingress; what it leaves undecided (irregular +86 numbers) goes on to rule 7.
 
@@ -71,136 +62,145 @@ class International:
 
     def bind(self, config: InternationalSettings, directory: Directory) -> Check:
         """Make the check."""
-        overseas = directory.overseas
-        roaming = directory.roaming
-        deadline = directory.services.get("roaming")
-        recent = config.recent
-        exact = frozenset(number for number in config.routing_numbers if not number.endswith("*"))
-        prefixes = tuple(number[:-1] for number in config.routing_numbers if number.endswith("*"))
+        return InternationalCheck(config, directory)
 
-        def came_back(call: Call, number: Number) -> bool:
-            """Whether a domestic leg of the call is remembered."""
-            called = call.called.canonical or ""
-            forwarders = call.forwarders
-            if not forwarders and called not in exact and not called.startswith(prefixes or ("-",)):
-                return False
-            if call.legs is None:
-                if call.why is not None:
-                    whom = "who forwarded the call" if forwarders else f"the visitor that {called} reaches"
-                    call.why.append(f"only a running node remembers whether {number.canonical} called {whom}")
-                return False
-            ages = [call.legs.age(None, forwarder, number, call.at) for forwarder in forwarders or (None,)]
-            age = min([age for age in ages if age is not None], default=None)
-            if age is None or age > recent:
-                return False
-            if call.why is not None:
-                whom = "who forwarded it" if forwarders else f"a visitor, reached by {called}"
-                call.why.append(f"{number.canonical} called {whom} {f'{age:.0f} s ago' if age else 'in a call that rings'}")
-            return True
 
-        def state_of(call: Call, number: Number) -> object:
-            """Where the number's user is by the file, else by the service; None where neither can say, a Lookup while it is not asked."""
-            state: object = roaming(number)
-            if state is None and deadline is not None and number.canonical is not None:
-                return said_by_service(call, number.canonical, deadline)
-            if call.why is not None:
-                call.why.append("no roaming check is configured" if state is None else f"the roaming file says {state}")
-            return state
+class InternationalCheck(Judge):
+    """International, bound."""
 
-        def said_by_service(call: Call, number: str, deadline: float) -> object:
-            answers = [] if call.answers is None else [(key, answer) for (kind, key), answer in call.answers.items() if kind == "roaming"]
-            for key, answer in answers:
-                if key == number:
-                    state = answer if isinstance(answer, str) and answer in STATES else None
-                    said = f"gave no answer (deadline {deadline:g} s)" if state is None else f"says {state}"
-                    break
-            else:
-                # A service that failed this call is not waited for again.
-                if len(answers) < ASKED_AT_MOST and all(answer is not None for _, answer in answers):
-                    return Lookup("roaming", number, deadline)
-                state, said = None, "is not asked again for this call"
-            if call.why is not None:
-                call.why.append(f"the roaming service {said}")
-            return state
+    __slots__ = ("_deadline", "_directory", "_exact", "_prefixes", "_recent")
 
-        def judge(call: Call, number: Number) -> Outcome | Lookup | None:
-            trunk = call.trunk
-            code = number.code
-            kind = number.kind
-            if code in NO_NUMBER or (
-                code == "CLI_ALL_ZERO" and number.digits[:2] == "00"
-            ):  # not a national form: 00 is dialled before a country
-                return None
-            if number.form in ("national", "cc"):
-                # On a trunk with cli_format "cc" Call has put the + before it already; what still comes here begins with a 0.
-                return NO_PREFIX
-            if kind in FOREIGN_KINDS:
-                if "PROTECTED" in number.flags:
-                    # +1096110 is as long as a foreign number may be, and Beijing's 96110 to whoever reads it.
-                    return FAKE_SERVICE
-                call.label("country", number.country)
-                return FOREIGN
-            if code == "CLI_INTL_BAD":
-                return BAD_FOREIGN
-            if number.canonical is not None and came_back(call, number):
-                return TROMBONE
-            if number.canonical is not None and overseas(number, trunk.id):
-                return REGISTERED
-            if "PROTECTED" in number.flags:
-                return FAKE_SERVICE
-            if kind == "GEO":
-                return FIXED
-            if kind in SERVICE_KINDS or code in SERVICE_CODES:
-                return SERVICE
-            if kind in MOBILE_KINDS:
-                state = state_of(call, number)
-                if isinstance(state, Lookup):
-                    return state
-                if state == "abroad":
-                    return ROAMING
-                if state == "home":
-                    return AT_HOME
-                setting = "unverified" if state == "unknown" else "roaming_failure"
-                if call.why is not None:
-                    call.why.append(f"{setting} is {getattr(trunk, setting)!r}")
-                return UNVERIFIED[trunk.unverified if state == "unknown" else trunk.roaming_failure]
-            if kind == "SAT":
-                return SATELLITE if trunk.satellite else SATELLITE_UNDECLARED
-            if code == "CLI_UNASSIGNED" and len(number.nsn) == 11 and number.nsn[0] == "1":
-                return UNASSIGNED
+    def __init__(self, config: InternationalSettings, directory: Directory) -> None:
+        self._directory = directory
+        self._deadline = directory.services.get("roaming")
+        self._recent = config.recent
+        self._exact = frozenset([number for number in config.routing_numbers if not number.endswith("*")])
+        self._prefixes = tuple([number[:-1] for number in config.routing_numbers if number.endswith("*")]) or ("-",)
+
+    def judge(self, call: Call) -> Outcome | Lookup | None:
+        """As the rule says."""
+        if call.kind != "international":
             return None
+        presented = call.presented
+        if not presented:
+            return NO_CLI
+        decided: Outcome | None = None
+        wanted: Lookup | None = None
+        for number in presented:
+            outcome = self._judge(call, number)
+            if outcome is None:
+                continue
+            if isinstance(outcome, Lookup):
+                # Asked only when no other number refuses the call; then all are judged again.
+                wanted = wanted or outcome
+                continue
+            if call.why is not None:
+                presented_as = repr(number.raw) if outcome is NO_PREFIX else number.canonical or repr(number.raw)
+                call.why.append(f"{outcome.code} for {presented_as}, {number.kind or number.code}")
+            if outcome.effect == "reject":
+                return outcome
+            if wanted is not None:
+                continue
+            if decided is None:
+                decided = outcome
+            elif decided is not outcome:
+                # Several PAI values: the first gives the call its code, the others are noted. What is to be done to the call for
+                # any of them is done as an outcome's labels are, and only as they are (observe, and trunks that only ask).
+                call.mark(outcome.code)
+                if outcome.labels:
+                    decided = Outcome(decided.effect, decided.code, decided.detail, (*decided.labels, *outcome.labels))
+        return decided if wanted is None else wanted
 
-        def international(call: Call) -> Outcome | Lookup | None:
-            if call.trunk.kind != "international":
-                return None
-            presented = call.presented
-            if not presented:
-                return NO_CLI
-            decided: Outcome | None = None
-            wanted: Lookup | None = None
-            for number in presented:
-                outcome = judge(call, number)
-                if outcome is None:
-                    continue
-                if isinstance(outcome, Lookup):
-                    # Asked only when no other number refuses the call; then all are judged again.
-                    wanted = wanted or outcome
-                    continue
-                if call.why is not None:
-                    presented_as = repr(number.raw) if outcome is NO_PREFIX else number.canonical or repr(number.raw)
-                    call.why.append(f"{outcome.code} for {presented_as}, {number.kind or number.code}")
-                if outcome.effect == "reject":
-                    return outcome
-                if wanted is not None:
-                    continue
-                if decided is None:
-                    decided = outcome
-                elif decided is not outcome:
-                    # Several PAI values: the first gives the call its code, the others are noted. What is to be done to the call for
-                    # any of them is done as an outcome's labels are, and only as they are (observe, and trunks that only ask).
-                    call.mark(outcome.code)
-                    if outcome.labels:
-                        decided = Outcome(decided.effect, decided.code, decided.detail, (*decided.labels, *outcome.labels))
-            return decided if wanted is None else wanted
+    def _judge(self, call: Call, number: Number) -> Outcome | Lookup | None:
+        trunk = call.trunk
+        code = number.code
+        kind = number.kind
+        if code in NO_NUMBER or (
+            code == "CLI_ALL_ZERO" and number.digits[:2] == "00"
+        ):  # not a national form: 00 is dialled before a country
+            return None
+        if number.form in ("national", "cc"):
+            # On a trunk with cli_format "cc" Call has put the + before it already; what still comes here begins with a 0.
+            return NO_PREFIX
+        if kind in FOREIGN_KINDS:
+            if "PROTECTED" in number.flags:
+                # +1096110 is as long as a foreign number may be, and Beijing's 96110 to whoever reads it.
+                return FAKE_SERVICE
+            call.label("country", number.country)
+            return FOREIGN
+        if code == "CLI_INTL_BAD":
+            return BAD_FOREIGN
+        if number.canonical is not None and self._came_back(call, number):
+            return TROMBONE
+        if number.canonical is not None and self._directory.overseas(number, call.trunk_id):
+            return REGISTERED
+        if "PROTECTED" in number.flags:
+            return FAKE_SERVICE
+        if kind == "GEO":
+            return FIXED
+        if kind in SERVICE_KINDS or code in SERVICE_CODES:
+            return SERVICE
+        if kind in MOBILE_KINDS:
+            state = self._state_of(call, number)
+            if isinstance(state, Lookup):
+                return state
+            if state == "abroad":
+                return ROAMING
+            if state == "home":
+                return AT_HOME
+            setting = "unverified" if state == "unknown" else "roaming_failure"
+            if call.why is not None:
+                call.why.append(f"{setting} is {getattr(trunk, setting)!r}")
+            return UNVERIFIED[trunk.unverified if state == "unknown" else trunk.roaming_failure]
+        if kind == "SAT":
+            return SATELLITE if trunk.satellite else SATELLITE_UNDECLARED
+        if code == "CLI_UNASSIGNED" and len(number.nsn) == 11 and number.nsn[0] == "1":
+            return UNASSIGNED
+        return None
 
-        return international
+    def _came_back(self, call: Call, number: Number) -> bool:
+        """Whether a domestic leg of the call is remembered."""
+        called = call.called.canonical or ""
+        forwarders = call.forwarders
+        if not forwarders and called not in self._exact and not called.startswith(self._prefixes):
+            return False
+        if call.legs is None:
+            if call.why is not None:
+                whom = "who forwarded the call" if forwarders else f"the visitor that {called} reaches"
+                call.why.append(f"only a running node remembers whether {number.canonical} called {whom}")
+            return False
+        ages = [call.legs.age(None, forwarder, number, call.at) for forwarder in forwarders or (None,)]
+        age = min([age for age in ages if age is not None], default=None)
+        if age is None or age > self._recent:
+            return False
+        if call.why is not None:
+            whom = "who forwarded it" if forwarders else f"a visitor, reached by {called}"
+            call.why.append(f"{number.canonical} called {whom} {f'{age:.0f} s ago' if age else 'in a call that rings'}")
+        return True
+
+    def _state_of(self, call: Call, number: Number) -> object:
+        """Where the number's user is by the file, else by the service; None where neither can say, a Lookup while it is not asked."""
+        state: object = self._directory.roaming(number)
+        deadline = self._deadline
+        if state is None and deadline is not None and number.canonical is not None:
+            return _said_by_service(call, number.canonical, deadline)
+        if call.why is not None:
+            call.why.append("no roaming check is configured" if state is None else f"the roaming file says {state}")
+        return state
+
+
+def _said_by_service(call: Call, number: str, deadline: float) -> object:
+    answers = [] if call.answers is None else [(key, answer) for (kind, key), answer in call.answers.items() if kind == "roaming"]
+    for key, answer in answers:
+        if key == number:
+            state = answer if isinstance(answer, str) and answer in STATES else None
+            said = f"gave no answer (deadline {deadline:g} s)" if state is None else f"says {state}"
+            break
+    else:
+        # A service that failed this call is not waited for again.
+        if len(answers) < ASKED_AT_MOST and None not in [answer for _, answer in answers]:
+            return Lookup("roaming", number, deadline)
+        state, said = None, "is not asked again for this call"
+    if call.why is not None:
+        call.why.append(f"the roaming service {said}")
+    return state

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-import msgspec
-
+from rules.builtin.settings import LabelSettings
 from rules.call import Call
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.numbers import country_name
 from rules.rule import Check, OnError
 from rules.verdict import Outcome
@@ -39,23 +39,6 @@ WEIGHTS = {
 }
 """What a mark weighs unless the settings say otherwise; one that is not named weighs nothing."""
 
-Weight = Annotated[float, msgspec.Meta(ge=-1000, le=1000)]
-Shown = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""What a called party's display may show: RFC 9796 §6 advises no more than 64 characters."""
-
-
-class LabelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[rules.label]`. A call is suspect where its marks weigh more than `threshold`; `weights` are added to the defaults."""
-
-    threshold: Weight = 3.0
-    weights: dict[str, Weight] = {}
-    prefix: Shown = ""
-    """What the display name of a suspect call begins with."""
-    call_reason: Shown = ""
-    """What Call-Info says of a suspect call (RFC 9796)."""
-    country: bool = False
-    """Whether Call-Info names the country of an international caller."""
-
 
 class Label:
     """Mark a call whose marks weigh too much as suspect; it is forwarded, and labelled where the settings say how.
@@ -72,41 +55,51 @@ class Label:
 
     def bind(self, config: LabelSettings, directory: Directory) -> Check:
         """Make the check."""
-        weights = {**WEIGHTS, **config.weights}
-        threshold = config.threshold
-        shown = tuple([(name, text) for name, text in (("prefix", config.prefix), ("call_reason", config.call_reason)) if text])
+        return LabelCheck(config)
 
-        def label(call: Call) -> Outcome | None:
-            marks = call.marks
-            if not marks:
-                return None
-            noted = call.weightless
-            weighed = {code: weights[code] for code in marks if weights.get(code) and code not in noted}
-            score = round(sum(weighed.values()), 6)
-            suspect = score > threshold
-            if call.why is not None:
-                parts = " + ".join(f"{code} {0.0 if code in noted else weights.get(code, 0.0):g}" for code in marks)
-                call.why.append(f"{parts} = {score:g}, {'above' if suspect else 'not above'} {threshold:g}")
-                if noted:
-                    call.why.append(f"{', '.join(noted)} weigh nothing: their rules only observe")
-            if not suspect:
-                return None
-            made_of = {"score": score, "threshold": threshold, "marks": weighed}
-            return Outcome("mark", "LABEL_SUSPECT", labels=(("suspect", made_of), *shown))
 
-        if not config.country:
-            return label
+class LabelCheck(Judge):
+    """Label, bound."""
 
-        def label_with_country(call: Call) -> Outcome | None:
-            outcome = label(call)
-            code = call.labels.get("country") if call.labels else None
-            if code is None:
-                return outcome
-            said = f"境外来电 +{code} {country_name(code) or ''}".rstrip()
-            if outcome is None:
-                call.label("call_reason", said)
-                return None
-            reason = f"{config.call_reason}; {said}" if config.call_reason else said
-            return Outcome(outcome.effect, outcome.code, labels=(*outcome.labels, ("call_reason", reason)))
+    __slots__ = ("_call_reason", "_country", "_shown", "_threshold", "_weights")
 
-        return label_with_country
+    def __init__(self, config: LabelSettings) -> None:
+        self._weights: dict[str, float] = {**WEIGHTS, **config.weights}
+        self._threshold: float = config.threshold
+        self._call_reason: str = config.call_reason
+        self._country: bool = config.country
+        self._shown: tuple[tuple[str, object], ...] = tuple(
+            [(name, text) for name, text in (("prefix", config.prefix), ("call_reason", config.call_reason)) if text]
+        )
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        outcome = self._weigh(call) if call.marks else None
+        if not self._country:
+            return outcome
+        code = call.labels.get("country") if call.labels else None
+        if code is None:
+            return outcome
+        said = f"境外来电 +{code} {country_name(code) or ''}".rstrip()
+        if outcome is None:
+            call.label("call_reason", said)
+            return None
+        reason = f"{self._call_reason}; {said}" if self._call_reason else said
+        return Outcome(outcome.effect, outcome.code, labels=(*outcome.labels, ("call_reason", reason)))
+
+    def _weigh(self, call: Call) -> Outcome | None:
+        marks = call.marks
+        weights, threshold = self._weights, self._threshold
+        noted = call.weightless
+        weighed = {code: weights[code] for code in marks if weights.get(code) and code not in noted}
+        score = round(sum(weighed.values()), 6)
+        suspect = score > threshold
+        if call.why is not None:
+            parts = " + ".join([f"{code} {0.0 if code in noted else weights.get(code, 0.0):g}" for code in marks])
+            call.why.append(f"{parts} = {score:g}, {'above' if suspect else 'not above'} {threshold:g}")
+            if noted:
+                call.why.append(f"{', '.join(noted)} weigh nothing: their rules only observe")
+        if not suspect:
+            return None
+        made_of = {"score": score, "threshold": threshold, "marks": weighed}
+        return Outcome("mark", "LABEL_SUSPECT", labels=(("suspect", made_of), *self._shown))

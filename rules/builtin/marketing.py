@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import msgspec
-
+from rules.builtin.settings import MarketingSettings
 from rules.call import Call
-from rules.directory import Directory, Hours
+from rules.directory import Directory, Segment
+from rules.judge import Judge
+from rules.numbers import Number
 from rules.rule import Check, OnError
 from rules.verdict import Outcome
 
 REFUSED = Outcome("reject", "MKT_REFUSED")
 NO_CONSENT = Outcome("reject", "MKT_NO_CONSENT")
 HOURS = Outcome("reject", "MKT_HOURS")
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When marketing calls may be made, in the node's time zone: each category in its own hours, any other in `hours`.
-
-    No official threshold exists for calls in general; the default is ours.
-    """
-
-    hours: Hours = Hours("09:00-20:00")
-    category_hours: dict[str, Hours] = {}
 
 
 class Marketing:
@@ -35,68 +26,85 @@ class Marketing:
     """
 
     name: ClassVar = "marketing"
-    Config: ClassVar = Settings
+    Config: ClassVar = MarketingSettings
     on_error: ClassVar[OnError] = "mark"
     kinds: ClassVar = frozenset({"enterprise", "interconnect", "international", "core"})
     quiet: ClassVar = "no number presented is for marketing"
 
-    def bind(self, config: Settings, directory: Directory) -> Check:
+    def bind(self, config: MarketingSettings, directory: Directory) -> Check:
         """Make the check. Raises ValueError for hours of a category that the configuration does not know."""
-        hours_of = {name.lower(): hours for name, hours in config.category_hours.items()}
+        hours_of: dict[str, str] = {name.lower(): hours for name, hours in config.category_hours.items()}
         unknown = [name for name in hours_of if directory.categories and name not in directory.categories]
         if unknown:
             raise ValueError(f"category_hours: no category {', '.join(unknown)}; one of {', '.join(directory.categories)}")
-        selling = directory.marketing
-        find = directory.segment
-        terms_of = directory.terms
-        customer_of = directory.customer
-        holder = directory.holder
-        within = directory.within
+        return MarketingCheck(config.hours, hours_of, directory)
 
-        def marketing(call: Call) -> Outcome | None:
-            trunk = call.trunk
-            core = trunk.kind == "core"
-            if trunk.id not in selling and not (core and selling):
-                return None
-            called = call.called
-            if called.kind == "EMG":
-                return None  # whoever calls an ambulance sells nothing
-            at = call.at
-            why = call.why
-            for number in call.presented:
-                if core:
-                    held = holder(number, at, trunk.home_area)
-                    if held is None or held.purpose != "marketing":
-                        continue
-                    category, customer = held.category, held.customer
-                else:
-                    terms = terms_of(number, trunk.id, at, call.tenant)
-                    if terms is None or terms.purpose != "marketing":
-                        continue
-                    category, customer = terms.category, customer_of(number, trunk.id, at, call.tenant)
-                if why is not None and (segment := held if core else find(number, trunk.id, at, call.tenant)) is not None:
-                    where = f"({segment.file}:{segment.line})"
-                    why.append(f"{number.canonical} is for {category or 'uncategorised'} marketing of {customer or 'no customer'} {where}")
-                refusal = directory.refusal(called, category, customer, at)
-                if refusal is not None:
-                    if refusal.evidence_ref:
-                        call.label("refusal", refusal.evidence_ref)
-                    if why is not None:
-                        why.append(f"{called.canonical} refuses {refusal}")
-                    return REFUSED
-                consent = directory.consent(called, category, customer, at)
-                if consent is None:
-                    if why is not None:
-                        nearly = directory.nearly_consent(called, at)
-                        why.append(f"no consent of {called.canonical or repr(called.raw)} counts{': ' if nearly else ''}{nearly}")
-                    return NO_CONSENT
-                call.label("consent", consent.evidence_ref)
-                hours = hours_of.get(category, config.hours)
-                if why is not None:
-                    why.append(f"{called.canonical} consents to {consent}")
-                    why.append(f"{directory.spoken(at)}, hours {hours or 'always'}")
-                if not within(hours, at):
-                    return HOURS
+
+class MarketingCheck(Judge):
+    """Marketing, bound."""
+
+    __slots__ = ("_directory", "_hours", "_hours_of", "_selling")
+
+    def __init__(self, hours: str, hours_of: dict[str, str], directory: Directory) -> None:
+        self._hours = hours
+        self._hours_of = hours_of
+        self._directory = directory
+        self._selling = directory.marketing
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        selling = self._selling
+        core = call.kind == "core"
+        if not selling or (call.trunk_id not in selling and not core):
             return None
+        called = call.called
+        if called.kind == "EMG":
+            return None  # whoever calls an ambulance sells nothing
+        directory = self._directory
+        for number in call.presented:
+            if core:
+                held = directory.holder(number, call.at, call.trunk.home_area)
+                if held is None or held.purpose != "marketing":
+                    continue
+                outcome = self._ask(call, number, held.category, held.customer, held)
+            else:
+                terms = directory.terms(number, call.trunk_id, call.at, call.tenant)
+                if terms is None or terms.purpose != "marketing":
+                    continue
+                customer = directory.customer(number, call.trunk_id, call.at, call.tenant)
+                outcome = self._ask(call, number, terms.category, customer, None)
+            if outcome is not None:
+                return outcome
+        return None
 
-        return marketing
+    def _ask(self, call: Call, number: Number, category: str, customer: str, segment: Segment | None) -> Outcome | None:
+        """What the called number has said to calls of this category and customer; the segment is looked for where it is not given."""
+        directory = self._directory
+        called = call.called
+        at = call.at
+        why = call.why
+        if why is not None:
+            if segment is None:
+                segment = directory.segment(number, call.trunk_id, at, call.tenant)
+            if segment is not None:
+                where = f"({segment.file}:{segment.line})"
+                why.append(f"{number.canonical} is for {category or 'uncategorised'} marketing of {customer or 'no customer'} {where}")
+        refusal = directory.refusal(called, category, customer, at)
+        if refusal is not None:
+            if refusal.evidence_ref:
+                call.label("refusal", refusal.evidence_ref)
+            if why is not None:
+                why.append(f"{called.canonical} refuses {refusal}")
+            return REFUSED
+        consent = directory.consent(called, category, customer, at)
+        if consent is None:
+            if why is not None:
+                nearly = directory.nearly_consent(called, at)
+                why.append(f"no consent of {called.canonical or repr(called.raw)} counts{': ' if nearly else ''}{nearly}")
+            return NO_CONSENT
+        call.label("consent", consent.evidence_ref)
+        hours = self._hours_of.get(category, self._hours)
+        if why is not None:
+            why.append(f"{called.canonical} consents to {consent}")
+            why.append(f"{directory.spoken(at)}, hours {hours or 'always'}")
+        return None if directory.within(hours, at) else HOURS

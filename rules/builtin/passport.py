@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
-import msgspec
-
+from rules.builtin.settings import PassportSettings
 from rules.call import Call
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.passport import (
-    CertificateFile,
     Findings,
     Location,
     SignerFile,
@@ -46,23 +45,6 @@ REJECTED = {
 }
 
 
-class PassportSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whom to believe. File names count from the policy file's folder; without `roots` nothing is verified."""
-
-    roots: tuple[CertificateFile, ...] = ()
-    """Certificates (PEM) that those who sign must lead back to."""
-    certificates: dict[str, SignerFile] = {}
-    """Certificates that need no fetching: the URL that PASSporTs name, and the file."""
-    skew: Annotated[float, msgspec.Meta(ge=1, le=600)] = 60.0
-    """Seconds that iat and Date may lie before or after the call."""
-    date: bool = True
-    """Whether a Date that is old or ahead counts against a PASSporT whose iat is not."""
-    spc: tuple[str, ...] = ()
-    """Service provider codes that count in a TNAuthList; empty: any that a root has admitted."""
-    tn_auth_list: bool = True
-    """Whether a certificate that says nothing of whom it speaks for is refused."""
-
-
 class PassportRule:
     """Verify Identity, and let the trunk's `identity` say what becomes of a call that fails: "mark" notes it, "reject" rejects it,
     "require" rejects a call without Identity as well, "off" looks at nothing.
@@ -80,50 +62,73 @@ class PassportRule:
 
     def bind(self, config: PassportSettings, directory: Directory) -> Check:
         """Make the check. Raises ValueError for a certificate that lies nowhere, or is named twice."""
-        skew, heed_date = config.skew, config.date
-        trust = trust_in(config.roots, config.spc, listed=config.tn_auth_list)
-        local = _local(config.certificates)
-        hosts = directory.certificate_hosts
-        deadline = directory.services.get(KIND)
+        return PassportCheck(config, directory)
 
-        def passport(call: Call) -> Outcome | Lookup | None:
-            trunk = call.trunk
-            action = trunk.identity
-            if action == "off" or (not call.identity and action != "require"):
-                return None
-            if trunk.kind == "core":
-                return None
-            if trust is None and action == "mark":
-                if call.why is not None:
-                    call.why.append("no roots are configured: no Identity is verified")
-                return None
-            try:
-                findings = verify_identity(call, trust, skew, lambda location: certificate(call, location), heed_date=heed_date)
-            except Wanted as wanted:
-                assert deadline is not None
-                return Lookup(KIND, wanted.location.url, deadline)
-            return _judge(call, findings)
 
-        def certificate(call: Call, location: Location) -> str:
-            """The certificate at a place. Raises Unverified, or Wanted where it has to be asked for."""
-            found = local.get(location.url)
-            if found is not None:
-                return found
-            if deadline is None or location.authority not in hosts:
-                raise Unverified("STIR_CERT", f"no certificates are fetched from {location.authority}")
-            if "?" in location.url:  # a host may have any number that mean the same
-                raise Unverified("STIR_CERT", "its URL has a query, and only plain paths are fetched")
-            answers = call.answers or {}
-            if (KIND, location.url) in answers:
-                answer = answers[KIND, location.url]
-                if not isinstance(answer, str):
-                    raise Unverified("STIR_CERT", f"no certificate came from {location.url}")
-                return answer
-            if sum(kind == KIND for kind, _ in answers) >= ASKED_AT_MOST:
-                raise Unverified("STIR_CERT", f"the call has asked for {ASKED_AT_MOST} certificates already")
-            raise Wanted(location)
+class PassportCheck(Judge):
+    """PassportRule, bound."""
 
-        return passport
+    __slots__ = ("_deadline", "_heed_date", "_hosts", "_local", "_skew", "_trust")
+
+    def __init__(self, config: PassportSettings, directory: Directory) -> None:
+        self._skew: float = config.skew
+        self._heed_date: bool = config.date
+        self._trust = trust_in(config.roots, config.spc, listed=config.tn_auth_list)
+        self._local = _local(config.certificates)
+        self._hosts = directory.certificate_hosts
+        self._deadline = directory.services.get(KIND)
+
+    def judge(self, call: Call) -> Outcome | Lookup | None:
+        """As the rule says."""
+        trunk = call.trunk
+        action = trunk.identity
+        if action == "off" or (not call.identity and action != "require"):
+            return None
+        if call.kind == "core":
+            return None
+        if self._trust is None and action == "mark":
+            if call.why is not None:
+                call.why.append("no roots are configured: no Identity is verified")
+            return None
+        try:
+            findings = verify_identity(call, self._trust, self._skew, Certificates(call, self), heed_date=self._heed_date)
+        except Wanted as wanted:
+            assert self._deadline is not None
+            return Lookup(KIND, wanted.location.url, self._deadline)
+        return _judge(call, findings)
+
+    def certificate(self, call: Call, location: Location) -> str:
+        """The certificate at a place. Raises Unverified, or Wanted where it has to be asked for."""
+        found = self._local.get(location.url)
+        if found is not None:
+            return found
+        if self._deadline is None or location.authority not in self._hosts:
+            raise Unverified("STIR_CERT", f"no certificates are fetched from {location.authority}")
+        if "?" in location.url:  # a host may have any number that mean the same
+            raise Unverified("STIR_CERT", "its URL has a query, and only plain paths are fetched")
+        answers = call.answers or {}
+        if (KIND, location.url) in answers:
+            answer = answers[KIND, location.url]
+            if not isinstance(answer, str):
+                raise Unverified("STIR_CERT", f"no certificate came from {location.url}")
+            return answer
+        if sum([kind == KIND for kind, _ in answers]) >= ASKED_AT_MOST:
+            raise Unverified("STIR_CERT", f"the call has asked for {ASKED_AT_MOST} certificates already")
+        raise Wanted(location)
+
+
+class Certificates:
+    """What `verify_identity` asks for a certificate."""
+
+    __slots__ = ("_call", "_check")
+
+    def __init__(self, call: Call, check: PassportCheck) -> None:
+        self._call = call
+        self._check = check
+
+    def __call__(self, location: Location) -> str:
+        """The certificate at a place."""
+        return self._check.certificate(self._call, location)
 
 
 def _local(files: dict[str, SignerFile]) -> dict[str, str]:
@@ -143,7 +148,7 @@ def _judge(call: Call, findings: Findings) -> Outcome | None:
     """What becomes of the call, and what is left in its labels."""
     if call.why is not None:
         _explain(call.why, findings)
-    codes = list(dict.fromkeys(reading.fault.code for reading in findings.failed if reading.fault is not None))
+    codes = list(dict.fromkeys([reading.fault.code for reading in findings.failed if reading.fault is not None]))
     if findings.more:
         codes.append("STIR_FORMAT")
     vouching = findings.vouching

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rules.call import Call
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
@@ -31,18 +32,27 @@ class Privacy:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
+        return PrivacyCheck(directory)
 
-        def privacy(call: Call) -> Outcome | None:
-            if call.trunk.kind != "enterprise" or not (call.anonymous or (call.privacy and not HIDING.isdisjoint(call.privacy))):
-                return None
-            if call.forwards_for(directory):
-                if call.why is not None:
-                    call.why.append(f"hidden by the caller whose call {call.trunk.id} forwards")
-                return None
+
+class PrivacyCheck(Judge):
+    """Privacy, bound."""
+
+    __slots__ = ("_directory",)
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        if call.kind != "enterprise" or not (call.anonymous or (call.privacy and not HIDING.isdisjoint(call.privacy))):
+            return None
+        if call.forwards_for(self._directory):
             if call.why is not None:
-                values = ", ".join(sorted(HIDING.intersection(call.privacy)))
-                what = f"Privacy: {values}" if values else f"From is {call.sender!r}"
-                call.why.append(f"{what}; hidden of {call.trunk.id} is {call.trunk.hidden!r}")
-            return HIDDEN if call.trunk.hidden == "reject" else STRIPPED
-
-        return privacy
+                call.why.append(f"hidden by the caller whose call {call.trunk.id} forwards")
+            return None
+        if call.why is not None:
+            values = ", ".join(sorted(HIDING.intersection(call.privacy)))
+            what = f"Privacy: {values}" if values else f"From is {call.sender!r}"
+            call.why.append(f"{what}; hidden of {call.trunk.id} is {call.trunk.hidden!r}")
+        return HIDDEN if call.trunk.hidden == "reject" else STRIPPED

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rules.call import Call
 from rules.directory import Directory, Terms
+from rules.judge import Judge
 from rules.numbers import Number
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
@@ -30,46 +31,54 @@ class Purpose:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
-        limited = directory.limited
-        terms_of = directory.terms
-        within = directory.within
+        return PurposeCheck(directory)
 
-        def place(call: Call, number: Number) -> str:
-            """Where the number's segment stands, for `explain`."""
-            segment = directory.segment(number, call.trunk.id, call.at, call.tenant)
-            return "" if segment is None else f"({segment.file}:{segment.line})"
 
-        def purpose(call: Call) -> Outcome | None:
-            trunk = call.trunk
-            trunk_id = trunk.id
-            if trunk_id not in limited or trunk.kind == "core":
-                return None
-            at = call.at
-            why = call.why
-            used: list[tuple[Number, Terms]] = []
-            selling = 0
-            for number in call.presented:
-                terms = terms_of(number, trunk_id, at, call.tenant)
-                if terms is not None:
-                    used.append((number, terms))
-                    if terms.purpose == "marketing":
-                        selling += 1
-            if 0 < selling < len(used):
-                if why is not None:
-                    why.extend([f"{number.canonical} is for {terms.purpose} {place(call, number)}" for number, terms in used])
-                return PURPOSE
-            for number, terms in used:
-                if terms.hours and not within(terms.hours, at):
-                    if why is not None:
-                        why.append(f"{number.canonical} at {directory.spoken(at)}, its hours are {terms.hours} {place(call, number)}")
-                    return HOURS
-                if terms.direction == "in":
-                    if why is not None:
-                        why.append(f"{number.canonical} is for incoming calls only {place(call, number)}")
-                    return DIRECTION
-                if why is not None:
-                    hours = f"{terms.hours} at {directory.spoken(at)}" if terms.hours else "always"
-                    why.append(f"{number.canonical} for {terms.purpose}, {terms.direction}, hours {hours} {place(call, number)}")
+class PurposeCheck(Judge):
+    """Purpose, bound."""
+
+    __slots__ = ("_directory", "_limited")
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._limited = directory.limited
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        trunk_id = call.trunk_id
+        if trunk_id not in self._limited or call.kind == "core":
             return None
+        directory = self._directory
+        at = call.at
+        used: list[tuple[Number, Terms]] = []
+        selling = 0
+        for number in call.presented:
+            terms = directory.terms(number, trunk_id, at, call.tenant)
+            if terms is not None:
+                used.append((number, terms))
+                if terms.purpose == "marketing":
+                    selling += 1
+        why = call.why
+        if 0 < selling < len(used):
+            if why is not None:
+                why.extend([f"{number.canonical} is for {terms.purpose} {self._place(call, number)}" for number, terms in used])
+            return PURPOSE
+        for number, terms in used:
+            if terms.hours and not directory.within(terms.hours, at):
+                if why is not None:
+                    where = self._place(call, number)
+                    why.append(f"{number.canonical} at {directory.spoken(at)}, its hours are {terms.hours} {where}")
+                return HOURS
+            if terms.direction == "in":
+                if why is not None:
+                    why.append(f"{number.canonical} is for incoming calls only {self._place(call, number)}")
+                return DIRECTION
+            if why is not None:
+                hours = f"{terms.hours} at {directory.spoken(at)}" if terms.hours else "always"
+                why.append(f"{number.canonical} for {terms.purpose}, {terms.direction}, hours {hours} {self._place(call, number)}")
+        return None
 
-        return purpose
+    def _place(self, call: Call, number: Number) -> str:
+        """Where the number's segment stands, for `explain`."""
+        segment = self._directory.segment(number, call.trunk_id, call.at, call.tenant)
+        return "" if segment is None else f"({segment.file}:{segment.line})"

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rules.call import Call, Trunk
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.numbers import Number
 from rules.numbers.normalise import normalise
 from rules.rule import Check, NoSettings, OnError
@@ -75,88 +76,98 @@ class Regular:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
-        holds = directory.holds
-        overseas = directory.overseas
+        return RegularCheck(directory)
 
-        def authorised(number: Number, call: Call) -> bool:
-            """Registered overseas hosting (rule 6) authorises a code on its trunk as a segment does."""
-            trunk = call.trunk
-            return holds(number, trunk.id, call.at, call.tenant) or (trunk.kind == "international" and overseas(number, trunk.id))
 
-        def findings(call: Call, number: Number) -> list[str]:
-            """Every code of the table that the number earns on this call, whatever this trunk makes of it."""
-            trunk = call.trunk
-            kind = number.kind
-            codes = [number.code] if number.code is not None else []
-            codes += [FLAGS[flag] for flag in number.flags if flag in FLAGS and FLAGS[flag] not in codes]
-            if kind in FOREIGN and not codes:
-                codes.append("ENT_INTL_CLI")
-            elif kind == "SAT" and not trunk.satellite:
-                codes.append("CLI_SAT")
-            elif kind == "DATA":
-                codes.append("CLI_DATA")
-            elif kind in SERVICE and not codes and not authorised(number, call):
-                codes.append("CLI_SVC_UNAUTH")
-            same = not number.absent and number == call.called
-            if same and (number.canonical is None or call.named(number) == call.named(call.called)):
-                codes.append("CLI_EQ_CALLED")
-            return codes
+class RegularCheck(Judge):
+    """Regular, bound."""
 
-        def judge(call: Call, number: Number) -> Outcome | None:
-            trunk = call.trunk
-            kind = "interconnect" if trunk.kind == "enterprise" and call.forwards_for(directory) else trunk.kind
-            table = OUTCOMES[kind]
-            marked = MARK_UNASSIGNED if "UNASSIGNED" in number.flags else None
-            if marked is not None and call.why is not None:
-                call.why.append(f"{number.canonical} is in one of two tables of assigned ranges only")
-            for code in findings(call, number):
-                outcome = table[code]
-                setting = ""
-                if code == "CLI_TRUNK0" and kind == "enterprise":
-                    setting = f", its trunk0 is {trunk.trunk0!r}"
-                    if trunk.trunk0 == "reject":
-                        outcome = REJECT_TRUNK0
-                elif code == "CLI_IOT" and kind == "interconnect" and lists(trunk, trunk.iot_voice, call.called):
-                    outcome, setting = None, ", its iot_voice lists the called number"
-                elif code == "CLI_EQ_CALLED" and kind == "enterprise" and lists(trunk, trunk.voicemail, number):
-                    outcome, setting = None, ", its voicemail lists the number"
+    __slots__ = ("_directory",)
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        if call.kind == "core":
+            return None
+        called = call.called.canonical
+        marked = None
+        presented = call.presented
+        for number in presented or (call.caller,):
+            if number.code is None and number.kind in PLAIN and number.canonical != called and NOTABLE.isdisjoint(number.flags):
                 if call.why is not None:
-                    effect = "no opinion" if outcome is None else outcome.effect
-                    call.why.append(f"{code} for {call.named(number)} on {kind}{setting}: {effect}")
-                if outcome is None:
-                    continue
+                    call.why.append(f"{number.canonical} is a regular number, {number.kind}")
+                continue
+            outcome = self._judge(call, number)
+            if outcome is not None:
                 if outcome.effect == "reject":
-                    if call.forwarders and code in REFUSED_EVERYWHERE:
-                        call.mark(code)
-                        return BAD_ORIGINAL
                     return outcome
                 if marked is not None:
                     call.mark(marked.code)
                 marked = outcome
-            return marked
+        return marked
 
-        def regular(call: Call) -> Outcome | None:
-            if call.trunk.kind == "core":
-                return None
-            called = call.called.canonical
-            marked = None
-            for number in call.presented or (call.caller,):
-                if number.code is None and number.kind in PLAIN and number.canonical != called and NOTABLE.isdisjoint(number.flags):
-                    if call.why is not None:
-                        call.why.append(f"{number.canonical} is a regular number, {number.kind}")
-                    continue
-                outcome = judge(call, number)
-                if outcome is not None:
-                    if outcome.effect == "reject":
-                        return outcome
-                    if marked is not None:
-                        call.mark(marked.code)
-                    marked = outcome
-            return marked
+    def _judge(self, call: Call, number: Number) -> Outcome | None:
+        trunk = call.trunk
+        kind = "interconnect" if call.kind == "enterprise" and call.forwards_for(self._directory) else call.kind
+        table = OUTCOMES[kind]
+        marked = MARK_UNASSIGNED if "UNASSIGNED" in number.flags else None
+        if marked is not None and call.why is not None:
+            call.why.append(f"{number.canonical} is in one of two tables of assigned ranges only")
+        for code in self._findings(call, number):
+            outcome = table[code]
+            setting = ""
+            if code == "CLI_TRUNK0" and kind == "enterprise":
+                setting = f", its trunk0 is {trunk.trunk0!r}"
+                if trunk.trunk0 == "reject":
+                    outcome = REJECT_TRUNK0
+            elif code == "CLI_IOT" and kind == "interconnect" and lists(trunk, trunk.iot_voice, call.called):
+                outcome, setting = None, ", its iot_voice lists the called number"
+            elif code == "CLI_EQ_CALLED" and kind == "enterprise" and lists(trunk, trunk.voicemail, number):
+                outcome, setting = None, ", its voicemail lists the number"
+            if call.why is not None:
+                effect = "no opinion" if outcome is None else outcome.effect
+                call.why.append(f"{code} for {call.named(number)} on {kind}{setting}: {effect}")
+            if outcome is None:
+                continue
+            if outcome.effect == "reject":
+                if call.forwarders and code in REFUSED_EVERYWHERE:
+                    call.mark(code)
+                    return BAD_ORIGINAL
+                return outcome
+            if marked is not None:
+                call.mark(marked.code)
+            marked = outcome
+        return marked
 
-        return regular
+    def _findings(self, call: Call, number: Number) -> list[str]:
+        """Every code of the table that the number earns on this call, whatever this trunk makes of it."""
+        trunk = call.trunk
+        kind = number.kind
+        codes = [number.code] if number.code is not None else []
+        codes += [FLAGS[flag] for flag in number.flags if flag in FLAGS and FLAGS[flag] not in codes]
+        if kind in FOREIGN and not codes:
+            codes.append("ENT_INTL_CLI")
+        elif kind == "SAT" and not trunk.satellite:
+            codes.append("CLI_SAT")
+        elif kind == "DATA":
+            codes.append("CLI_DATA")
+        elif kind in SERVICE and not codes and not self._authorised(number, call):
+            codes.append("CLI_SVC_UNAUTH")
+        same = not number.absent and number == call.called
+        if same and (number.canonical is None or call.named(number) == call.named(call.called)):
+            codes.append("CLI_EQ_CALLED")
+        return codes
+
+    def _authorised(self, number: Number, call: Call) -> bool:
+        """Registered overseas hosting (rule 6) authorises a code on its trunk as a segment does."""
+        directory = self._directory
+        return directory.holds(number, call.trunk_id, call.at, call.tenant) or (
+            call.kind == "international" and directory.overseas(number, call.trunk_id)
+        )
 
 
 def lists(trunk: Trunk, numbers: tuple[str, ...], number: Number) -> bool:
     """Whether a trunk's own list (voicemail, iot_voice) names a number, in any form that means it."""
-    return any(normalise(listed, trunk.home_area) == number for listed in numbers)
+    return number in [normalise(listed, trunk.home_area) for listed in numbers]

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rules.call import Call
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
@@ -32,41 +33,50 @@ class Segments:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
-        holds = directory.holds
-        find = directory.segment
+        return SegmentsCheck(directory)
 
-        def segments(call: Call) -> Outcome | None:
-            trunk = call.trunk
-            if trunk.kind != "enterprise":
-                return None
-            presented = call.presented
-            tenant = call.tenant
-            if tenant is not None:
-                if call.why is not None:
-                    call.why.append(call.told)
-                if not tenant:
-                    return UNAUTHORISED
-            if call.instead is not None:
-                if call.why is not None:
-                    call.why.append(f"{call.instead.canonical}, which forwarded the call, is authenticated in place of its caller")
-                return None if call.proven else AUTHORISED
-            if not presented:
-                if call.why is not None:
-                    call.why.append("no number to authenticate")
+
+class SegmentsCheck(Judge):
+    """Segments, bound."""
+
+    __slots__ = ("_directory",)
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        if call.kind != "enterprise":
+            return None
+        presented = call.presented
+        tenant = call.tenant
+        if tenant is not None:
+            if call.why is not None:
+                call.why.append(call.told)
+            if not tenant:
                 return UNAUTHORISED
-            trunk_id = trunk.id
-            at = call.at
-            for number in presented:
-                if not holds(number, trunk_id, at, tenant):
-                    if call.why is not None:
-                        nearly = directory.nearly(number, trunk_id, at, tenant)
-                        said = f"{call.named(number)} in no segment of {call.whose}"
-                        call.why.append(f"{said}: {nearly}" if nearly else said)
-                    return UNAUTHORISED
-                if call.why is not None and (segment := find(number, trunk_id, at, tenant)) is not None:
+        if call.instead is not None:
+            if call.why is not None:
+                call.why.append(f"{call.instead.canonical}, which forwarded the call, is authenticated in place of its caller")
+            return None if call.proven else AUTHORISED
+        if not presented:
+            if call.why is not None:
+                call.why.append("no number to authenticate")
+            return UNAUTHORISED
+        trunk_id = call.trunk_id
+        directory = self._directory
+        at = call.at
+        for number in presented:
+            if not directory.holds(number, trunk_id, at, tenant):
+                if call.why is not None:
+                    nearly = directory.nearly(number, trunk_id, at, tenant)
+                    said = f"{call.named(number)} in no segment of {call.whose}"
+                    call.why.append(f"{said}: {nearly}" if nearly else said)
+                return UNAUTHORISED
+            if call.why is not None:
+                segment = directory.segment(number, trunk_id, at, tenant)
+                if segment is not None:
                     end = f"-{segment.last}" if segment.last and segment.last != segment.first else ""
                     where = f"{segment.first}{end} of {call.whose} ({segment.file}:{segment.line})"
                     call.why.append(f"{call.named(number)} in segment {where}")
-            return AUTHORISED
-
-        return segments
+        return AUTHORISED

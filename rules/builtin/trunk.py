@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rules.call import Call
 from rules.directory import Directory
+from rules.judge import Judge
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
@@ -29,23 +30,29 @@ class TrunkRule:
 
     def bind(self, config: NoSettings, directory: Directory) -> Check:
         """Make the check."""
+        return TrunkCheck()
 
-        def trunk_in_service(call: Call) -> Outcome | None:
-            trunk = call.trunk
-            if not trunk.id:
-                if call.why is not None:
-                    call.why.append(f"{call.source!r} matches no trunk")
-                return UNKNOWN
-            if trunk.suspended:
-                if call.why is not None:
-                    call.why.append(f"trunk {trunk.id} is suspended")
-                return SUSPENDED
-            if trunk.tls_identity is not None and call.source is not None:
-                presented = call.source.tls_identity
-                if presented is None or presented.lower() != trunk.tls_identity.lower():
-                    if call.why is not None:
-                        call.why.append(f"{call.source!r} presents {presented!r}, trunk {trunk.id} is {trunk.tls_identity!r}")
-                    return WRONG_IDENTITY
-            return None
 
-        return trunk_in_service
+class TrunkCheck(Judge):
+    """TrunkRule, bound."""
+
+    __slots__ = ()
+
+    def judge(self, call: Call) -> Outcome | None:
+        """As the rule says."""
+        trunk = call.trunk
+        if not call.trunk_id:
+            if call.why is not None:
+                call.why.append(f"{call.source!r} matches no trunk")
+            return UNKNOWN
+        if trunk.suspended:
+            if call.why is not None:
+                call.why.append(f"trunk {trunk.id} is suspended")
+            return SUSPENDED
+        if trunk.tls_identity is not None and call.source is not None:
+            presented = call.source.tls_identity
+            if presented is None or presented.lower() != trunk.tls_identity.lower():
+                if call.why is not None:
+                    call.why.append(f"{call.source!r} presents {presented!r}, trunk {trunk.id} is {trunk.tls_identity!r}")
+                return WRONG_IDENTITY
+        return None

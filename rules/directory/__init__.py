@@ -12,7 +12,7 @@ from rules.directory.directory import FILES, Directory, DirectoryConfig, load_di
 from rules.directory.entries import Entry
 from rules.directory.fault import DirectoryFault, DirectoryFaults
 from rules.directory.segments import Segment, Terms
-from rules.directory.statements import Statement
+from rules.directory.statement import Statement
 
 __all__ = [
     "FILES",

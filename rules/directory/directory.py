@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rules.directory import calendar, fields
-from rules.directory.calendar import SHANGHAI, Calendar, read_holidays
+from rules.directory.calendar import SHANGHAI, read_holidays
+from rules.directory.clock import Calendar
 from rules.directory.config import FILES as FILES
 from rules.directory.config import DirectoryConfig as DirectoryConfig
 from rules.directory.entries import Entry, EntryIndex, EntryType
@@ -18,11 +19,14 @@ from rules.directory.image import Head, give_back, open_image, save_image
 from rules.directory.index import Sections
 from rules.directory.lists import ROLES, TYPES, ListReader
 from rules.directory.places import HOME
-from rules.directory.registers import COLUMNS, RegisterIndex, RegisterReader
+from rules.directory.register_index import Register
+from rules.directory.registers import COLUMNS, RegisterReader
 from rules.directory.rows import RowReader
 from rules.directory.segments import EVERY, NONE, Segment, SegmentIndex, SegmentReader, Terms
 from rules.directory.sheet import read_sheet
-from rules.directory.statements import STATEMENTS, Statement, StatementIndex, StatementReader
+from rules.directory.statement import Statement
+from rules.directory.statement_index import StatementIndex
+from rules.directory.statements import STATEMENTS, StatementReader
 from rules.numbers import Number
 from rules.numbers.normalise import normalise
 
@@ -48,6 +52,7 @@ class Directory:
 
     __slots__ = (
         "_before",
+        "_clock",
         "_head",
         "_intercept",
         "_last",
@@ -67,10 +72,8 @@ class Directory:
         "lists",
         "marketing",
         "services",
-        "spoken",
         "version",
         "warnings",
-        "within",
         "zone",
     )
 
@@ -92,7 +95,7 @@ class Directory:
         self.lists = frozenset(self._intercept)
         """Types of which an intercept list has an entry."""
         self._release = _entry_indexes(sections, "release")
-        self._registers = {name: RegisterIndex(sections, name, words.__getitem__) for name, words in head.words.items()}
+        self._registers = {name: Register(sections, name, words) for name, words in head.words.items()}
         self._statements = {name: StatementIndex(sections, name) for name in STATEMENTS if f"{name}.blob" in sections}
         self.has_roaming = "roaming" in self._registers
         """Whether a roaming file is configured."""
@@ -113,11 +116,7 @@ class Directory:
         """What marketing calls may sell, "" apart; empty: anything."""
         self.zone = calendar.time_zone(head.time_zone)
         """The zone of the node's clock."""
-        clock = Calendar(head.time_zone, head.holidays)
-        self.within = clock.within
-        """Whether an instant (second argument) is within hours (their text; empty: always), by the node's clock and holidays."""
-        self.spoken = clock.spoken
-        """An instant as the node's clock shows it."""
+        self._clock = Calendar(head.time_zone, head.holidays)
 
     @classmethod
     def empty(cls) -> Directory:
@@ -142,6 +141,14 @@ class Directory:
         if self._segments is not None:
             yield from self._segments.forget()
         yield from give_back(self._sections)
+
+    def within(self, hours: str, at: float) -> bool:
+        """Whether an instant is within hours (their text; empty: always), by the node's clock and holidays."""
+        return self._clock.within(hours, at)
+
+    def spoken(self, at: float) -> str:
+        """An instant as the node's clock shows it."""
+        return self._clock.spoken(at)
 
     def segment(self, number: Number, trunk: str, at: float, tenant: str | None = None) -> Segment | None:
         """The segment of this trunk that a call from the number uses: in its dates, the most specific first.
@@ -274,11 +281,11 @@ class Directory:
 
     def own(self, number: Number) -> bool:
         """Whether the number is ours by the `own` files."""
-        return "own" in self._registers and bool(self._registers["own"].find(number))
+        return "own" in self._registers and self._registers["own"].has(number)
 
     def ported(self, number: Number) -> bool:
         """Whether the number is ours by its range but served by another operator."""
-        return "ported" in self._registers and bool(self._registers["ported"].find(number))
+        return "ported" in self._registers and self._registers["ported"].has(number)
 
     def overseas(self, number: Number, trunk_id: str) -> bool:
         """Whether the number is an enterprise's, hosted abroad and registered for this trunk (or for any)."""

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from rules.directory import fields
 from rules.directory.fault import CellFault, FaultLog
-from rules.directory.index import SCALE, VALUE, ExactIndex, Sections, SpanIndex, canonical_key, point, prefix_interval
+from rules.directory.index import ExactIndex, Sections, SpanIndex, canonical_key, prefix_interval
+from rules.directory.register_index import ROW_BITS
 from rules.directory.sheet import sheet_rows
 
 if TYPE_CHECKING:
     from rules.call import Trunk
-    from rules.numbers import Number
 
 COLUMNS = {"own": ("number",), "ported": ("number",), "overseas": ("number", "trunk"), "roaming": ("number", "state")}
 """The files of this form."""
-
-_ROW_BITS = 28  # a prefix in its index: how many digits it has (at most 15), above its row
-_ROW_MASK = (1 << _ROW_BITS) - 1
-
-T = TypeVar("T")
 
 
 class Places:
@@ -45,7 +40,7 @@ class Places:
             self._rows.append(row)
         else:
             stem = fields.number_or_prefix(number)[:-1]
-            self._prefixes.append((prefix_interval(stem), (len(stem) - 1) << _ROW_BITS | row))
+            self._prefixes.append((prefix_interval(stem), (len(stem) - 1) << ROW_BITS | row))
 
     def build(self, sections: Sections, name: str) -> int:
         """Add the arrays of RegisterIndex; the number of rows. Raises CellFault where prefixes overlap too deeply."""
@@ -102,27 +97,3 @@ class RegisterReader:
         except CellFault as fault:
             self._log.refuse(file, 0, "number", "", fault)
             return 0
-
-
-class RegisterIndex(Generic[T]):
-    """Finds what a register has for a number; `row` gives it by its row."""
-
-    __slots__ = ("_exact", "_row", "_spans")
-
-    def __init__(self, sections: Sections, name: str, row: Callable[[int], T]) -> None:
-        self._row = row
-        self._exact = ExactIndex.find_in(sections, f"{name}.exact")
-        self._spans = SpanIndex.find_in(sections, f"{name}.wide")
-
-    def find(self, number: Number) -> list[T]:
-        """What stands in its rows: of the number itself first, then of the longest prefix on."""
-        text = number.canonical
-        if text is None:
-            return []
-        key = number.key or canonical_key(text)
-        found = [] if self._exact is None else list(self._exact.find(key))
-        if self._spans is not None:
-            for row in self._spans.find((key & VALUE) * SCALE[key >> 56] if number.key else point(text)):
-                if row >> _ROW_BITS < len(text):  # the prefix is not longer than the number
-                    found.append(row & _ROW_MASK)
-        return [self._row(row) for row in found] if found else []

@@ -70,9 +70,9 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
         )
 
 
-class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class TermsRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What many segments have in common: all of a row but whose it is, where it stands and its numbers. A look-up judges by this, and need
-    not decode the row.
+    not decode the row (see `terms`).
     """
 
     purpose: Purpose
@@ -87,9 +87,9 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     areas: tuple[str, ...] = ()
 
 
-def terms_of(segment: Segment) -> Terms:
+def terms_of(segment: Segment) -> TermsRow:
     """The terms of a segment."""
-    return Terms(
+    return TermsRow(
         segment.purpose,
         segment.valid_from,
         segment.valid_to,

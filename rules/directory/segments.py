@@ -21,10 +21,10 @@ from rules.directory.index import DIGITS, SCALE, VALUE, Sections, SpanIndex, poi
 from rules.directory.places import HOME, area_codes, holds_on, may_hold, parse_places
 from rules.directory.rows import RowReader, RowWriter
 from rules.directory.segment import EVERY as EVERY
-from rules.directory.segment import Direction, terms_of
+from rules.directory.segment import Direction, TermsRow, terms_of
 from rules.directory.segment import Segment as Segment
-from rules.directory.segment import Terms as Terms
 from rules.directory.sheet import sheet_rows
+from rules.directory.terms import Terms as Terms
 from rules.numbers.locality import area_before, covers_local, locality
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class SegmentReader:
         order = sorted(range(len(intervals)), key=rank)  # stable: equal ones stay in the order of the files
         writer = RowWriter()
         terms = RowWriter()
-        terms_known: dict[Terms, int] = {}
+        terms_known: dict[TermsRow, int] = {}
         owners: dict[tuple[str, str], int] = {}
         terms_ids, owner_ids = array("I"), array("I")
         for segment in self._segments:
@@ -339,12 +339,12 @@ class SegmentIndex:
         self._heads = sections["segments.heads"]
         self._cover = sections["segments.cover"]
         self._rows = RowReader(sections, "segments", Segment)
-        self._terms = RowReader(sections, "segments.terms", Terms)
+        self._terms = RowReader(sections, "segments.terms", TermsRow)
         self._terms_ids = sections["segments.terms.ids"]
         self._owner_ids = sections["segments.owners.ids"]
         self._owners: list[tuple[str, str]] = msgspec.msgpack.decode(sections["segments.owners"], type=list[tuple[str, str]])
         self._cache: list[tuple[int, Segment] | None] = [None] * CACHED
-        self._terms_cache: list[tuple[int, Terms] | None] = [None] * CACHED
+        self._terms_cache: list[Terms | None] = [None] * CACHED
 
     def forget(self) -> Iterator[None]:
         """Drop the decoded segments, some at each step."""
@@ -364,9 +364,9 @@ class SegmentIndex:
         """The terms of a row."""
         which = self._terms_ids[row]
         kept = self._terms_cache[which & (CACHED - 1)]
-        if kept is None or kept[0] != which:
-            kept = self._terms_cache[which & (CACHED - 1)] = (which, self._terms[which])
-        return kept[1]
+        if kept is None or kept.which != which:
+            kept = self._terms_cache[which & (CACHED - 1)] = Terms(which, self._terms[which])
+        return kept
 
     def customer(self, row: int) -> str:
         """Whose a row is."""

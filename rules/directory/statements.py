@@ -9,21 +9,19 @@ Ten million rows fit: equal ones share one encoded row, and the index is the one
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 from rules.directory import fields
 from rules.directory.fault import CellFault, FaultLog
 from rules.directory.index import Sections
-from rules.directory.registers import Places, RegisterIndex
-from rules.directory.rows import RowReader, RowWriter
+from rules.directory.registers import Places
+from rules.directory.rows import RowWriter
 from rules.directory.sheet import sheet_rows
+from rules.directory.statement import Statement
 
 if TYPE_CHECKING:
     from rules.call import Trunk
-    from rules.numbers import Number
 
 COLUMNS = ("number", "evidence_ref", "category", "customer", "valid_from", "valid_to", "note")
 
@@ -31,28 +29,6 @@ STATEMENTS = ("consent", "refusals")
 """The files of this form."""
 
 _REMEMBERED: Final = 65536  # rows looked at again, so that equal ones are kept once
-
-
-class Statement(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One row but for its number. `category` and `customer` are "" where it holds for any; it counts while valid_from <= t < valid_to."""
-
-    evidence_ref: str
-    category: str
-    customer: str
-    valid_from: float | None
-    valid_to: float | None
-
-    def counts(self, customer: str, at: float) -> bool:
-        """Whether it counts for calls of that customer at that time."""
-        return (
-            (not self.customer or self.customer == customer)
-            and (self.valid_from is None or self.valid_from <= at)
-            and (self.valid_to is None or at < self.valid_to)
-        )
-
-    def __str__(self) -> str:
-        of = f" of {self.customer}" if self.customer else ""
-        return f"{self.category or 'any'} marketing{of}, evidence {self.evidence_ref or 'none'}"
 
 
 class StatementReader:
@@ -143,30 +119,3 @@ def _evidence(text: str) -> str:
     if not text:
         raise CellFault("consent without evidence", "write the reference under which the consent is kept")
     return text
-
-
-class StatementIndex:
-    """Finds what a called party has said."""
-
-    __slots__ = ("_index",)
-
-    def __init__(self, sections: Sections, name: str) -> None:
-        self._index = RegisterIndex(sections, name, RowReader(sections, name, Statement).__getitem__)
-
-    def refusal(self, number: Number, category: str, customer: str, at: float) -> Statement | None:
-        """A refusal of this category or of any; a call that does not say what it sells is stopped by a refusal of any category."""
-        for said in self._index.find(number):
-            if (not said.category or not category or said.category == category) and said.counts(customer, at):
-                return said
-        return None
-
-    def of(self, number: Number) -> Iterator[Statement]:
-        """Everything the number has said, whether it counts or not."""
-        yield from self._index.find(number)
-
-    def consent(self, number: Number, category: str, customer: str, at: float) -> Statement | None:
-        """Consent to this category or to any."""
-        for said in self._index.find(number):
-            if (not said.category or said.category == category) and said.counts(customer, at):
-                return said
-        return None

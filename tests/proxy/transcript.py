@@ -16,6 +16,7 @@ A line is a step:
     nothing                                     nothing more came out
     failed outward                              the last message to this stream peer could not be sent
     restart                                     a new worker with the same secret takes over, and finds what the old one counted
+    drain                                       the worker is told to take no more calls
     restart anew                                and finds nothing
     segments customer,trunk,first,last,...      before all other steps: segments.csv, its lines parted by |
     reload trunk acme suspended = true          a new configuration is put in force (as many edits as there are, separated by ;)
@@ -144,6 +145,8 @@ class Transcript:
             flow, data = wire.last[rest]
             wire.proxy.send_failed(flow, data, wire.now)
             wire.collect()
+        elif word == "drain":
+            wire.proxy.drain()
         elif word == "restart":
             if rest == "anew":
                 self.tables[wire.at] = MadeTable(wire.at)

@@ -181,13 +181,14 @@ def test_killed_between_a_line_and_the_removal_that_it_tells_of(bench: Bench, mo
     def killed(_self: Path, missing_ok: bool = False) -> None:
         raise OSError("killed")
 
+    do: dict[str, Callable[[], None]] = {
+        "compacted": lambda: bench.volume.compacted((path.name,), (made,), NOW),
+        "purged": lambda: bench.volume.purge((path.name,), NOW, ("held.seg",), NOW),
+    }
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(OSError, match="killed"):
-            if kind == "compacted":
-                bench.volume.compacted((path.name,), (made,), NOW)
-            else:
-                bench.volume.purge((path.name,), NOW, ("held.seg",), NOW)
+            do[kind]()
     assert path.exists()
     assert bench.verify().breaks == []
     bench.crash()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rules.directory import Directory, DirectoryConfig, Hours, load_directory, time_zone
-from rules.directory.calendar import Calendar
+from rules.directory.clock import Calendar
 
 HOLIDAYS = {"2026-10-01": 6, "2026-10-10": 4}
 
