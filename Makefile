@@ -73,7 +73,7 @@ demo: $(RUNTIME)
 	@$(BIN)/sipwarden demo $(ARGS)
 
 test: $(TESTS) $(if $(ARGS),,$(WHEEL))
-	@deploy/debian-packages "make test" sipsak=sipsak sipp=sip-tester kamailio=kamailio || \
+	@deploy/debian-packages "make test" sipsak=sipsak sipp=sip-tester kamailio=kamailio tshark=tshark tcpdump=tcpdump sngrep=sngrep || \
 		echo "make test: the tests that talk to these peers will be skipped" >&2
 	@status=0; \
 	$(if $(ARGS),,SIPWARDEN_PURE=1 $(BIN)/python -m pytest -q -r fE $(TWICE) || status=1;) \

@@ -90,6 +90,11 @@ class CallRecords:
         self._free: list[int] = []
         self._high = min(int(_HIGH.unpack_from(memory, 0)[0]), self.capacity)
 
+    @property
+    def used(self) -> bool:
+        """Whether a worker had these records before."""
+        return bool(self._memory[8] | self._memory[9])
+
     def identity(self, fresh: int) -> int:
         """A number from 1 to 65535 that stands for these records as long as they live: `fresh` where they are new."""
         known = self._memory[8] | self._memory[9] << 8

@@ -132,7 +132,6 @@ class Calls:
         "_salt",
         "_secret",
         "_segments",
-        "_swept",
         "_table",
         "_trunks",
         "active",
@@ -160,7 +159,6 @@ class Calls:
         self._trunks: dict[bytes, Subject] = {}
         self._segments: dict[int, Subject] = {}
         self._notices: list[tuple[int, Hangup]] = []
-        self._swept = 0.0
         self.active = False
         self.stirred = False
         self.events: list[Event] | None = None
@@ -189,6 +187,7 @@ class Calls:
         """Follow calls in this table, and those that a worker before this one left in it. `trunks` by id code."""
         self._table = table
         self._records = CallRecords(table.records)
+        used = self._records.used
         self.table = b"%04x" % self._records.identity(crc32(self._salt))
         self.active = True
         for book in (self._open, self._over, self._orphans):
@@ -197,13 +196,12 @@ class Calls:
         self._segments.clear()
         self.know(trunks)
         self._orphans_until = now + ORPHANED
-        left = self._records.found()
-        if left:
-            self._recover(left, table.tally)
+        if used:
+            self._recover(table.tally)
 
-    def _recover(self, left: list[tuple[int, Record]], tally: Tally) -> None:
+    def _recover(self, tally: Tally) -> None:
         """Go on with the calls of a worker before this one. Its row is told anew only when all are counted: others read it meanwhile."""
-        for slot, record in left:
+        for slot, record in self._records.found():
             trunk = self._trunks.get(record.ingress)
             if record.key in self._open or record.key in self._over or trunk is None:
                 self._records.give_back(slot)

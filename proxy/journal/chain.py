@@ -21,6 +21,9 @@ from typing import Any, Final, Protocol
 import msgspec
 
 NAME: Final = "chain"
+ASIDE: Final = ".damaged-"
+"""What follows NAME, before a time, where a chain that could not be read was put aside."""
+
 NONE: Final = "0" * 64
 """What the first line names as the hash before it."""
 
@@ -125,7 +128,7 @@ class Chain:
         try:
             for number, (raw, line) in enumerate(read_lines(self.path), 1):
                 if line is None:
-                    raise ChainFault(f"{self.path}:{number}: no line of a chain: see `sipwarden journal verify`, and move the journal away")
+                    raise ChainFault(f"{self.path}:{number}: no line of a chain")
                 self._end += len(raw) + 1
                 self.head, self.count = hash_of(raw), line.n
                 if isinstance(line, Begun):

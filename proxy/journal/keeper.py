@@ -21,7 +21,6 @@ from typing import Final
 import msgspec
 
 from proxy.journal.board import Board
-from proxy.journal.chain import ChainFault
 from proxy.journal.key import KeyFault
 from proxy.journal.notary import NO_ROOM, Notary
 from proxy.journal.ring import RingReader
@@ -80,7 +79,7 @@ class Keeper:
             began = monotonic()
             try:
                 self._work(said)
-            except (OSError, VolumeFault, KeyFault, ChainFault) as error:
+            except (OSError, VolumeFault, KeyFault) as error:
                 self._board.put("up", 0)
                 self._board.add("failures")
                 self._complain("events wait in memory: %s", error)

@@ -10,7 +10,22 @@ from typing import Final
 
 import msgspec
 
-from proxy.journal.chain import LONGEST_LINE, NAME, NONE, Begun, Compacted, Cut, Line, Purged, Sealed, Stored, hash_of, line_of, taken_apart
+from proxy.journal.chain import (
+    ASIDE,
+    LONGEST_LINE,
+    NAME,
+    NONE,
+    Begun,
+    Compacted,
+    Cut,
+    Line,
+    Purged,
+    Sealed,
+    Stored,
+    hash_of,
+    line_of,
+    taken_apart,
+)
 from proxy.journal.heads import NAME as HEADS
 from proxy.journal.key import Verifier
 from proxy.journal.segment import OPEN, SEALED, Segment, serial_of
@@ -64,9 +79,11 @@ def verify(folder: Path, keys: Sequence[Verifier], head: str | None = None, prog
     """
     found = Verified([])
     names = sorted(path.name for path in folder.iterdir() if serial_of(path.name) is not None)
+    aside = sorted(path.name for path in folder.glob(f"{NAME}{ASIDE}*"))
     heads = _noted_heads(folder)
     chain = _read_chain(folder, keys, found)
     breaks = chain.breaks
+    breaks += [Break(0, name, "a chain that could not be read was put aside, and another begun") for name in aside]
     breaks += _kept_heads(heads, chain)
     if head is not None and head.lower() not in chain.heads.values():
         what = f"no line has the head {head.lower()}: lines were removed from the end, or written anew"

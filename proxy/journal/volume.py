@@ -18,8 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from proxy.journal.chain import ASIDE, Chain, ChainFault, Compacted, Cut, Line, Purged, Sealed, Stored, read_lines, sync_folder, write_all
 from proxy.journal.chain import NAME as CHAIN
-from proxy.journal.chain import Chain, Compacted, Cut, Line, Purged, Sealed, Stored, read_lines, sync_folder, write_all
 from proxy.journal.key import key_name, signing_key
 from proxy.journal.ring import Taken
 from proxy.journal.segment import OPEN, SEALED, Header, Segment, begin, file_name, serial_of
@@ -99,7 +99,7 @@ class Volume:
     def __init__(self, folder: Path, node: str, key: Path, now: int) -> None:
         """Put the folder in order, and begin a segment or go on with one; `now` in ms since 1970.
 
-        Raises OSError, VolumeFault, KeyFault, ChainFault.
+        Raises OSError, VolumeFault, KeyFault.
         """
         self.folder = folder
         self.node = node
@@ -117,9 +117,7 @@ class Volume:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise VolumeFault(f"{folder}: another keeper writes this journal") from None
-            signer = signing_key(key)
-            public = signer.public_key()
-            self.chain = Chain(folder, node, signer, key_name(public), public.public_bytes_raw().hex(), now)
+            self.chain = self._chain(key, now)
             try:
                 self._know()
                 self._finish()
@@ -180,6 +178,19 @@ class Volume:
     def purge(self, files: tuple[str, ...], before: int, held: tuple[str, ...], now: int) -> None:
         """Note that files are removed, and remove them. Raises OSError."""
         self._do(Purged(files=files, before=before, held=held, **self.chain.stamp(now)))
+
+    def _chain(self, key: Path, now: int) -> Chain:
+        """The chain; one that cannot be read is put aside, for `verify` to tell of, and another begun: records go on."""
+        signer = signing_key(key)
+        public = signer.public_key()
+        more = (self.node, signer, key_name(public), public.public_bytes_raw().hex(), now)
+        try:
+            return Chain(self.folder, *more)
+        except ChainFault as fault:
+            aside = self.folder / f"{CHAIN}{ASIDE}{now}"
+            log.error("%s; it is put aside as %s, and a new chain begins", fault, aside.name)
+            (self.folder / CHAIN).rename(aside)
+            return Chain(self.folder, *more)
 
     def _do(self, line: Compacted | Purged) -> None:
         self.chain.append(line)

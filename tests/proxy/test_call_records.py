@@ -54,6 +54,7 @@ def test_the_next_process_finds_what_there_was_the_oldest_first() -> None:
         records.write(slot, Record(KEY, INGRESS, 1, since))
     records.give_back(1)
     again = CallRecords(room)
+    assert again.used and not CallRecords(memory(1)).used
     assert again.identity(88) == identity == 77
     assert [(slot, record.since) for slot, record in again.found()] == [(2, 20), (0, 30)]
     assert [again.take() for _ in range(3)] == [1, 3, -1]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.events import Event
-from proxy.journal.chain import NONE, Begun, Chain, ChainFault, Compacted, Cut, Line, Purged, Sealed, Stored, read_lines
+from proxy.journal.chain import NONE, Begun, Chain, Compacted, Cut, Line, Purged, Sealed, Stored, read_lines
 from proxy.journal.heads import note_head
 from proxy.journal.key import KeyFault, public_key, signing_key
 from proxy.journal.ring import RingReader, RingWriter, format_ring
@@ -259,11 +259,19 @@ def test_two_keepers_are_one_too_many(bench: Bench) -> None:
         Volume(bench.folder, "gw1", bench.key, NOW)
 
 
-def test_a_chain_that_is_not_one_is_not_written_on(bench: Bench) -> None:
+def test_a_chain_that_cannot_be_read_is_put_aside_and_records_go_on(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.seal(attempt(1))
     bench.volume.close()
-    (bench.folder / "chain").write_bytes(b"{}\n")
-    with pytest.raises(ChainFault, match="chain:1: no line"):
-        bench.open()
+    chain = bench.folder / "chain"
+    damaged = chain.read_bytes().replace(b'"serial":1', b'"serial":x')
+    chain.write_bytes(damaged)
+    bench.open()
+    assert f"chain:2: no line of a chain; it is put aside as chain.damaged-{NOW}" in caplog.text
+    assert (bench.folder / f"chain.damaged-{NOW}").read_bytes() == damaged
+    bench.seal(attempt(2))
+    assert bench.events() == [attempt(1), attempt(2)]
+    first, *_others = bench.verify().breaks
+    assert (first.file, first.what) == (f"chain.damaged-{NOW}", "a chain that could not be read was put aside, and another begun")
 
 
 def _signed_anew(bench: Bench) -> None:
