@@ -22,7 +22,7 @@ ARGS ?=
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test sanitize check format bench pause profile capacity soak crash lock clean
+.PHONY: help venv demo test sanitize check format bench pause profile capacity history soak crash lock clean
 
 help:
 	@echo "make demo    real calls through a proxy on loopback, each with its verdict (ARGS=--no-wait ends it after the table)"
@@ -34,6 +34,7 @@ help:
 	@echo "make pause   the longest pause of a worker under half load, with reloads, and its memory (ARGS='--minutes 60')"
 	@echo "make profile  instructions by function of a call, and flame graphs, into build/profile"
 	@echo "make capacity  21 million rows: look-ups, memory, pauses while they load (ARGS='--segments 10000 --entries 100000 --refusals 100000')"
+	@echo "make history   a day of 10 million records: octets of each, how long a traceback takes (ARGS='--records 1000000')"
 	@echo "make soak    300 calls a second for a minute through a node, with SIPp (ARGS='--rate 500 --seconds 600')"
 	@echo "make crash   a hundred kills under 200 calls a second: no record is lost or doubled (ARGS='--kills 20 --rate 300')"
 	@echo "make venv    only build $(VENV)"
@@ -107,6 +108,9 @@ pause: $(WHEEL)
 profile: $(WHEEL)
 	@deploy/debian-packages "make profile" gcc=gcc =libc6-dev valgrind=valgrind
 	$(BIN)/python benchmarks/profiles.py $(ARGS)
+
+history: $(TESTS)
+	$(BIN)/python benchmarks/history.py $(ARGS)
 
 capacity: $(WHEEL)
 	PYTHONSAFEPATH=1 $(COMPILED)/bin/python benchmarks/capacity.py $(ARGS)

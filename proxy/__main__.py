@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "number": "what a number is: canonical form, kind, place, holder, what is wrong with it",
     "explain": "judge one call, and show what each rule said of it",
     "replay": "judge a trace's calls as of their time, and show what another policy would change",
+    "traceback": "who sent a call: trunk, customer, upstream operator, source address; each question is recorded",
     "journal": "prove the records of calls, say what there is, show events",
     "codes": "every reason code: what it means, the law behind it, the remedy",
 }

@@ -20,7 +20,7 @@ from proxy.journal.settings import KeeperSettings
 from proxy.journal.state import JournalState
 from proxy.slot import CHILD_ENVIRONMENT, LONGEST_PAUSE, SHORTEST_PAUSE, STABLE
 
-COMPACTOR: Final = ""
+COMPACTOR: Final = "proxy.records.compactor"
 """The module that makes other files of sealed segments (`proxy.journal.notary.CompactTask`)."""
 
 END_LIMIT: Final = 12.0

@@ -11,6 +11,8 @@ import msgspec
 from rules.verdict import Verdict
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_UNSEEN: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON need not escape, and a terminal may obey: C1 controls, changes of direction, line ends of their own."""
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
@@ -42,13 +44,20 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 def write_json(document: object) -> None:
     """Write one JSON document to standard output, in UTF-8 whatever the locale says."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(encodable(document)), indent=2) + b"\n")
+    text = msgspec.json.format(msgspec.json.encode(encodable(document)), indent=2).decode()
+    sys.stdout.buffer.write(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def readable(text: str) -> str:
     """Text that can be encoded: bytes that were not UTF-8, on the wire or the command line, become the mark for that."""
     return _SURROGATES.sub("\ufffd", text)
+
+
+def printable(text: str) -> str:
+    """Text of unknown origin without anything that a terminal would obey."""
+    text = readable(text)
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def encodable(value: Any) -> Any:

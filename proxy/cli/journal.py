@@ -1,4 +1,4 @@
-"""`sipwarden journal`: prove the records (`verify`), say what there is (`stat`), and show events (`dump`)."""
+"""`sipwarden journal`: prove the records (`verify`), say what there is (`stat`), show events (`dump`), write the history (`compact`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import time_ns
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,8 @@ from proxy.journal.segment import OPEN, Segment, sealed_segments, serial_of
 from proxy.journal.stat import stat
 from proxy.journal.verify import Progress as Heard
 from proxy.journal.verify import Verified, verify
+from proxy.records.compactor import run
+from proxy.records.store import Busy, StoreFault
 from proxy.report import encodable, write_json
 from rules.numbers.mask import masked_text
 
@@ -42,9 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tell = actions.add_parser("stat", help="files, events, times, losses")
     show = actions.add_parser("dump", help=f"events that are not compacted yet, one JSON object a line; masked but for group {GROUP}")
     show.add_argument("segments", nargs="*", metavar="SEGMENT", help="files to show; all of the journal's by default")
-    for action in (prove, tell, show):
+    make = actions.add_parser("compact", help="write the history now, from what is sealed; the node does so each hour and after each seal")
+    for action in (prove, tell, show, make):
         action.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="sipwarden.toml")
-    for action in (prove, tell):
+    for action in (prove, tell, make):
         action.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
 
@@ -59,6 +63,8 @@ def main(args: argparse.Namespace) -> int:
                     return _verify(args, config, journal, folder)
                 case "stat":
                     return _stat(args, folder)
+                case "compact":
+                    return _compact(args, folder)
                 case _:
                     return _dump(args, folder)
         except BrokenPipeError:
@@ -149,6 +155,32 @@ def _stat(args: argparse.Namespace, folder: Path) -> int:
 
 def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _compact(args: argparse.Namespace, folder: Path) -> int:
+    if not folder.is_dir():
+        raise WrongUsage(f"{folder} is no folder: nothing was recorded yet")
+    try:
+        made, _ = run(folder, time_ns() // 1_000_000, merging=False)  # what it would replace, the chain counts as there
+    except (Busy, StoreFault) as error:
+        raise WrongUsage(f"{error}") from None
+    if args.json:
+        write_json(msgspec.structs.asdict(made) | {"path": str(folder)})
+        return 0
+    for line in made.kept:
+        print(f"note: {printable(line)}: it stays", file=sys.stderr)
+    for name in made.missing:
+        print(f"note: {printable(name)} is not there any more: purged, or removed by somebody (journal verify)", file=sys.stderr)
+    for count, what in (
+        (made.repeated, "events told twice"),
+        (made.unfinished, "calls without an end"),
+        (made.lost, "without a beginning"),
+        (made.cut, "times too much was pending, and the oldest calls were written as they stood"),
+    ):
+        if count:
+            print(f"note: {count} {what}", file=sys.stderr)
+    print(f"{folder}: {made.records} records of {made.segments} segments; {made.pending} events pending")
+    return 0
 
 
 def _dump(args: argparse.Namespace, folder: Path) -> int:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proxy.report import readable
+from proxy.report import printable as printable
 from rules.codes import ReasonCode, reason_codes
 
 ACTION_STYLE: Final = {"pass": "bold green", "reject": "bold red", "redirect": "bold yellow", "drop": "bold red"}
@@ -27,12 +27,6 @@ def console(*, stderr: bool = False) -> Console:
     if not out.is_terminal and "COLUMNS" not in os.environ:
         out.width = PIPE_WIDTH
     return out
-
-
-def printable(text: str) -> str:
-    """Text of unknown origin without anything that a terminal would obey."""
-    text = readable(text)
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def in_words(code: str, codes: Mapping[str, ReasonCode] | None = None) -> ReasonCode:
