@@ -23,6 +23,8 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     inbox: int
     others: dict[int, int]
     """File descriptors of the other workers' inboxes."""
+    ring: int = -1
+    """File descriptor of the memory that events are put in, -1 where there is no journal."""
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):

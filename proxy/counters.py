@@ -44,6 +44,9 @@ EVENTS: Final = {
     "internal_errors": "messages that made this program fail (each is a defect)",
     "lookups_started": "look-ups that a verdict waited for",
     "lookups_late": "look-up answers that came after their call had ended",
+    "calls_lost": "calls that nobody ended in the longest time that one may last, and were taken off",
+    "calls_untracked": "calls that were sent on uncounted, because the memory for counting was full",
+    "hangups_untold": "ends of calls that another worker was not told of, because it did not keep up",
     "legs_forgotten": "what was remembered of calls toward trunks and had to make room before its time",
 }
 
@@ -53,11 +56,11 @@ class Counters:
 
     `invites` counts verdicts by (trunk, action, code); `observed` rejections that observe mode did not enforce, by (trunk, rule, code), a
     call once for each rule that would have rejected it; `spared` such calls by trunk, each once; `signatures` what became of calls toward
-    next hops that sign, by `proxy.signing.OUTCOMES`; `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are
-    named in EVENTS.
+    next hops that sign, by `proxy.signing.OUTCOMES`; `limits` calls above a limit by (trunk, code), refused or, on an observed trunk,
+    noted; `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are named in EVENTS.
     """
 
-    __slots__ = ("decision_sum", "decisions", "invites", "observed", "signatures", "spared", *EVENTS)
+    __slots__ = ("decision_sum", "decisions", "invites", "limits", "observed", "signatures", "spared", *EVENTS)
 
     received: int
     sent: int
@@ -82,6 +85,9 @@ class Counters:
     internal_errors: int
     lookups_started: int
     lookups_late: int
+    calls_lost: int
+    calls_untracked: int
+    hangups_untold: int
     legs_forgotten: int
 
     def __init__(self) -> None:
@@ -89,6 +95,7 @@ class Counters:
         self.observed: dict[tuple[str, str, str], int] = {}
         self.spared: dict[str, int] = {}
         self.signatures: dict[str, int] = {}
+        self.limits: dict[tuple[str, str], int] = {}
         self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
         self.decision_sum = 0.0
         for name in EVENTS:
@@ -110,6 +117,11 @@ class Counters:
         self.spared[trunk] = self.spared.get(trunk, 0) + 1
         for would in rejections:
             _count(self.observed, (trunk, would.rule, would.code))
+
+    def limited(self, trunk: str, code: str) -> None:
+        """Count a call above a limit."""
+        key = (trunk, code)
+        self.limits[key] = self.limits.get(key, 0) + 1
 
     def signed(self, outcome: str) -> None:
         """Count a call that left by a next hop which signs."""

@@ -97,6 +97,7 @@ class Session:
             number=begin.worker,
             inbox=socket.socket(fileno=begin.inbox),
             others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},
+            ring=begin.ring,
         )
 
     def _obey(self, message: ToWorker, worker: Worker) -> None:

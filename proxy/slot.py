@@ -58,6 +58,8 @@ class Slot:
         self._ready.clear()
         self._began = monotonic()
         descriptors = {its.fileno(), begin.inbox, *begin.sockets, *begin.others.values()}
+        if begin.ring >= 0:
+            descriptors.add(begin.ring)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -26,6 +26,9 @@ from proxy.build import slow
 from proxy.config import Config, unpack
 from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
+from proxy.journal.memory import MemoryFault
+from proxy.journal.state import JournalState
+from proxy.recording import Recording
 from proxy.secret import node_secret
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
 from proxy.sockets import open_admin, open_inboxes, open_sockets, place, receive_drops
@@ -84,6 +87,7 @@ class Supervisor:
         self._sockets: list[list[socket.socket]] = []
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
         self._secret = b""
+        self._recording: Recording | None = None
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
         self._reload_wanted = asyncio.Event()
         self._end = asyncio.Event()
@@ -115,6 +119,12 @@ class Supervisor:
         self._sockets = open_sockets(bindings, count)
         self._inboxes = open_inboxes(count)
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
+        if config.journal is not None:
+            try:
+                self._recording = Recording(config, config.journal, count)
+            except MemoryFault as fault:
+                raise StartFault(str(fault)) from None
+            self._spawn(self._recording.keep())
         self.slots = [Slot(number) for number in range(count)]
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -139,6 +149,9 @@ class Supervisor:
             await self._drain()
             if admin is not None:
                 await admin.stop()
+            if self._recording is not None:
+                self._recording.close()
+                self._recording = None
 
     @property
     def ready(self) -> bool:
@@ -155,6 +168,10 @@ class Supervisor:
         await asyncio.gather(*(slot.refresh(SNAPSHOT_LIMIT) for slot in self.slots if slot.ready))
         latest = [slot.latest for slot in self.slots if slot.latest is not None]
         return self._past.plus(latest), latest
+
+    def journal(self) -> JournalState | None:
+        """How the journal stands; None where there is none."""
+        return None if self._recording is None else self._recording.state()
 
     def socket_drops(self) -> int:
         """Datagrams that the kernel dropped because a worker did not read them in time."""
@@ -192,6 +209,8 @@ class Supervisor:
         old, self._folder, self.config = self._folder, folder, config
         for slot in self.slots:
             slot.tell(Switch())
+        if self._recording is not None:
+            self._recording.apply(config)
         self._spawn(self._remove(old))
         return ()
 
@@ -283,6 +302,7 @@ class Supervisor:
             sockets=tuple(sock.fileno() for sock in self._sockets[slot.number]),
             inbox=self._inboxes[slot.number][0].fileno(),
             others=others,
+            ring=-1 if self._recording is None else self._recording.ring_fd(slot.number),
         )
 
     async def _end_without_start(self) -> None:
@@ -299,6 +319,8 @@ class Supervisor:
                 if slot.ready and not slot.probe(monotonic(), HUNG):
                     log.error("worker %d does not answer and is killed", slot.number)
                     slot.kill()
+            if self._recording is not None:
+                self._recording.watch()
 
     async def _feed_watchdog(self) -> None:
         interval = watchdog_interval()
@@ -330,6 +352,8 @@ class Supervisor:
             for slot in self.slots:
                 slot.kill()
             await self._all_ended(2.0)
+        if self._recording is not None:
+            await self._recording.end()
         for task in list(self._tasks):
             task.cancel()
 
@@ -359,4 +383,5 @@ def _fixed_parts(config: Config) -> list[tuple[str, object]]:
         ("node.workers", config.node.workers),
         ("node.secret_file", config.node.secret_file),
         ("admin", config.admin),
+        ("journal", None if (journal := config.journal) is None else (journal.path, journal.buffer, journal.buffer_path)),
     ]

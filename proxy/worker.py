@@ -17,6 +17,7 @@ from proxy.control import Hop, Snapshot
 from proxy.core import Proxy
 from proxy.flow import Flow
 from proxy.generation import Generation, open_generation
+from proxy.journal.recorder import Recorder, open_ring
 from proxy.lookup import Lookups
 from proxy.routing import Routing
 from proxy.transport.batched import UDP
@@ -26,6 +27,9 @@ from proxy.transport.stream import Connection, StreamTransport
 
 SHORTEST: Final = 0.01
 """Seconds between two looks at the timers at least: none of SIP's needs to be more exact, and each look is a wake-up."""
+
+LOOK: Final = 0.2
+"""Seconds between two looks whether calls can be recorded again."""
 
 CLOCK: Final = 30.0
 """Seconds between two looks at the wall clock, which may be set."""
@@ -49,6 +53,7 @@ class Worker:
         number: int = 0,
         inbox: socket.socket | None = None,
         others: Mapping[int, socket.socket] | None = None,
+        ring: int = -1,
     ) -> None:
         config = generation.config
         self.loop = loop
@@ -69,6 +74,10 @@ class Worker:
             credential=generation.credential,
         )
         proxy.watch_signing(_unsigned)
+        self.recorder: Recorder | None = None
+        if ring >= 0:
+            self.recorder = Recorder(open_ring(ring, number), self._refuse_calls)
+            proxy.keep_events()
         by_kind: dict[str, dict[int, socket.socket]] = {"udp": {}, "tcp": {}}
         for listener, sock in zip(self.listeners, sockets, strict=True):
             by_kind[listener.transport][listener.index] = sock
@@ -109,6 +118,9 @@ class Worker:
         self.peers.close()
         self.streams.close()
         self.lookups.close()
+        if self.recorder is not None:
+            self.recorder.close()
+            self.recorder = None
         for handle in (self._timer, self._clock):
             if handle is not None:
                 handle.cancel()
@@ -116,6 +128,10 @@ class Worker:
     def flush(self) -> None:
         """Send, hand over and look up what the core asks for, and see when it wants to be woken."""
         proxy = self.proxy
+        if self.recorder is not None:
+            events = proxy.take_events()
+            if events:
+                self.recorder.put(events)  # before anything is sent: what the network has heard of is written
         legs = proxy.take_legs()
         if legs:
             self.peers.tell_legs(legs)  # before the calls themselves leave: they may come back to another worker
@@ -162,6 +178,24 @@ class Worker:
         self.lookups.configure(generation.config.lookup)
         self.lookups.fetch_certificates(generation.config.certificates, generation.ca)
         generation.ruleset.recall = self.lookups.recall
+        if self.recorder is not None:
+            journal = generation.config.journal
+            self.recorder.must_record = journal is not None and journal.on_full == "refuse"
+            self.recorder.look()
+
+    def _refuse_calls(self, refuse: bool) -> None:
+        self.proxy.refuse_calls(refuse)
+        if refuse:
+            log.error("calls are refused, but emergency calls: the buffer of the journal is full")
+            self.loop.call_later(LOOK, self._look)
+        else:
+            log.warning("calls are taken again: the journal has room")
+
+    def _look(self) -> None:
+        if self.recorder is not None:
+            self.recorder.look()
+            if self.recorder.refusing:
+                self.loop.call_later(LOOK, self._look)
 
     def snapshot(self) -> Snapshot:
         """Counters and gauges as they stand."""

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from proxy.admin.journal import journal_metrics
 from proxy.admin.node import RunningNode
 from proxy.build import CORE, KERNEL
 from proxy.control import Snapshot
@@ -115,6 +116,9 @@ class NodeCollector(Collector):
         yield _gauge("sipwarden_policy_info", "Policy in force", ("version",), policies.items())
         lists = {(one.directory_version,): 1 for one in latest}
         yield _gauge("sipwarden_directory_info", "Segments and lists in force", ("version",), lists.items())
+        journal = node.journal()
+        if journal is not None:
+            yield from journal_metrics(journal)
         yield CounterMetricFamily("sipwarden_reloads", "Reloads that were put in force", value=node.reloads)
         yield CounterMetricFamily("sipwarden_reload_failures", "Reloads that changed nothing for a fault", value=node.reload_failures)
         yield GaugeMetricFamily("sipwarden_workers_up", "Workers that take calls", value=node.workers_up)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from proxy.control import Snapshot
+from proxy.journal.state import JournalState
 from proxy.totals import Totals
 
 
@@ -28,6 +29,10 @@ class RunningNode(Protocol):
 
     async def snapshots(self) -> tuple[Totals, list[Snapshot]]:
         """Counters summed over all workers, and the newest snapshot of each that runs."""
+        ...
+
+    def journal(self) -> JournalState | None:
+        """How the journal stands; None where there is none."""
         ...
 
     def socket_drops(self) -> int:

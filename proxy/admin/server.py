@@ -42,11 +42,20 @@ class Pages:
             await _answer(scope, send, 200, b"ok\n")
         elif scope["path"] == "/readyz":
             if self._node.ready:
-                await _answer(scope, send, 200, b"ready\n")
+                await _answer(scope, send, *_readiness(self._node))
             else:
                 await _answer(scope, send, 503, b"draining\n" if self._node.draining else b"not all workers take calls\n")
         else:
             await _answer(scope, send, 404, b"there are /metrics, /healthz and /readyz\n")
+
+
+def _readiness(node: RunningNode) -> tuple[int, bytes]:
+    """A node that takes calls is ready, also where their records wait in memory; one that may take none it cannot record is not."""
+    journal = node.journal()
+    trouble = "" if journal is None else journal.trouble
+    if journal is not None and journal.refusing:
+        return 503, f"{trouble}\n".encode()
+    return 200, b"ready\n" + (f"{trouble}\n".encode() if trouble else b"")
 
 
 async def _answer(

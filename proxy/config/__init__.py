@@ -7,11 +7,13 @@ from proxy.config.addresses import SourcePattern, Target, parse_source, parse_ta
 from proxy.config.certificates import CERTIFICATE, CertificatesConfig
 from proxy.config.duration import Duration
 from proxy.config.faults import ConfigFault, ConfigFaults, ConfigWarning
+from proxy.config.journal import JournalConfig
 from proxy.config.load import load_config, pack, unpack
 from proxy.config.lookups import LONGEST_DEADLINE, LookupConfig, UrlTemplate, parse_url
 from proxy.config.meaning import can_name_a_file
-from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
+from proxy.config.model import AdminConfig, Config, Listen, NextHop, Node, PolicyConfig
 from proxy.config.signing import SigningConfig
+from proxy.config.size import Size
 
 __all__ = [
     "CERTIFICATE",
@@ -30,6 +32,7 @@ __all__ = [
     "Node",
     "PolicyConfig",
     "SigningConfig",
+    "Size",
     "SourcePattern",
     "Target",
     "UrlTemplate",

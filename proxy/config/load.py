@@ -13,11 +13,13 @@ import msgspec
 from proxy.config.certificates import CertificatesConfig
 from proxy.config.duration import Duration
 from proxy.config.faults import ConfigFault, ConfigFaults
+from proxy.config.journal import JournalConfig
 from proxy.config.lookups import LookupConfig
 from proxy.config.meaning import check
-from proxy.config.model import AdminConfig, Config, JournalConfig, Listen, NextHop, Node, PolicyConfig
+from proxy.config.model import AdminConfig, Config, Listen, NextHop, Node, PolicyConfig
 from proxy.config.report import Report
 from proxy.config.signing import SigningConfig
+from proxy.config.size import Size
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
 from rules.faults import in_order
@@ -190,6 +192,8 @@ def _choices(hint: Any) -> list[str]:
 def _special(kind: type, value: object) -> object:
     if kind is Duration:
         return Duration.parse(value)
+    if kind is Size:
+        return Size.parse(value)
     raise NotImplementedError(kind)
 
 
@@ -219,10 +223,12 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, Duration):
         return float(value)
+    if isinstance(value, Size):
+        return int(value)
     raise NotImplementedError(type(value))
 
 
 def _typed(kind: type, value: Any) -> object:
-    if kind in (Path, Duration):
+    if kind in (Path, Duration, Size):
         return kind(value)
     raise NotImplementedError(kind)

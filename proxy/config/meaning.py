@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse_source, parse_target
 from proxy.config.certificates import check_certificates
 from proxy.config.customers import check_customers
+from proxy.config.journal import check_journal
 from proxy.config.lookups import check_lookups
 from proxy.config.model import Config, Listen, NextHop
 from proxy.config.report import Report, name_of
@@ -30,8 +31,6 @@ LONGEST_NAME: Final = 4096
 
 NOT_IN_FORCE: Final = {
     "tls_identity": "TLS is not in this version: no peer is recognised by its certificate",
-    "max_cps": "call rates are not limited in this version",
-    "max_calls": "concurrent calls are not limited in this version",
 }
 """Keys of a trunk that are accepted without effect."""
 
@@ -51,7 +50,7 @@ def check(config: Config, report: Report) -> None:
     if config.admin is not None:
         _try(report, ("admin", "listen"), config.admin.listen, partial(parse_host_port, default_port=None))
     if config.journal is not None:
-        report.warn(("journal",), "no journal is written in this version")
+        check_journal(config.journal, config.node.name, report)
     _check_files(config, report)
     for place, name in enumerate(config.directory.categories):
         if not is_category(name):
@@ -92,6 +91,8 @@ def _check_node(config: Config, report: Report) -> None:
         value = getattr(node, key)
         if value < 1:
             report.fault(("node", key), "must be at least 1", value, "leave it out for the default")
+    if node.longest_call < 60:
+        report.fault(("node", "longest_call"), "is too short", f"{node.longest_call:g} s", 'at least "1m"; "12h" by default')
     _try(report, ("node", "time_zone"), node.time_zone, time_zone)
     if not node.name:
         report.fault(("node", "name"), "is empty", '""', "the host's name, for example")
@@ -159,9 +160,19 @@ def _check_trunks(config: Config, report: Report) -> None:
         if not 0 < trunk.emergency_cps < inf:
             what = "must be above 0 and finite: emergency calls cannot be shut off"
             report.fault((*at, "emergency_cps"), what, trunk.emergency_cps, "calls a second, 10 by default")
+        _check_limits(report, at, trunk)
         for key, message in NOT_IN_FORCE.items():
             if report.given((*at, key)):
                 report.warn((*at, key), message)
+
+
+def _check_limits(report: Report, at: KeyPath, trunk: Trunk) -> None:
+    if trunk.max_cps is not None and not 0 < trunk.max_cps < inf:
+        report.fault((*at, "max_cps"), "must be above 0 and finite", trunk.max_cps, "calls a second; leave it out for no limit")
+    if trunk.max_calls is not None and trunk.max_calls < 0:
+        report.fault((*at, "max_calls"), "must not be negative", trunk.max_calls, "calls at a time; leave it out for no limit")
+    if report.given((*at, "over_limit")) and trunk.max_cps is None and trunk.max_calls is None:
+        report.warn((*at, "over_limit"), "has no effect but on calls above the limits of segments, without max_cps or max_calls")
 
 
 def _check_redirect(report: Report, at: KeyPath, trunk: Trunk) -> None:
@@ -171,7 +182,9 @@ def _check_redirect(report: Report, at: KeyPath, trunk: Trunk) -> None:
             report.warn((*at, "go_on"), f'has no effect without reject_profile = "{REDIRECT}"')
         return
     only_answered = f'has no effect with reject_profile = "{REDIRECT}": its requests are answered, and none is sent on'
-    for key in ("next_hop", "methods", "attest", "origid"):
+    if trunk.max_calls is not None:
+        report.warn((*at, "max_calls"), f'has no effect with reject_profile = "{REDIRECT}": how long its calls last is not seen')
+    for key in ("next_hop", "methods", "attest", "origid", "over_limit"):
         if report.given((*at, key)):
             report.warn((*at, key), only_answered)
     cannot = "a redirect server cannot {}: such calls are rejected"

@@ -12,6 +12,7 @@ from proxy.config.addresses import parse_host_port
 from proxy.config.certificates import CERTIFICATE, CertificatesConfig
 from proxy.config.duration import Duration
 from proxy.config.faults import ConfigWarning
+from proxy.config.journal import JournalConfig
 from proxy.config.lookups import LookupConfig
 from proxy.config.signing import SigningConfig
 from proxy.flow import Listener
@@ -30,6 +31,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     secret_file: str = "var/node.secret"
     """Key of dialog tokens and To tags, shared by all nodes that take over for each other; made where it is absent."""
     max_transactions: int = 200_000
+    longest_call: Duration = Duration(12 * 3600.0)
+    """A call that nobody has ended by then counts no more."""
     max_connections: int = 4096
     max_connections_per_source: int = 256
 
@@ -74,13 +77,6 @@ class PolicyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """`[policy]`: without `file` the packaged default order."""
 
     file: str | None = None
-
-
-class JournalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[journal]`. Retention in seconds."""
-
-    path: str = "var/journal"
-    retention: Duration = Duration(184 * 86400.0)
 
 
 class AdminConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -303,6 +303,22 @@ def test_an_answer_without_a_transaction_goes_to_the_trunk_of_its_token_only(tmp
     assert not after.out
 
 
+def test_calls_that_cannot_be_recorded_are_refused_where_they_must_be_but_emergency_calls(wire: Wire) -> None:
+    answered(wire)
+    wire.proxy.refuse_calls(True)
+    wire.ask("peer", "INVITE")
+    refused = wire.got("peer")
+    assert (refused.status, refused.first(b"retry-after")) == (503, b"5")
+    wire.ask("pbx", "BYE")
+    assert wire.learnt("switch").method == b"BYE"
+    wire.ask("stopped", "INVITE", "to=119")
+    assert [line for _, line in wire.lines()] == [b"SIP/2.0 100 Trying", b"INVITE sip:119@127.0.0.1 SIP/2.0"]
+    wire.proxy.refuse_calls(False)
+    wire.out.clear()
+    wire.ask("peer", "INVITE", "new")
+    assert wire.got("peer").status == 100
+
+
 def test_a_draining_node_takes_no_new_calls_but_emergency_calls(wire: Wire) -> None:
     answered(wire)
     wire.proxy.drain()

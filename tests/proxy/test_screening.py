@@ -171,6 +171,17 @@ def test_a_peer_that_asks_is_answered_while_the_node_drains(tmp_path: Path) -> N
     assert proxy.take_lookups() == []
 
 
+def test_a_peer_that_asks_is_not_told_to_go_on_with_a_call_that_cannot_be_recorded(tmp_path: Path) -> None:
+    made = Wire(make_proxy(tmp_path, edit_config(CONFIG, 'trunk acme reject_profile = "redirect"')))
+    made.proxy.refuse_calls(True)
+    for asked, status in (("new", 503), (STRANGER, 603), ("new to=110", 302)):
+        made.ask("pbx", "INVITE", asked)
+        assert made.got("pbx").status == status
+    made.proxy.refuse_calls(False)
+    made.ask("pbx", "INVITE", "new")
+    assert made.got("pbx").status == 302
+
+
 def test_a_rule_that_fails_leaves_the_peer_that_asks_to_its_own_policy(tmp_path: Path) -> None:
     proxy = make_proxy(tmp_path, edit_config(CONFIG, 'trunk acme reject_profile = "redirect"'))
 

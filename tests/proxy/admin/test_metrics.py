@@ -6,9 +6,23 @@ from proxy.admin.metrics import exposition
 from proxy.build import CORE, KERNEL
 from proxy.control import Hop, LookupState, Snapshot
 from proxy.counters import DECISION_BUCKETS, EVENTS, OTHER, SERIES_AT_MOST, Counters
+from proxy.journal.board import NAMES
+from proxy.journal.state import JournalState
 from proxy.totals import Totals
 from proxy.transport.counters import TRANSPORT_EVENTS, TransportCounters
 from rules import Would
+
+STATE = JournalState(
+    up=False,
+    refusing=False,
+    told=1000,
+    lost=7,
+    waiting=4096,
+    fill=0.25,
+    flush_age=12.5,
+    restarts=2,
+    counts=dict.fromkeys(NAMES, 0) | {"events": 990, "octets": 450_000, "sealed": 3, "flush_failures": 1},
+)
 
 
 def snapshot(counters: Counters, up: bool = True) -> Snapshot:
@@ -62,6 +76,9 @@ class Status:
 
     async def snapshots(self) -> tuple[Totals, list[Snapshot]]:
         return self.past.plus(self.latest), self.latest
+
+    def journal(self) -> JournalState | None:
+        return STATE
 
     def socket_drops(self) -> int:
         return 6

@@ -107,7 +107,7 @@ def test_keys_not_in_force_are_accepted_with_a_warning(key: str, value: str) -> 
 @pytest.mark.parametrize(
     ("add", "says"),
     [
-        ("[journal]\npath = 'x'\nretention = '184d'", "41: journal: no journal"),
+        ("[journal]\npath = 'x'\nretention = '30d'", "43: journal.retention: 30 days are less than the six months"),
         ("[[next_hop]]\nid = 'x'\ntargets = ['sip:127.0.0.9']", "41: next_hop[3]: no trunk uses next hop x"),
         ("[[trunk]]\nid = 'x'\nkind = 'core'", "41: trunk[3]: trunk x has no sources"),
         ("[[trunk]]\nid = 'x'\nkind = 'core'\nsources = ['0.0.0.0/0']", "44: trunk[3].sources[1]: 0.0.0.0/0 is every address there is"),

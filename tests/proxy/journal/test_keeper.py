@@ -1,0 +1,360 @@
+"""The keeper at work: what is put into rings reaches sealed segments once, whatever is killed or full meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from proxy.events import Event
+from proxy.journal import notary
+from proxy.journal.board import Board, format_board
+from proxy.journal.chain import Compacted, Purged, Sealed, read_lines
+from proxy.journal.holds import HoldsFault, read_holds
+from proxy.journal.keeper import Keeper
+from proxy.journal.key import public_key
+from proxy.journal.ring import RingView, RingWriter, format_ring
+from proxy.journal.segment import Segment, sealed_segments
+from proxy.journal.settings import KeeperSettings, RingSetting
+from proxy.journal.verify import verify
+from tests.proxy.journal.events import attempt
+
+DAY = 86_400_000
+
+
+class Bench:
+    """Two rings, a board, and settings for a keeper of them."""
+
+    def __init__(self, base: Path, **changes: Any) -> None:
+        self.folder = base / "journal"
+        self.fds = []
+        for name in ("board", "0.ring", "1.ring"):
+            self.fds.append(os.open(base / name, os.O_RDWR | os.O_CREAT))
+        format_board(self.fds[0])
+        for fd in self.fds[1:]:
+            format_ring(fd, 1 << 20, 1000)
+        self.board = Board(self.fds[0])
+        self.views = [RingView(fd) for fd in self.fds[1:]]
+        settings = KeeperSettings(
+            path=str(self.folder),
+            node="gw1",
+            key=str(base / "journal.key"),
+            retention=36500 * 86400.0,
+            flush=0.02,
+            segment_size=1 << 20,
+            segment_time=3600.0,
+            board=self.fds[0],
+            rings=(RingSetting(self.fds[1], 0), RingSetting(self.fds[2], 1)),
+        )
+        self.settings = msgspec.structs.replace(settings, **changes)
+
+    def work(self, *steps: Callable[[], object]) -> int:
+        """Run a keeper, with a step each time that it waits; then it ends."""
+        left = list(steps)
+
+        def ended(_seconds: float) -> bool:
+            if not left:
+                return True
+            left.pop(0)()
+            return False
+
+        return Keeper(self.settings, ended).run()
+
+    def events(self) -> list[Event]:
+        found: list[Event] = []
+        for path in (*sealed_segments(self.folder), *sorted(self.folder.glob("*.open"))):
+            with Segment(path) as segment:
+                found += [entry.event for entry in segment]
+            assert segment.damage == ""
+        return found
+
+    def holds_good(self) -> bool:
+        return verify(self.folder, [public_key(Path(self.settings.key).with_suffix(".pub"))]).breaks == []
+
+    def lines(self, kind: type) -> list[Any]:
+        return [line for _raw, line in read_lines(self.folder / "chain") if isinstance(line, kind)]
+
+
+def pause() -> None:
+    time.sleep(0.1)
+
+
+def until(condition: Callable[[], bool]) -> Callable[[], None]:
+    def wait() -> None:
+        end = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < end, "did not come true in time"
+            time.sleep(0.01)
+
+    return wait
+
+
+def test_from_rings_to_a_sealed_segment(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    one, two = RingWriter(bench.fds[1], 0), RingWriter(bench.fds[2], 1)
+    one.put([attempt(1)])
+    two.put([attempt(2), attempt(3)])
+    assert bench.work(pause, lambda: one.put([attempt(4)]), pause) == 0
+    assert sorted(event.at for event in bench.events()) == [attempt(number).at for number in range(1, 5)]
+    (sealed,) = bench.lines(Sealed)
+    assert (sealed.segment.events, sealed.lost) == (4, {})
+    assert bench.holds_good()
+    assert (bench.folder / "heads").read_text().split()[1:] == ["2", verify(bench.folder, []).head]
+    assert {name: bench.board.get(name) for name in ("events", "sealed", "up", "cut", "failures")} == {
+        "events": 4,
+        "sealed": 1,
+        "up": 1,
+        "cut": 0,
+        "failures": 0,
+    }
+
+
+def test_segments_are_sealed_by_size_and_by_age(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, segment_size=3000)
+    writer = RingWriter(bench.fds[1], 0)
+    steps = [lambda number=number: writer.put([attempt(number)] * 8) for number in range(5)]
+    bench.work(*[step for one in steps for step in (one, pause)])
+    assert [line.segment.events for line in bench.lines(Sealed)] == [8] * 5
+    (tmp_path / "old").mkdir()
+    old = Bench(tmp_path / "old", segment_time=0.05)
+    writer = RingWriter(old.fds[1], 0)
+    old.work(lambda: writer.put([attempt(1)]), pause, pause, lambda: writer.put([attempt(2)]), pause, pause)
+    assert [line.segment.events for line in old.lines(Sealed)] == [1, 1]
+    assert bench.holds_good() and old.holds_good()
+
+
+def test_losses_are_in_the_seal(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    writer = RingWriter(bench.fds[2], 1)
+    while writer.put([attempt(1)] * 100) == 0:
+        pass
+    bench.work(pause)
+    writer.put([attempt(2)])
+    bench.work(pause)
+    assert [line.lost for line in bench.lines(Sealed)] == [{"1": 100}, {}]
+
+
+def test_a_full_disk_keeps_events_in_memory_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path)
+    writer = RingWriter(bench.fds[1], 0)
+    real = os.pwrite
+    full = False
+
+    def write(fd: int, data: memoryview, at: int) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, data, at)
+
+    def fill(state: bool) -> Callable[[], None]:
+        def step() -> None:
+            nonlocal full
+            full = state
+
+        return step
+
+    monkeypatch.setattr(os, "pwrite", write)
+    assert (
+        bench.work(
+            pause,
+            fill(True),
+            lambda: writer.put([attempt(1)]),
+            pause,
+            lambda: writer.put([attempt(2)]),
+            until(lambda: bench.board.get("up") == 0),
+            fill(False),
+            until(lambda: True),
+            pause,
+            until(lambda: bench.board.get("up") == 1),
+        )
+        == 0
+    )
+    assert bench.events() == [attempt(1), attempt(2)]
+    assert bench.board.get("cut") == bench.board.get("failures") == 0
+    assert [record.getMessage() for record in caplog.records] == ["events wait in memory: [Errno 28] No space left on device"]
+    assert bench.holds_good()
+
+
+def test_a_disk_that_fails_otherwise_has_the_folder_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path)
+    writer = RingWriter(bench.fds[1], 0)
+    real = os.fsync
+    failing = True
+
+    def flush(fd: int) -> None:
+        if failing:
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    def mend() -> None:
+        nonlocal failing
+        failing = False
+
+    monkeypatch.setattr(os, "fsync", flush)
+    assert bench.work(lambda: writer.put([attempt(1)]), pause, mend, pause, pause) == 0
+    assert bench.events() == [attempt(1)]
+    assert bench.board.get("failures") > 0
+    assert bench.board.get("up") == 1
+    assert bench.holds_good()
+
+
+def test_a_folder_that_cannot_be_had_leaves_events_in_memory_at_the_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (tmp_path / "journal").write_text("in the way")
+    writer = RingWriter(bench.fds[1], 0)
+    writer.put([attempt(1)])
+    assert bench.work(pause) == 1
+    assert bench.board.get("up") == 0
+    (tmp_path / "journal").unlink()
+    assert bench.work() == 0
+    assert bench.events() == [attempt(1)]
+
+
+def test_a_keeper_that_is_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, segment_size=20_000)
+    writers = [RingWriter(fd, number) for number, fd in enumerate(bench.fds[1:])]
+    chosen = random.Random(7)
+    given = 0
+    for round_ in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "proxy.journal.keeper"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=bench.fds,
+            cwd=Path(__file__).parents[3],
+        )
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(bench.settings) + b"\n")
+        process.stdin.flush()
+        end = time.monotonic() + chosen.uniform(0.3, 0.8)
+        while time.monotonic() < end:
+            assert chosen.choice(writers).put([attempt(given), attempt(given + 1)]) == 0
+            given += 2
+            time.sleep(0.002)
+        if round_ < 7:
+            process.kill()
+        else:
+            for writer in writers:
+                writer.close()
+            for view in bench.views:
+                view.close()
+            process.stdin.close()
+            # this process still has the rings' locks: the keeper waits for it as for workers, and no longer than it must
+        process.wait(30)
+        if process.stderr is not None:
+            process.stderr.close()
+        process.stdin.close()
+    found = sorted(event.at for event in bench.events())
+    assert found == [attempt(number).at for number in range(given)]
+    assert bench.holds_good()
+
+
+def test_purge_keeps_what_is_young_or_held(tmp_path: Path) -> None:
+    today = int(time.time() * 1000)
+    holds = tmp_path / "holds.csv"
+    bench = Bench(tmp_path, retention=10 * 86400.0, segment_size=500, holds=str(holds))
+    writer = RingWriter(bench.fds[1], 0)
+    ages = {"young": 9, "old": 11, "number": 12, "other": 12, "case": 20}
+    callers = {"number": "+8613811112222"}
+    made = [
+        attempt(1, at=today - days * DAY, call_id=name.encode(), caller=callers.get(name, "+8613800000000")) for name, days in ages.items()
+    ]
+    steps: list[Callable[[], object]] = []
+    for one in made:
+        steps += [lambda one=one: writer.put([one, one]), pause]  # type: ignore[misc]
+    day = time.strftime("%Y-%m-%d", time.gmtime((today - 20 * DAY) / 1000))
+    holds.write_text(f"case,from,to,number\nA-1,{day},{day},*\nA-2,,,+8613811112222\n")
+    bench.settings = msgspec.structs.replace(bench.settings, holds=str(tmp_path / "absent.csv"))
+    bench.work(*steps)
+    assert len(sealed_segments(bench.folder)) == 5  # holds that cannot be read: nothing is purged
+    bench.settings = msgspec.structs.replace(bench.settings, holds=str(holds))
+    bench.work(pause)
+    kept = {event.call_id for event in bench.events()}
+    assert kept == {b"young", b"number", b"case"}
+    (purged,) = bench.lines(Purged)
+    assert (len(purged.files), len(purged.held)) == (2, 2)
+    assert bench.board.get("purged") == 2
+    assert bench.holds_good()
+
+
+COMPACTOR = """
+import json, os, sys
+from hashlib import sha256
+from pathlib import Path
+
+task = json.load(sys.stdin)
+folder = Path(task["folder"])
+content = json.dumps([one["name"] for one in task["segments"]]).encode()
+(folder / "out.columns").write_bytes(content)
+made = {"name": "out.columns", "sha256": sha256(content).hexdigest(), "octets": len(content) + (os.environ.get("WRONG") is not None),
+        "events": 2, "first": 1, "last": 2}
+print(json.dumps([{"segments": [one["name"] for one in task["segments"]], "files": [made]}]))
+"""
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_compactor_takes_segments_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: bool) -> None:
+    (tmp_path / "columns_made_here.py").write_text(COMPACTOR)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    if wrong:
+        monkeypatch.setenv("WRONG", "1")
+    bench = Bench(tmp_path, compactor="columns_made_here", segment_size=500)
+    writer = RingWriter(bench.fds[1], 0)
+    names = [f"gw1-{number:010d}.seg" for number in (1, 2)]
+    writer.put([attempt(1), attempt(2)])
+    bench.work()
+    writer.put([attempt(3), attempt(4)])
+    bench.work()
+
+    def done() -> bool:
+        return bool(bench.board.get("compact_failures") or bench.lines(Compacted))
+
+    bench.work(pause, until(done))
+    if wrong:
+        assert (bench.board.get("compact_failures"), bench.lines(Compacted)) == (1, [])
+        assert [path.name for path in sealed_segments(bench.folder)] == names
+    else:
+        (line,) = bench.lines(Compacted)
+        assert list(line.segments) == names
+        assert sealed_segments(bench.folder) == []
+    assert bench.holds_good()
+    assert notary.TASK not in {path.name for path in sealed_segments(bench.folder)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b\n", ":1: the first line must be case,from,to,number"),
+        ("case,from,to,number\nA,2026-13-01,,*\n", ":2: from and to are days or times"),
+        ("case,from,to,number\nA,2026-02-01,2026-01-01,*\n", ":2: from is after to"),
+        ("case,from,to,number\n,,,*\n", ":2: wants a case"),
+        ("case,from,to,number\nA,,\n", ":2: wants a case"),
+        ('case,from,to,number\n"A,,,*\n', "unexpected end of data"),
+        ("\udc80", "not UTF-8"),
+    ],
+)
+def test_holds_that_cannot_be_read(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "holds.csv"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(HoldsFault, match=says):
+        read_holds(path)
+
+
+def test_holds(tmp_path: Path) -> None:
+    path = tmp_path / "holds.csv"
+    path.write_text("case,from,to,number\n# a comment\nA,2026-01-01,2026-01-02,*\nB,2026-01-01T00:00:00+08:00,,+8613800138000\n\n")
+    first, second = read_holds(path)
+    assert (first.case, first.begin, first.end, first.number) == ("A", 1_767_225_600_000, 1_767_225_600_000 + 2 * DAY - 1, "*")
+    assert second.begin == 1_767_225_600_000 - 8 * 3_600_000
+    assert first.covers(first.end, first.end + 5) and not first.covers(first.end + 1, first.end + 5)
+    assert second.covers(1 << 60, 1 << 60)
