@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, tzinfo
+from typing import Final
 
 from proxy.replay import dumps
 from proxy.replay.message import Captured
@@ -13,6 +14,8 @@ from proxy.replay.payloads import Payloads
 from proxy.replay.trouble import CUT, DAMAGED, FILE, Example, Trouble
 
 __all__ = ["Captured", "Example", "Progress", "Trouble", "read"]
+
+_JOURNAL: Final = b"sipwarden journal segment "
 
 # Called now and then with the bytes read so far and all there are (None when one of the inputs is a pipe).
 Progress = Callable[[int, int | None], None]
@@ -72,6 +75,8 @@ def _file(path: str, counted: Counted, trouble: Trouble, payloads: Payloads, zon
             yield from take(packet, name)
             if not packet[4] & 0xFF:
                 yield None
+    elif octets.peek(len(_JOURNAL)) == _JOURNAL:
+        trouble.note(FILE, name, "a segment of our journal: give the folder that it is in")
     elif magic == b"HEP3":
         yield from _hep(octets, name, trouble, payloads)
     else:

@@ -112,6 +112,8 @@ def messages(octets: Octets, name: str, trouble: Trouble, zone: tzinfo) -> Itera
     # Marks and rulers count from the first mark on: the body of a message in a `.sip` file may hold lines like them.
     dump = False
     whole_line = True
+    if octets.peek(3) == b"\xef\xbb\xbf":  # a byte order mark, as editors of Windows put before a text
+        octets.take(3)
     while line := octets.line(MAX_LINE):
         at_start, whole_line = whole_line, line.endswith(b"\n")
         number += at_start

@@ -30,6 +30,7 @@ class Direction:
         "ahead",
         "destination",
         "framer",
+        "guessed",
         "held",
         "hep",
         "initial",
@@ -51,6 +52,8 @@ class Direction:
         self.framer: Framer | None = None
         self.hep: bytearray | None = None
         self.was_sip = False
+        # Read because its first bytes may become a start line: no loss is told of what may be something else.
+        self.guessed = False
         # Noted as TLS or WebSocket.
         self.named = False
         self.ahead: dict[int, tuple[bytes, float, str]] = {}
@@ -130,7 +133,7 @@ class Streams:
         while stream.ahead:
             self._lost(stream)
         pending = stream.framer.pending if stream.framer is not None else len(stream.hep or b"")
-        if pending > 2:  # one CRLF is a keep-alive that waits for its second
+        if pending > 2 and (stream.was_sip or not stream.guessed):  # one CRLF is a keep-alive that waits for its second
             self._trouble.note(STREAM, stream.place, f"{pending} bytes of a message that never ended")
         self._held -= stream.held
         stream.held = 0
@@ -234,11 +237,13 @@ class Streams:
             stream.hep = bytearray()
             return data
         start = data.lstrip(b"\r\n")
-        if not begins(start) and (b"\n" in start or not may_begin(start)):
-            begin = find_message(data) if stream.was_sip else -1
-            if begin < 0:
-                return b""
-            start = data[begin:]
+        if not begins(start):
+            stream.guessed = b"\n" not in start and may_begin(start)
+            if not stream.guessed:
+                begin = find_message(data) if stream.was_sip else -1
+                if begin < 0:
+                    return b""
+                start = data[begin:]
         stream.framer = Framer()
         return start
 

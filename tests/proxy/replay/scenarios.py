@@ -146,6 +146,9 @@ SCENARIOS = {
     "no content-length, then more": Scenario(pcap([SYN, segment(BARE + SECOND, 1000)]), 1, ("stream",)),
     "a content-length that is none": Scenario(pcap([SYN, segment(INVITE.replace(b"Length: 0", b"Length: x"), 1000)]), 1, ("stream",)),
     "a message that never ends": Scenario(pcap([SYN, segment(request(length=5000), 1000)]), 0, ("stream",)),
+    "another protocol that begins like a method": Scenario(
+        pcap([SYN_AWAY, segment(b"PING", 1000, ports=AWAY), segment(b"\nPONG\n", 1004, ports=AWAY)]), 0
+    ),
     "a connection that ends within a message": Scenario(pcap([SYN, segment(INVITE[:100], 1000), segment(b"", 1100, 0x11)]), 0, ("stream",)),
     # longer than the proxy takes: it is refused by its head
     "a message that is too long": Scenario(pcap([SYN, segment(request(length=500_000), 1000)]), 1, ("stream",), 0),

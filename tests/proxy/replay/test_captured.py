@@ -154,6 +154,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_segment_of_a_journal(tmp_path: Path) -> None:
+    messages, trouble = found(b"sipwarden journal segment 1\n" + request(), tmp_path / "gw1-0000000001.seg")
+    assert messages == []
+    assert "folder" in trouble.examples["file"][0].why
+
+
 def test_stdin() -> None:
     code = (
         "from proxy.replay.captured import *; trouble = Trouble(); "

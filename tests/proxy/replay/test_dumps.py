@@ -81,6 +81,12 @@ def test_torture_messages(folder: str, corpora: Path) -> None:
             assert path.read_bytes().startswith(messages[0].data.rstrip(b"\r\n")), path.name
 
 
+def test_byte_order_mark(tmp_path: Path) -> None:
+    messages, trouble = found(b"\xef\xbb\xbf" + request(), tmp_path / "notepad.sip")
+    assert [message.data for message in messages] == [request()]
+    assert trouble.counts == {}
+
+
 def test_endless_message_is_given_up(tmp_path: Path) -> None:
     lines = b"X: " + b"y" * 1000 + b"\r\n"
     messages, trouble = found(request() + b"INVITE sip:a@b SIP/2.0\r\n" + lines * 400 + request(number=2), tmp_path / "long.sip")
