@@ -13,7 +13,8 @@ from time import time
 from typing import IO, Final
 
 import msgspec
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich import progress as bars
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from proxy.cli.replay_shown import note, show
 from proxy.cli.terminal import console
@@ -21,12 +22,14 @@ from proxy.decision import Judge
 from proxy.generation import Faults
 from proxy.replay.arrivals import Arrivals, WrongArrival, parse_map
 from proxy.replay.candidate import load_candidate
-from proxy.replay.captured import read
+from proxy.replay.captured import Progress, read
+from proxy.replay.journals import read_journal, runs
 from proxy.replay.judging import Replay
 from proxy.replay.ladder import Ladders
 from proxy.replay.message import Captured
 from proxy.replay.page import Page
 from proxy.replay.policy import Policy
+from proxy.replay.recorded import Recorded
 from proxy.replay.row import Row
 from proxy.replay.summary import Summary
 from proxy.replay.trouble import FILE, Trouble
@@ -42,7 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.usage = "%(prog)s -c FILE TRACE... [--candidate FILE] [--trunk ID | --map IP=ID ...] [--json] [--html OUT]"
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="sipwarden.toml")
-    parser.add_argument("traces", nargs="*", metavar="TRACE", help="captures, text dumps, .sip files; - is standard input")
+    parser.add_argument(
+        "traces",
+        nargs="*",
+        metavar="TRACE",
+        help="captures, text dumps, .sip files, a folder or segment of our journal; - is standard input",
+    )
     parser.add_argument(
         "--candidate",
         type=Path,
@@ -170,17 +178,26 @@ def _write(rows: Iterable[Row], summary: Summary) -> None:
 
 
 @contextmanager
-def _progress(traces: list[str], trouble: Trouble, zone: tzinfo, *, quiet: bool) -> Iterator[Iterable[Captured]]:
+def _progress(traces: list[str], trouble: Trouble, zone: tzinfo, *, quiet: bool) -> Iterator[Iterable[Captured | Recorded]]:
     """The messages of the traces, and on a terminal's standard error how far they have been read."""
     err = console(stderr=True)
     if not err.is_terminal or (quiet and sys.stdout.isatty()):  # the document runs over the same screen
-        yield read(traces, trouble, zone=zone)
+        yield _read(traces, trouble, zone, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with bars.Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("reading", total=None, told="")
 
         def far(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total, told=f"{trouble.packets:,} packets")
 
-        yield read(traces, trouble, far, zone)
+        yield _read(traces, trouble, zone, far)
+
+
+def _read(traces: list[str], trouble: Trouble, zone: tzinfo, far: Progress | None) -> Iterator[Captured | Recorded]:
+    for journal, paths in runs(traces):
+        if not journal:
+            yield from read(paths, trouble, far, zone)
+            continue
+        for path in paths:
+            yield from read_journal(path, trouble)
