@@ -22,7 +22,7 @@ ARGS ?=
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test sanitize check format bench capacity soak lock clean
+.PHONY: help venv demo test sanitize check format bench pause profile capacity soak lock clean
 
 help:
 	@echo "make demo    real calls through a proxy on loopback, each with its verdict (ARGS=--no-wait ends it after the table)"
@@ -30,7 +30,9 @@ help:
 	@echo "make sanitize  the kernel's tests and a long fuzz run, under the address and undefined-behaviour sanitizers"
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make format  let ruff put the source in order"
-	@echo "make bench   CPU for each call, Kamailio beside us"
+	@echo "make bench   one table: CPU for each call, Kamailio and others beside us; latency, memory (ARGS=--quick, ARGS='--only udp,tcp')"
+	@echo "make pause   the longest pause of a worker under half load, with reloads, and its memory (ARGS='--minutes 60')"
+	@echo "make profile  instructions by function of a call, and flame graphs, into build/profile"
 	@echo "make capacity  21 million rows: look-ups, memory, pauses while they load (ARGS='--segments 10000 --entries 100000 --refusals 100000')"
 	@echo "make soak    300 calls a second for a minute through a node, with SIPp (ARGS='--rate 500 --seconds 600')"
 	@echo "make venv    only build $(VENV)"
@@ -71,7 +73,8 @@ demo: $(RUNTIME)
 	@$(BIN)/sipwarden demo $(ARGS)
 
 test: $(TESTS) $(if $(ARGS),,$(WHEEL))
-	@deploy/debian-packages "make test" sipsak=sipsak sipp=sip-tester kamailio=kamailio || \
+	@deploy/debian-packages "make test" sipsak=sipsak sipp=sip-tester kamailio=kamailio tshark=tshark tcpdump=tcpdump sngrep=sngrep \
+		chromium=chromium || \
 		echo "make test: the tests that talk to these peers will be skipped" >&2
 	@status=0; \
 	$(if $(ARGS),,SIPWARDEN_PURE=1 $(BIN)/python -m pytest -q -r fE $(TWICE) || status=1;) \
@@ -95,6 +98,14 @@ format: $(TESTS)
 bench: $(WHEEL)
 	@deploy/debian-packages "make bench" gcc=gcc =libc6-dev kamailio=kamailio =kamailio-extra-modules
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+pause: $(WHEEL)
+	@deploy/debian-packages "make pause" gcc=gcc =libc6-dev
+	$(BIN)/python benchmarks/pause.py $(ARGS)
+
+profile: $(WHEEL)
+	@deploy/debian-packages "make profile" gcc=gcc =libc6-dev valgrind=valgrind
+	$(BIN)/python benchmarks/profiles.py $(ARGS)
 
 capacity: $(WHEEL)
 	PYTHONSAFEPATH=1 $(COMPILED)/bin/python benchmarks/capacity.py $(ARGS)

@@ -6,6 +6,7 @@ What the kernel does for a process within its system calls is in it: sending a d
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,17 @@ def tree(root: int) -> set[int]:
 def cpu_seconds(processes: Iterable[int]) -> float:
     """Seconds on a CPU so far, all threads; of processes that have ended nothing is counted."""
     return sum(_on_cpu(process) for process in processes)
+
+
+def cpu_by_process(processes: Iterable[int]) -> dict[int, float]:
+    """The same of each."""
+    return {process: _on_cpu(process) for process in processes}
+
+
+def anonymous(process: int) -> int:
+    """Bytes that a process shares with nobody (Anonymous, /proc/PID/smaps_rollup); 0 where it has ended."""
+    found = re.search(r"^Anonymous: +(\d+) kB", _read(Path(f"/proc/{process}/smaps_rollup")), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 class Others:

@@ -1,37 +1,40 @@
-// sipgen: the caller and the callee of a benchmark in one process, over loopback UDP in batches (recvmmsg, sendmmsg).
+// sipgen: the caller and the callee of a benchmark in one process, on loopback.
 //
-//   sipgen PROXY_PORT CALLER_PORT CALLEE_PORT call|reject RATE WINDOW SECONDS NUMBERS
+//   sipgen load=call numbers=FILE [name=value ...]
 //
-// call:    INVITE, (100), 180, 200, ACK, then BYE, 200.      reject:  INVITE, 403, ACK.
-// RATE     calls started each second (open loop); 0 keeps WINDOW calls open (closed loop: as many as the proxy can take).
-// NUMBERS  a file of calling numbers, digits only, one a line; they are used in turn. The called number is new for each call.
+// load       call:   INVITE, (100), 180, 200, ACK, BYE, 200.
+//            reject: INVITE, 403, ACK.
+//            cancel: INVITE, 100, 180, CANCEL, 200, 487, ACK.
+// transport  udp, or tcp: a connection from each caller to the proxy, and what the proxy opens to the callee; all stay open.
+// proxy, caller, callee   address:port. The callee's own in place of the proxy's is the direct path.
+// peers      how many callers, on addresses that follow one another.
+// rate       calls started each second (open loop); 0 keeps `window` calls open (closed loop: as many as the proxy can take).
+// seconds    how long calls are started.
+// ring, hold seconds from 180 to 200, and from ACK to BYE.
+// numbers    a file of calling numbers, digits only, one a line; they are used in turn. The called number is new for each call.
+// stamps     1: the kernel says when each datagram came, so that `hop` is what is between the sockets and nothing of this program.
+// waits      a file for each hop longer than 1 ms: when the INVITE was sent and when its answer or itself came, in seconds (CLOCK_REALTIME).
 //
 // Nothing is ever sent again. One JSON line says what became of the calls: `ok`, `bad` (another status than wanted), `lost` (no answer),
-// `late` (longer than T1 = 500 ms, when a real caller would have sent the INVITE again), how long INVITE took to its final response, and
-// the CPU that this process used.
+// `late` (its answer took longer than T1 = 500 ms, when a real caller would have sent the INVITE again), how long INVITE took to its final
+// response, how long to come out of the proxy again or, refused, to its answer (`hop`), and the CPU that this process used.
 
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <stdarg.h>
+#include "wire.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#define BATCH 64
-#define MESSAGE 4096
-#define MOST_CALLS (1 << 20)
+#define MOST_CALLS (1 << 21)
 #define MOST_NUMBERS 100000
-#define DRAIN 1.5 // seconds that open calls have after the last one was started
+#define DRAIN 1.5 // seconds that open calls have after the last one was started, and has rung and been held
 #define T1 0.5
+#define LONG 1e-3
+#define INTERRUPTED 3e-4 // sending takes less: else this program was interrupted, and the INVITE counts as sent at the end of that
 
 static const char OFFER[] =
     "v=0\r\no=PBX 53655765 2353687637 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 16384 RTP/AVP 8 0 18 101\r\n"
@@ -41,158 +44,120 @@ static const char ANSWER[] =
     "v=0\r\no=GW 53655765 2353687637 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 20000 RTP/AVP 8 101\r\n"
     "a=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\na=sendrecv\r\n";
 
-enum { FREE, INVITED, HUNG_UP, OVER };
+enum { FREE, INVITED, CANCELLING, HELD, HUNG_UP, OVER };
 
 struct call {
-    double started;
-    uint8_t state;
-    uint8_t rang;
+    double started, sent, due; // `due`: when its 200 or its BYE is to be sent
+    uint8_t state, rang, cancelled, refused, seen;
+    int kept_length;
+    char *kept; // the callee's header lines until it answers, then the caller's BYE until it hangs up
+    struct port *port;
+    struct sockaddr_in to;
 };
 
-// Datagrams that wait to be sent in one system call.
+// Calls in the order in which they are due.
 struct queue {
-    int socket;
-    int waiting;
-    struct mmsghdr header[BATCH];
-    struct iovec part[BATCH];
-    struct sockaddr_in to[BATCH];
-    char text[BATCH][MESSAGE];
+    long *ids, first, last;
 };
 
 static struct call *calls;
 static char *numbers[MOST_NUMBERS];
-static int number_count, proxy_port, caller_port, callee_port, rejecting, self;
-static struct queue caller, callee;
+static int number_count, self, peer_count = 1, rejecting, cancelling, tcp;
+static struct port *callers[MOST_PORTS];
 static struct sockaddr_in proxy;
-static double *response_times;
-static long response_count, started, finished, bad, open_calls, late, unexpected, repeated, received, sent;
-static double last_end;
+static char proxy_name[32], callee_name[32];
+static struct queue ringing, holding;
+static double ring, hold, rate, last_end, *answer_times, *hop_times;
+static long answer_count, hop_count, started, finished, bad, open_calls, most_open, late, repeated;
+static FILE *waits;
 
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec + now.tv_nsec * 1e-9;
+static long id_of(const char *message, const char *end) {
+    int length;
+    const char *call_id = find(message, end, "Call-ID:", &length);
+    long id = call_id ? atol(call_id + 8) : -1;
+    return id < started ? id : -1;
 }
 
-static int open_socket(int port) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int size = 4 << 20, sock = socket(AF_INET, SOCK_DGRAM, 0);
-    setsockopt(sock, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-    setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    (void)setsockopt(sock, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size); // refused to all but root
-    if (sock < 0 || bind(sock, (struct sockaddr *)&address, sizeof address) < 0) {
-        fprintf(stderr, "sipgen: UDP port %d: %s\n", port, strerror(errno));
-        exit(2);
-    }
-    fcntl(sock, F_SETFL, O_NONBLOCK);
-    return sock;
+// Which call an INVITE or CANCEL is of: by the number called, for a B2BUA's Call-ID is its own.
+static struct call *call_of(const char *message, const char *end) {
+    const char *number = memmem(message, end - message, "sip:+86216", 10);
+    long id = number ? atol(number + 10) : -1;
+    return id >= 0 && id < started ? &calls[id] : NULL;
 }
 
-static void flush(struct queue *queue) {
-    int done = 0;
-    while (done < queue->waiting) {
-        int count = sendmmsg(queue->socket, queue->header + done, queue->waiting - done, 0);
-        if (count > 0) {
-            done += count;
-        } else if (errno == EAGAIN) {
-            struct pollfd writable = {queue->socket, POLLOUT, 0};
-            poll(&writable, 1, 10);
-        } else if (errno != EINTR) {
-            done++; // this one cannot be sent: it shows as a lost call
-        }
-    }
-    queue->waiting = 0;
+static void keep(struct call *call, const char *text, int length) {
+    free(call->kept);
+    call->kept = memcpy(malloc(length + 1), text, length);
+    call->kept_length = length;
 }
 
-static char *room(struct queue *queue) {
-    if (queue->waiting == BATCH) flush(queue);
-    return queue->text[queue->waiting];
+static void put_off(struct queue *queue, long id, double due) {
+    calls[id].due = due;
+    queue->ids[queue->last++] = id;
 }
 
-static void put(struct queue *queue, int length, const struct sockaddr_in *to) {
-    int at = queue->waiting++;
-    queue->to[at] = *to;
-    queue->part[at] = (struct iovec){queue->text[at], length};
-    memset(&queue->header[at], 0, sizeof queue->header[at]);
-    queue->header[at].msg_hdr.msg_iov = &queue->part[at];
-    queue->header[at].msg_hdr.msg_iovlen = 1;
-    queue->header[at].msg_hdr.msg_name = &queue->to[at];
-    queue->header[at].msg_hdr.msg_namelen = sizeof queue->to[at];
-    sent++;
-}
-
-static void put_text(struct queue *queue, const struct sockaddr_in *to, const char *format, ...) {
-    va_list values;
-    va_start(values, format);
-    int length = vsnprintf(room(queue), MESSAGE, format, values);
-    va_end(values);
-    put(queue, length < MESSAGE ? length : MESSAGE - 1, to);
-}
-
-// The first line of a header field from `at` on (a line's beginning): its length without the line break in `length`; NULL without one.
-static const char *find(const char *at, const char *end, const char *name, int *length) {
-    size_t size = strlen(name);
-    while (at < end) {
-        const char *stop = memchr(at, '\n', end - at);
-        if (!stop || stop - at <= 1) return NULL;
-        if ((size_t)(stop - at) > size && !strncasecmp(at, name, size)) {
-            *length = stop - at - 1;
-            return at;
-        }
-        at = stop + 1;
-    }
-    return NULL;
-}
-
-static int copy_all(char *out, const char *at, const char *end, const char *name) {
-    int written = 0, length;
-    while ((at = find(at, end, name, &length))) {
-        memcpy(out + written, at, length + 2);
-        written += length + 2;
-        at += length + 2;
-    }
-    return written;
+// How long this INVITE took through the proxy, the first time that something of it comes out.
+static void measure_hop(struct call *call, double arrived) {
+    if (call->seen || arrived == 0) return;
+    call->seen = 1;
+    hop_times[hop_count++] = arrived > call->sent ? arrived - call->sent : 0;
+    if (waits && arrived - call->sent > LONG) fprintf(waits, "%.6f %.6f\n", call->sent, arrived);
 }
 
 // the caller
 
+static const char *via(void) { return tcp ? "SIP/2.0/TCP" : "SIP/2.0/UDP"; }
+
 static void invite(double now) {
     long id = started++;
-    const char *number = numbers[id % number_count];
-    put_text(&caller, &proxy,
-             "INVITE sip:+86216%07ld@127.0.0.1:%d;user=phone SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK-%d-%ld-i\r\n"
+    const char *number = numbers[id % number_count], *own = callers[id % peer_count]->name;
+    put_text(callers[id % peer_count], &proxy,
+             "INVITE sip:+86216%07ld@%s;user=phone SIP/2.0\r\nVia: %s %s;branch=z9hG4bK-%d-%ld-i\r\n"
              "Max-Forwards: 68\r\nFrom: \"Customer 1001\" <sip:+%s@trunk1001.example.net;user=phone>;tag=%dSg%ld\r\n"
-             "To: <sip:+86216%07ld@127.0.0.1:%d;user=phone>\r\nCall-ID: %ld-%d@127.0.0.1\r\nCSeq: 1 INVITE\r\n"
-             "Contact: <sip:trunk1001@127.0.0.1:%d;transport=udp>\r\nP-Asserted-Identity: <sip:+%s@trunk1001.example.net;user=phone>\r\n"
+             "To: <sip:+86216%07ld@%s;user=phone>\r\nCall-ID: %ld-%d@127.0.0.1\r\nCSeq: 1 INVITE\r\n"
+             "Contact: <sip:trunk1001@%s;transport=%s>\r\nP-Asserted-Identity: <sip:+%s@trunk1001.example.net;user=phone>\r\n"
              "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\nSupported: 100rel, timer, replaces\r\nSession-Expires: 1800\r\n"
              "User-Agent: TrunkPBX/12.4.1 (build 20931)\r\nContent-Type: application/sdp\r\nContent-Length: %zu\r\n\r\n%s",
-             id, proxy_port, caller_port, self, id, number, self, id, id, proxy_port, id, self, caller_port, number, sizeof OFFER - 1, OFFER);
-    calls[id] = (struct call){now, INVITED, 0};
-    open_calls++;
+             id, proxy_name, via(), own, self, id, number, self, id, id, proxy_name, id, self, own, tcp ? "tcp" : "udp", number,
+             sizeof OFFER - 1, OFFER);
+    calls[id] = (struct call){.started = now, .sent = realtime(), .state = INVITED};
+    if (++open_calls > most_open) most_open = open_calls;
 }
 
 static void end_call(long id, int well) {
+    struct call *call = &calls[id];
     last_end = seconds();
-    calls[id].state = OVER;
+    free(call->kept);
+    call->kept = NULL;
+    call->state = OVER;
     open_calls--;
-    if (last_end - calls[id].started > T1) late++;
-    if (well) {
-        finished++;
-    } else {
-        bad++;
-    }
+    ++*(well ? &finished : &bad);
 }
 
-static void acknowledge_refusal(long id, const char *to, int to_length) {
-    put_text(&caller, &proxy,
-             "ACK sip:+86216%07ld@127.0.0.1:%d;user=phone SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK-%d-%ld-i\r\nMax-Forwards: 68\r\n"
+// CANCEL, or the ACK of a refusal: both of the INVITE's own transaction.
+static void put_for_invite(long id, const char *method, const char *to, int to_length) {
+    struct port *port = callers[id % peer_count];
+    put_text(port, &proxy,
+             "%s sip:+86216%07ld@%s;user=phone SIP/2.0\r\nVia: %s %s;branch=z9hG4bK-%d-%ld-i\r\nMax-Forwards: 68\r\n"
              "From: \"Customer 1001\" <sip:+%s@trunk1001.example.net;user=phone>;tag=%dSg%ld\r\n%.*s\r\nCall-ID: %ld-%d@127.0.0.1\r\n"
-             "CSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n",
-             id, proxy_port, caller_port, self, id, numbers[id % number_count], self, id, to_length, to, id, self);
+             "CSeq: 1 %s\r\nContent-Length: 0\r\n\r\n",
+             method, id, proxy_name, via(), port->name, self, id, numbers[id % number_count], self, id, to_length, to, id, self, method);
 }
 
-// ACK for the 200, and BYE at once, along the route set (Record-Route turned round).
-static void answer_and_hang_up(long id, const char *message, const char *end, const char *to, int to_length) {
+static void cancel(long id) {
+    char to[96];
+    int length = snprintf(to, sizeof to, "To: <sip:+86216%07ld@%s;user=phone>", id, proxy_name);
+    put_for_invite(id, "CANCEL", to, length);
+    calls[id].state = CANCELLING;
+}
+
+static void hang_up(long id) {
+    calls[id].state = HUNG_UP;
+    put(callers[id % peer_count], &proxy, calls[id].kept, calls[id].kept_length);
+}
+
+// ACK for the 200, and BYE at once or after the call was held, along the route set (Record-Route turned round).
+static void acknowledge_answer(long id, const char *message, const char *end, const char *to, int to_length) {
     const char *record[8], *at = message;
     int length[8], count = 0, size;
     while (count < 8 && (at = find(at, end, "Record-Route:", &size))) {
@@ -200,7 +165,7 @@ static void answer_and_hang_up(long id, const char *message, const char *end, co
         length[count++] = size - 13;
         at += size + 2;
     }
-    char route[1024] = "", uri[256] = "sip:127.0.0.1";
+    char route[1024] = "", uri[256] = "sip:127.0.0.1", text[MESSAGE];
     int used = 0;
     while (count-- && used + length[count] + 10 < (int)sizeof route) used += sprintf(route + used, "Route:%.*s\r\n", length[count], record[count]);
     const char *contact = find(message, end, "Contact:", &size);
@@ -210,56 +175,85 @@ static void answer_and_hang_up(long id, const char *message, const char *end, co
         memcpy(uri, opening + 1, closing - opening - 1);
         uri[closing - opening - 1] = 0;
     }
+    struct port *port = callers[id % peer_count];
     for (int hanging_up = 0; hanging_up < 2; hanging_up++) {
         const char *method = hanging_up ? "BYE" : "ACK";
-        put_text(&caller, &proxy,
-                 "%s %s SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK-%d-%ld-%c\r\n%sMax-Forwards: 68\r\n"
-                 "From: \"Customer 1001\" <sip:+%s@trunk1001.example.net;user=phone>;tag=%dSg%ld\r\n%.*s\r\nCall-ID: %ld-%d@127.0.0.1\r\n"
-                 "CSeq: %d %s\r\nContent-Length: 0\r\n\r\n",
-                 method, uri, caller_port, self, id, hanging_up ? 'b' : 'a', route, numbers[id % number_count], self, id, to_length, to, id, self,
-                 hanging_up + 1, method);
+        size = snprintf(text, sizeof text,
+                        "%s %s SIP/2.0\r\nVia: %s %s;branch=z9hG4bK-%d-%ld-%c\r\n%sMax-Forwards: 68\r\n"
+                        "From: \"Customer 1001\" <sip:+%s@trunk1001.example.net;user=phone>;tag=%dSg%ld\r\n%.*s\r\nCall-ID: %ld-%d@127.0.0.1\r\n"
+                        "CSeq: %d %s\r\nContent-Length: 0\r\n\r\n",
+                        method, uri, via(), port->name, self, id, hanging_up ? 'b' : 'a', route, numbers[id % number_count], self, id, to_length,
+                        to, id, self, hanging_up + 1, method);
+        if (!hanging_up) put(port, &proxy, text, size);
     }
-    calls[id].state = HUNG_UP;
+    keep(&calls[id], text, size);
+    calls[id].state = HELD;
+    if (hold > 0) {
+        put_off(&holding, id, seconds() + hold);
+    } else {
+        hang_up(id);
+    }
 }
 
-static void take_response(const char *message, const char *end) {
+static void take_response(const char *message, const char *end, double arrived) {
     int length, to_length;
-    const char *call_id = find(message, end, "Call-ID:", &length);
-    const char *to = find(message, end, "To:", &to_length);
-    const char *cseq = find(message, end, "CSeq:", &length);
-    long id = call_id ? atol(call_id + 8) : -1;
-    if (memcmp(message, "SIP/2.0 ", 8) || !to || !cseq || id < 0 || id >= started) {
+    const char *to = find(message, end, "To:", &to_length), *cseq = find(message, end, "CSeq:", &length);
+    long id = id_of(message, end);
+    if (memcmp(message, "SIP/2.0 ", 8) || !to || !cseq || id < 0) {
         unexpected++;
         return;
     }
     int status = atoi(message + 8), of_bye = memmem(cseq, length, "BYE", 3) != NULL;
     struct call *call = &calls[id];
     if (status < 200) {
-        if (status == 180) call->rang = 1;
-    } else if (call->state != (of_bye ? HUNG_UP : INVITED)) {
+        if (status == 180 && call->state == INVITED) {
+            call->rang = 1;
+            if (cancelling) cancel(id);
+        }
+    } else if (memmem(cseq, length, "CANCEL", 6)) {
+        call->cancelled = 1;
+        if (call->state == OVER) {
+            repeated++;
+        } else if (call->refused) {
+            end_call(id, status == 200);
+        }
+    } else if (of_bye ? call->state != HUNG_UP : (call->state != INVITED && call->state != CANCELLING) || call->refused) {
         repeated++;
     } else if (of_bye) {
         end_call(id, status == 200 && call->rang);
     } else {
-        response_times[response_count++] = seconds() - call->started;
+        double took = seconds() - call->started - ring;
+        answer_times[answer_count++] = took;
+        if (took > T1) late++;
+        if (rejecting) measure_hop(call, arrived);
         if (status >= 300) {
-            acknowledge_refusal(id, to, to_length);
-            end_call(id, rejecting && status == 403);
-        } else if (rejecting) {
+            put_for_invite(id, "ACK", to, to_length);
+            call->refused = 1;
+            if (!cancelling || status != 487 || call->cancelled) end_call(id, status == (rejecting ? 403 : cancelling ? 487 : 0));
+        } else if (rejecting || cancelling) {
             end_call(id, 0);
         } else {
-            answer_and_hang_up(id, message, end, to, to_length);
+            acknowledge_answer(id, message, end, to, to_length);
         }
     }
 }
 
 // the callee
 
-static void take_request(const char *message, const char *end, const struct sockaddr_in *from) {
-    int inviting = !memcmp(message, "INVITE ", 7), to_length;
+static void answer(long id) {
+    struct call *call = &calls[id];
+    put_text(call->port, &call->to,
+             "SIP/2.0 200 OK\r\n%.*sContact: <sip:%s;transport=%s>\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\n"
+             "Content-Type: application/sdp\r\nContent-Length: %zu\r\n\r\n%s",
+             call->kept_length, call->kept, callee_name, tcp ? "tcp" : "udp", sizeof ANSWER - 1, ANSWER);
+}
+
+static void take_request(struct port *port, const struct sockaddr_in *from, const char *message, const char *end, double arrived) {
+    int inviting = !memcmp(message, "INVITE ", 7), of_cancel = !memcmp(message, "CANCEL ", 7), to_length;
     if (!memcmp(message, "ACK ", 4)) return;
     const char *to = find(message, end, "To:", &to_length);
-    if ((!inviting && memcmp(message, "BYE ", 4)) || !to) {
+    struct call *call = inviting || of_cancel ? call_of(message, end) : NULL;
+    if ((!call && memcmp(message, "BYE ", 4)) || !to) {
         unexpected++;
         return;
     }
@@ -275,54 +269,38 @@ static void take_request(const char *message, const char *end, const struct sock
     size += copy_all(copied + size, message, end, "Call-ID:");
     size += copy_all(copied + size, message, end, "CSeq:");
     if (!inviting) {
-        put_text(&callee, from, "SIP/2.0 200 OK\r\n%.*sContent-Length: 0\r\n\r\n", size, copied);
+        put_text(port, from, "SIP/2.0 200 OK\r\n%.*sContent-Length: 0\r\n\r\n", size, copied);
+        if (of_cancel && call->kept) put_text(port, from, "SIP/2.0 487 Request Terminated\r\n%.*sContent-Length: 0\r\n\r\n", call->kept_length, call->kept);
         return;
     }
-    put_text(&callee, from, "SIP/2.0 180 Ringing\r\n%.*sContact: <sip:127.0.0.1:%d;transport=udp>\r\nContent-Length: 0\r\n\r\n", size, copied,
-             callee_port);
-    put_text(&callee, from,
-             "SIP/2.0 200 OK\r\n%.*sContact: <sip:127.0.0.1:%d;transport=udp>\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\n"
-             "Content-Type: application/sdp\r\nContent-Length: %zu\r\n\r\n%s",
-             size, copied, callee_port, sizeof ANSWER - 1, ANSWER);
-}
-
-// both
-
-static int take(struct queue *side) {
-    static struct mmsghdr header[BATCH];
-    static struct iovec part[BATCH];
-    static struct sockaddr_in from[BATCH];
-    static char text[BATCH][MESSAGE];
-    for (int at = 0; at < BATCH; at++) {
-        part[at] = (struct iovec){text[at], MESSAGE - 1};
-        memset(&header[at], 0, sizeof header[at]);
-        header[at].msg_hdr.msg_iov = &part[at];
-        header[at].msg_hdr.msg_iovlen = 1;
-        header[at].msg_hdr.msg_name = &from[at];
-        header[at].msg_hdr.msg_namelen = sizeof from[at];
+    measure_hop(call, arrived);
+    put_text(port, from, "SIP/2.0 180 Ringing\r\n%.*sContact: <sip:%s;transport=%s>\r\nContent-Length: 0\r\n\r\n", size, copied, callee_name,
+             tcp ? "tcp" : "udp");
+    keep(call, copied, size);
+    call->port = port;
+    call->to = *from;
+    if (cancelling) return;
+    if (ring > 0) {
+        put_off(&ringing, call - calls, seconds() + ring);
+        return;
     }
-    int count = recvmmsg(side->socket, header, BATCH, MSG_DONTWAIT, NULL);
-    for (int at = 0; at < count; at++) {
-        char *end = text[at] + header[at].msg_len;
-        memset(end, 0, 1);
-        if (header[at].msg_len < 16) {
-            unexpected++;
-        } else if (side == &caller) {
-            take_response(text[at], end);
-        } else {
-            take_request(text[at], end, &from[at]);
-        }
+    answer(call - calls);
+}
+
+static void take(struct port *port, const struct sockaddr_in *from, const char *message, const char *end, double arrived) {
+    if (port->side == CALLER) {
+        take_response(message, end, arrived);
+    } else {
+        take_request(port, from, message, end, arrived);
     }
-    if (count > 0) received += count;
-    return count > 0;
 }
 
-static int ascending(const void *one, const void *other) {
-    double difference = *(const double *)one - *(const double *)other;
-    return (difference > 0) - (difference < 0);
+static void do_what_is_due(struct queue *queue, double now, uint8_t state, void (*act)(long)) {
+    while (queue->first < queue->last && calls[queue->ids[queue->first]].due <= now) {
+        long id = queue->ids[queue->first++];
+        if (calls[id].state == state) act(id);
+    }
 }
-
-static double quantile(double part) { return response_count ? response_times[(long)((response_count - 1) * part)] * 1e3 : 0; }
 
 static void read_numbers(const char *path) {
     char line[64];
@@ -339,52 +317,82 @@ static void read_numbers(const char *path) {
 }
 
 int main(int count, char **words) {
-    if (count != 9) {
-        fprintf(stderr, "usage: sipgen PROXY_PORT CALLER_PORT CALLEE_PORT call|reject RATE WINDOW SECONDS NUMBERS\n");
+    const char *names[] = {"load", "transport", "proxy", "caller", "callee", "peers", "rate", "window", "seconds", "ring", "hold", "numbers", "stamps", "waits"};
+    const char *values[] = {"call", "udp", "127.0.0.1:5060", "127.0.0.1:7101", "127.0.0.1:5080", "1", "0", "100", "3", "0", "0", "", "0", ""};
+    enum { LOAD, TRANSPORT, PROXY, CALLERS, OTHER, PEERS, RATE, WINDOW, SECONDS, RING, HOLD, NUMBERS, STAMPS, WAITS, NAMES };
+    for (int word = 1; word < count; word++) {
+        int at = 0;
+        while (at < NAMES && (strncmp(words[word], names[at], strlen(names[at])) || words[word][strlen(names[at])] != '=')) at++;
+        if (at == NAMES) {
+            fprintf(stderr, "sipgen: %s? It is read with: load, transport, proxy ... as the head of sipgen.c has them\n", words[word]);
+            return 2;
+        }
+        values[at] = words[word] + strlen(names[at]) + 1;
+    }
+    rejecting = !strcmp(values[LOAD], "reject");
+    cancelling = !strcmp(values[LOAD], "cancel");
+    tcp = !strcmp(values[TRANSPORT], "tcp");
+    peer_count = atoi(values[PEERS]);
+    rate = atof(values[RATE]);
+    ring = atof(values[RING]);
+    hold = atof(values[HOLD]);
+    double length = atof(values[SECONDS]);
+    int window = atoi(values[WINDOW]), stamps = atoi(values[STAMPS]);
+    if (peer_count < 1 || peer_count > MOST_PORTS / 2) {
+        fprintf(stderr, "sipgen: peers=1 to %d\n", MOST_PORTS / 2);
         return 2;
     }
-    proxy_port = atoi(words[1]);
-    caller_port = atoi(words[2]);
-    callee_port = atoi(words[3]);
-    rejecting = !strcmp(words[4], "reject");
-    double rate = atof(words[5]), length = atof(words[7]);
-    int window = atoi(words[6]);
-    read_numbers(words[8]);
+    read_numbers(values[NUMBERS]);
+    waits = *values[WAITS] ? fopen(values[WAITS], "w") : NULL;
     self = getpid();
     calls = calloc(MOST_CALLS, sizeof *calls);
-    response_times = malloc(MOST_CALLS * sizeof *response_times);
-    caller.socket = open_socket(caller_port);
-    callee.socket = open_socket(callee_port);
-    proxy = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(proxy_port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    answer_times = malloc(MOST_CALLS * sizeof *answer_times);
+    hop_times = malloc(MOST_CALLS * sizeof *hop_times);
+    ringing.ids = malloc(MOST_CALLS * sizeof *ringing.ids);
+    holding.ids = malloc(MOST_CALLS * sizeof *holding.ids);
+    proxy = address(values[PROXY]);
+    snprintf(proxy_name, sizeof proxy_name, "%s", values[PROXY]);
+    snprintf(callee_name, sizeof callee_name, "%s", values[OTHER]);
+    if (tcp) {
+        listen_tcp(address(values[OTHER]));
+    } else {
+        open_udp(CALLEE, address(values[OTHER]), stamps);
+    }
+    struct sockaddr_in own = address(values[CALLERS]);
+    for (int at = 0; at < peer_count; at++, own.sin_addr.s_addr = htonl(ntohl(own.sin_addr.s_addr) + 1)) {
+        callers[at] = tcp ? open_tcp(CALLER, own, proxy) : open_udp(CALLER, own, stamps);
+    }
 
-    double begin = seconds(), stop = begin + length, now;
+    double begin = seconds(), stop = begin + length, over = stop + ring + hold + DRAIN, now;
     last_end = begin;
-    while ((now = seconds()) < stop + DRAIN && (now < stop || open_calls)) {
+    while ((now = seconds()) < over && (now < stop || open_calls)) {
         if (now < stop) {
             long wanted = rate > 0 ? (long)((now - begin) * rate) : started + window - open_calls;
+            long first = started;
             for (int burst = 0; burst < BATCH && started < wanted && started < MOST_CALLS - 1; burst++) invite(now);
-            flush(&caller);
+            flush_all();
+            for (double left = realtime(); first < started; first++) {
+                if (left - calls[first].sent > INTERRUPTED) calls[first].sent = left;
+            }
         }
-        int any = take(&caller);
-        any |= take(&callee);
-        flush(&caller);
-        flush(&callee);
-        if (!any) {
-            struct pollfd readable[2] = {{caller.socket, POLLIN, 0}, {callee.socket, POLLIN, 0}};
-            double pause = rate > 0 ? begin + (started + 1) / rate - seconds() : 0.02;
-            struct timespec wait = {0, (long)(1e9 * (pause < 1e-6 ? 1e-6 : pause > 0.02 ? 0.02 : pause))};
-            ppoll(readable, 2, &wait, NULL);
-        }
+        do_what_is_due(&ringing, now, INVITED, answer);
+        do_what_is_due(&holding, now, HELD, hang_up);
+        int any = take_all(take);
+        flush_all();
+        if (!any) wait_for_any(rate > 0 && now < stop ? begin + (started + 1) / rate - seconds() : ring + hold > 0 ? 0.001 : 0.02);
     }
 
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
     double cpu = used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
     double lasted = last_end > begin ? last_end - begin : length;
-    qsort(response_times, response_count, sizeof *response_times, ascending);
+    ascend(answer_times, answer_count);
+    ascend(hop_times, hop_count);
     printf("{\"started\": %ld, \"ok\": %ld, \"bad\": %ld, \"lost\": %ld, \"late\": %ld, \"seconds\": %.3f, \"each_second\": %.1f, "
-           "\"received\": %ld, \"sent\": %ld, \"unexpected\": %ld, \"repeated\": %ld, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"cpu\": %.3f}\n",
-           started, finished, bad, open_calls, late, lasted, finished / lasted, received, sent, unexpected, repeated, quantile(0.5),
-           quantile(0.99), cpu);
+           "\"received\": %ld, \"sent\": %ld, \"unexpected\": %ld, \"repeated\": %ld, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
+           "\"hop_p50_ms\": %.3f, \"hop_p99_ms\": %.3f, \"hop_p999_ms\": %.3f, \"hop_max_ms\": %.3f, \"most_open\": %ld, \"cpu\": %.3f}\n",
+           started, finished, bad, open_calls, late, lasted, finished / lasted, received, sent, unexpected, repeated,
+           quantile_ms(answer_times, answer_count, 0.5), quantile_ms(answer_times, answer_count, 0.99), quantile_ms(hop_times, hop_count, 0.5),
+           quantile_ms(hop_times, hop_count, 0.99), quantile_ms(hop_times, hop_count, 0.999), quantile_ms(hop_times, hop_count, 1), most_open, cpu);
     return 0;
 }

@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "check": "validate configuration, policy and every list",
     "number": "what a number is: canonical form, kind, place, holder, what is wrong with it",
     "explain": "judge one call, and show what each rule said of it",
+    "replay": "judge a trace's calls as of their time, and show what another policy would change",
     "codes": "every reason code: what it means, the law behind it, the remedy",
 }
 """Subcommands, each with its line of help; the module is `proxy.cli` and the name, with `add_arguments(parser)` and `main(args) -> int`."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.attempts import unknown
+from proxy.calls import Calls
 from proxy.counters import Counters
 from proxy.enforce import Refusal
 from proxy.flow import Flow
@@ -32,9 +34,10 @@ SILENCE: Final = Refusal(0, "")
 class Answers:
     """Writes final responses that hold no transaction, and remembers them as long as retransmissions may come."""
 
-    __slots__ = ("_counters", "_flows", "_layer", "_refused", "_secret", "_unknown")
+    __slots__ = ("_calls", "_counters", "_flows", "_layer", "_refused", "_secret", "_unknown")
 
-    def __init__(self, layer: TransactionLayer, secret: Secret) -> None:
+    def __init__(self, layer: TransactionLayer, secret: Secret, calls: Calls) -> None:
+        self._calls = calls
         self._layer = layer
         self._counters: Counters = layer.counters
         self._secret = secret
@@ -144,6 +147,8 @@ class Answers:
         counters.unknown_refused += 1
         if message.method == b"INVITE":
             counters.decided("", "reject", "TRK_UNKNOWN", 0.0)
+            if self._calls.events is not None:
+                self._calls.events.append(unknown(message, flow, now + self._calls.wall_offset, 403, "TRK_UNKNOWN"))
         self._send_bare(message, 403, "Forbidden", flow)
 
     def _send_bare(self, message: SipMessage, status: int, phrase: str, flow: Flow) -> None:

@@ -20,9 +20,15 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     secret: bytes
     sockets: tuple[int, ...]
     """File descriptors of the sockets of `Config.bindings()`, in their order."""
+    ports: tuple[int, ...]
+    """File descriptors of the sockets of `Config.worker_ports()`."""
+    legs: tuple[int, ...]
+    """File descriptors of all workers' tables of legs, by worker; none where there is one worker only."""
     inbox: int
     others: dict[int, int]
     """File descriptors of the other workers' inboxes."""
+    calls: int = -1
+    """The descriptor of the memory in which all workers count calls (`proxy.shared`)."""
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):
@@ -74,14 +80,6 @@ class Switched(msgspec.Struct, tag=True, frozen=True):
     """Answer to Switch, where a generation was ready."""
 
 
-class Hop(msgspec.Struct, frozen=True):
-    """Whether a worker finds a target of a next hop up."""
-
-    next_hop: str
-    target: str
-    up: bool
-
-
 class LookupState(msgspec.Struct, frozen=True):
     """How things stand between a worker and the service of one kind of look-up."""
 
@@ -93,14 +91,18 @@ class LookupState(msgspec.Struct, frozen=True):
     """Answers in the cache."""
 
 
+Series = tuple[tuple[tuple[str, str, str], int], ...]
+"""Counts by three labels."""
+
+
 class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Everything a worker has counted since it started, and how things stand."""
 
     events: dict[str, int]
-    invites: tuple[tuple[str, str, str, int], ...]
+    invites: Series
     decisions: tuple[int, ...]
     decision_sum: float
-    observed: tuple[tuple[str, str, str, int], ...] = ()
+    observed: Series = ()
     """Rejections that observe mode did not enforce, by trunk, rule and code."""
     spared: dict[str, int] = {}
     """Calls with any, by trunk."""
@@ -109,11 +111,16 @@ class Snapshot(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     transactions_client: int = 0
     parked: int = 0
     connections: int = 0
-    next_hops: tuple[Hop, ...] = ()
+    next_hops: tuple[tuple[tuple[str, str], bool], ...] = ()
+    """Whether each target of each next hop is found up."""
     lookups: tuple[tuple[str, str, int], ...] = ()
     """Look-ups by kind and outcome."""
     signatures: dict[str, int] = {}
     """Calls that left by a next hop which signs, by outcome."""
+    limits: tuple[tuple[str, str, int], ...] = ()
+    """Calls above a limit, by trunk and code."""
+    calls: dict[str, int] = {}
+    """Calls that are not over, by trunk."""
     lookup_states: tuple[LookupState, ...] = ()
     policy_version: str = ""
     directory_version: str = ""

@@ -11,12 +11,15 @@ import traceback
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
+from zlib import crc32
 
 from proxy.answers import Answers
+from proxy.attempts import unjudged
+from proxy.calls import SWEEP, Calls, CallTable, Hangup
 from proxy.config import Config
-from proxy.correlation import Notice
 from proxy.counters import Counters
 from proxy.enforce import Refusal
+from proxy.events import Event
 from proxy.flow import Flow, Listener
 from proxy.forward import Branches
 from proxy.health import Health, Ping
@@ -37,6 +40,7 @@ from proxy.transactions import LINGER, RETRANSMIT, ServerTransaction, Timer, Tra
 from proxy.validate import Request, top_value
 from rules import RuleSet
 from rules.call import Call, Trunk
+from rules.legs import Legs
 from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
@@ -54,6 +58,7 @@ class Duty(Enum):
     """Timer kinds of the core itself."""
 
     PING = "OPTIONS"
+    SWEEP = "calls that are over, and that nobody ended"
 
 
 class Proxy:
@@ -86,13 +91,15 @@ class Proxy:
         self._layer = TransactionLayer(self.counters)
         self._branches = Branches(worker, salt)
         self._health = Health(self._layer, self._branches)
-        self._relay = Relay(self._layer, self._branches, self.secret, self._health.heard)
-        self._responses = Responses(self._layer, self._relay, self.secret, worker)
-        self._answers = Answers(self._layer, self.secret)
+        self._calls = calls = Calls(self.counters, self.secret, config.node.longest_call, salt)
+        self._relay = relay = Relay(self._layer, self._branches, self.secret, self._health.heard, calls)
+        self._responses = Responses(self._layer, relay, self.secret, worker, calls)
+        self._answers = answers = Answers(self._layer, self.secret, calls)
         self._screening = Screening(
-            self._layer, self._relay, self._answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock
+            self._layer, relay, answers, self.secret, ruleset, self.routing, config.node.max_transactions, clock, calls, worker, crc32(salt)
         )
-        self._in_dialog = InDialog(self._layer, self._relay, self._answers, self._screening, self.secret, self._branches)
+        self._in_dialog = InDialog(self._layer, relay, answers, self._screening, self.secret, self._branches, calls)
+        self._sweeping = False
         self._tell_unsigned: Callable[[str], None] | None = None
         self._sign_with(credential)
         self._health.start(self.routing, self._layer.timers, Duty.PING, now)
@@ -106,6 +113,8 @@ class Proxy:
             self._receive(data, flow, now)
         except Exception:
             self._defect()
+        if self._calls.stirred and not self._sweeping:
+            self._sweep_later(now)
 
     def send_failed(self, flow: Flow, data: bytes, now: float) -> None:
         """A stream destination could not be reached: a request counts as answered 503 (§16.9), a response is lost."""
@@ -163,20 +172,34 @@ class Proxy:
         handovers, self._responses.handovers = self._responses.handovers, []
         return handovers
 
-    def share_legs(self, catch_up: Callable[[], None]) -> None:
-        """Have other workers hear of the calls that go toward trunks, by `take_legs`; `catch_up` is called where their answers matter at
-        once: it hears of what they have told so far.
-        """
-        self._screening.correlation.shared = True
-        self._screening.catch_up = catch_up
+    def share_legs(self, legs: Legs) -> None:
+        """Remember the calls that go toward trunks there, before the first of them comes."""
+        self._screening.correlation.legs = legs
 
-    def take_legs(self) -> list[Notice]:
-        """What the other workers are to hear of calls toward trunks."""
-        return self._screening.correlation.take()
+    def keep_events(self, wanted: bool = True) -> None:
+        """Have what happens to calls kept for `take_events`, which is then to be asked after each batch."""
+        self._calls.keep_events(wanted)
+        self._calls.know(self.routing.trunk_codes)
 
-    def hear_of_leg(self, notice: Notice) -> None:
-        """What another worker tells of a call."""
-        self._screening.correlation.hear(notice)
+    def take_events(self) -> list[Event]:
+        """What happened to calls since, in order; to be written down before `take_sends` is sent. Nothing without `keep_events`."""
+        return self._calls.take_events()
+
+    def count_calls(self, table: CallTable, now: float) -> None:
+        """Follow calls in this table; those that a worker before this one left in it go on. Limits hold from then on."""
+        self._calls.count(table, self.routing.trunk_codes, now)
+        if self._calls.known and not self._sweeping:
+            self._sweep_later(now)
+
+    def take_hangups(self) -> list[tuple[int, Hangup]]:
+        """What other workers are to hear of the end of their calls: worker id, notice."""
+        return self._calls.take_notices()
+
+    def hear_of_hangup(self, said: Hangup, now: float) -> None:
+        """What another worker tells of the end of a call of this one's."""
+        self._calls.hear(said, now)
+        if not self._sweeping:
+            self._sweep_later(now)
 
     def apply(
         self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None, routing: Routing | None = None
@@ -194,6 +217,8 @@ class Proxy:
         self._screening.ruleset = ruleset
         self._sign_with(credential)
         self._screening.limit = config.node.max_transactions
+        self._calls.know(routing.trunk_codes)
+        self._calls.longest = config.node.longest_call
         self._layer.timers.drop_unused()
         self._health.start(routing, self._layer.timers, Duty.PING, now)
 
@@ -209,7 +234,7 @@ class Proxy:
 
     @wall_offset.setter
     def wall_offset(self, seconds: float) -> None:
-        self._screening.wall_offset = seconds
+        self._screening.wall_offset = self._calls.wall_offset = seconds
 
     def watch_verdicts(self, watch: Callable[[Verdict, Call], None] | None) -> None:
         """Have `watch` told of every verdict on an initial INVITE, with its call, before it is carried out; None ends that."""
@@ -229,6 +254,7 @@ class Proxy:
             "transactions_server": len(self._layer.servers),
             "transactions_client": len(self._layer.clients),
             "parked": len(self._screening.parked),
+            "calls": self._calls.counts(),
             "next_hops": {(hop.id, target.uri): target.up for hop, target in self.routing.all_targets()},
         }
 
@@ -244,6 +270,7 @@ class Proxy:
             self._tell_unsigned(why)
 
     def _defect(self) -> None:
+        self._calls.settle()
         self.counters.internal_errors += 1
         if len(self.faults) < _FAULTS_KEPT:
             self.faults.append(traceback.format_exc())
@@ -273,12 +300,23 @@ class Proxy:
             self._request(request, peer, now)
         except ParseError as fault:  # found later, in what only some requests have looked at
             fault.message = message
+            self._broken(request, peer, fault.status, now)
             self._answers.malformed(fault, flow, peer)
         except Exception:
             self._defect()
+            self._broken(request, peer, 500, now)
             server = self._layer.servers.get(request.key)
             if server is not None and server.client is None and not server.parked:
                 self._relay.answer(server, 500, now)  # nothing else would ever end it
+
+    def _broken(self, request: Request, peer: Peer, status: int, now: float) -> None:
+        """Something went wrong with a request on its way: a call that was admitted is none, and an initial INVITE is told of still."""
+        self._calls.settle()
+        if self._calls.events is None or request.method != b"INVITE" or request.to_tag:
+            return
+        server = self._layer.servers.get(request.key)
+        if server is None or (server.setup is None and not server.parked):
+            self._calls.events.append(unjudged(request, peer.trunk, now + self.wall_offset, status))
 
     # requests
 
@@ -311,18 +349,18 @@ class Proxy:
                 (self._answers.reply_flow(request.flow, request.reply_port), answer_directly(request, self.secret, 200, _CAPABLE))
             )
         elif request.hops == 0:
-            self._answers.refuse(request, _TOO_MANY_HOPS, now)
+            self._refuse(request, _TOO_MANY_HOPS, trunk, now)
         elif request.uri.scheme == b"sips":
-            self._answers.refuse(request, _NO_TLS, now)
+            self._refuse(request, _NO_TLS, trunk, now)
         elif b"proxy-require" in message.first_line:
             tags = b", ".join(message.all(b"proxy-require"))
-            self._answers.refuse(request, Refusal(420, PHRASES[420], b"Unsupported: " + tags + b"\r\n"), now)
+            self._refuse(request, Refusal(420, PHRASES[420], b"Unsupported: " + tags + b"\r\n"), trunk, now)
         elif request.to_tag:
             self._in_dialog.forward(request, peer, self.routing, now)
         elif trunk is None:
             if method == b"INVITE":
                 self.counters.decided("", "reject", "TRK_UNKNOWN", 0.0)
-            self._answers.refuse(request, FORBIDDEN, now)
+            self._refuse(request, FORBIDDEN, None, now, "TRK_UNKNOWN")
         elif method == b"INVITE":
             self._screening.invite(request, trunk, peer, now)
         elif trunk.suspended:
@@ -338,11 +376,17 @@ class Proxy:
         understood (RFC 3261 §8.3).
         """
         if request.uri.scheme == b"sips":
-            self._answers.refuse(request, _NO_TLS, now)
+            self._refuse(request, _NO_TLS, trunk, now)
         elif request.method == b"INVITE":
             self._screening.invite(request, trunk, peer, now)
         else:
             self._answers.refuse(request, other_answer(request, trunk), now)
+
+    def _refuse(self, request: Request, answer: Refusal, trunk: Trunk | None, now: float, code: str = "") -> None:
+        """Refuse a request that no rule was asked about."""
+        if self._calls.events is not None and request.method == b"INVITE" and not request.to_tag:
+            self._calls.events.append(unjudged(request, trunk, now + self.wall_offset, answer.status, code))
+        self._answers.refuse(request, answer, now)
 
     # ACK and CANCEL
 
@@ -382,6 +426,10 @@ class Proxy:
 
     # timers
 
+    def _sweep_later(self, now: float) -> None:
+        self._sweeping = True
+        self._layer.timers.start(now, SWEEP, Duty.SWEEP, None)
+
     def _fire(self, kind: Any, owner: Any, now: float) -> None:
         if kind is LINGER or kind is RETRANSMIT or kind is Timer.TIMEOUT:
             if self._layer.timer(kind, owner, now):
@@ -392,6 +440,12 @@ class Proxy:
             self._relay.no_response(owner, now)
         elif kind is Timer.CANCEL_WAIT:
             self._relay.cancel_unanswered(owner, now)
+        elif kind is Duty.SWEEP:
+            self._sweeping = False
+            if self._calls.sweep(now):
+                self._sweep_later(now)
+            else:
+                self._calls.stirred = False
         elif kind is Duty.PING:
             assert isinstance(owner, Ping)
             self._health.due(owner, Duty.PING, self.routing, now)

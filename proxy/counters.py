@@ -43,6 +43,9 @@ EVENTS: Final = {
     "internal_errors": "messages that made this program fail (each is a defect)",
     "lookups_started": "look-ups that a verdict waited for",
     "lookups_late": "look-up answers that came after their call had ended",
+    "calls_lost": "calls that nobody ended in the longest time that one may last, and were taken off",
+    "calls_untracked": "calls that were sent on uncounted, because the memory for counting was full",
+    "hangups_untold": "ends of calls that another worker was not told of, because it did not keep up",
     "legs_forgotten": "what was remembered of calls toward trunks and had to make room before its time",
 }
 
@@ -52,11 +55,11 @@ class Counters:
 
     `invites` counts verdicts by (trunk, action, code); `observed` rejections that observe mode did not enforce, by (trunk, rule, code), a
     call once for each rule that would have rejected it; `spared` such calls by trunk, each once; `signatures` what became of calls toward
-    next hops that sign, by `proxy.signing.OUTCOMES`; `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are
-    named in EVENTS.
+    next hops that sign, by `proxy.signing.OUTCOMES`; `limits` calls above a limit by (trunk, code), refused or, on an observed trunk,
+    noted; `decisions` are histogram buckets as in DECISION_BUCKETS plus +Inf; the integers are named in EVENTS.
     """
 
-    __slots__ = ("decision_sum", "decisions", "invites", "observed", "signatures", "spared", *EVENTS)
+    __slots__ = ("decision_sum", "decisions", "invites", "limits", "observed", "signatures", "spared", *EVENTS)
 
     received: int
     sent: int
@@ -81,6 +84,9 @@ class Counters:
     internal_errors: int
     lookups_started: int
     lookups_late: int
+    calls_lost: int
+    calls_untracked: int
+    hangups_untold: int
     legs_forgotten: int
 
     def __init__(self) -> None:
@@ -88,6 +94,7 @@ class Counters:
         self.observed: dict[tuple[str, str, str], int] = {}
         self.spared: dict[str, int] = {}
         self.signatures: dict[str, int] = {}
+        self.limits: dict[tuple[str, str], int] = {}
         self.decisions = [0] * (len(DECISION_BUCKETS) + 1)
         self.decision_sum = 0.0
         for name in EVENTS:
@@ -115,6 +122,11 @@ class Counters:
         for would in rejections:
             _count(self.observed, (trunk, would.rule, would.code))
 
+    def limited(self, trunk: str, code: str) -> None:
+        """Count a call above a limit."""
+        key = (trunk, code)
+        self.limits[key] = self.limits.get(key, 0) + 1
+
     def signed(self, outcome: str) -> None:
         """Count a call that left by a next hop which signs."""
         self.signatures[outcome] = self.signatures.get(outcome, 0) + 1
@@ -122,11 +134,10 @@ class Counters:
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, as data that can be encoded and summed across workers."""
         events = {name: getattr(self, name) for name in EVENTS}
-        invites = [(*key, count) for key, count in self.invites.items()]
         return {
             "events": events,
-            "invites": invites,
-            "observed": [(*key, count) for key, count in self.observed.items()],
+            "invites": tuple(self.invites.items()),  # made in one go: with thousands of trunks, calls would wait for a loop
+            "observed": tuple(self.observed.items()),
             "spared": dict(self.spared),
             "decisions": list(self.decisions),
             "decision_sum": self.decision_sum,

@@ -26,13 +26,14 @@ _REMEMBERED: Final = 256
 
 class Onward:
     """Where a request inside a dialog goes: `uri` names the destination as written, `routes` is what is left of the route set, joined,
-    for the loop hash.
+    for the loop hash; `more` are the tokens of further passages of the call through us.
     """
 
-    __slots__ = ("routes", "token", "uri")
+    __slots__ = ("more", "routes", "token", "uri")
 
-    def __init__(self, token: DialogToken, uri: bytes, routes: bytes) -> None:
+    def __init__(self, token: DialogToken, uri: bytes, routes: bytes, more: tuple[DialogToken, ...] = ()) -> None:
         self.token = token
+        self.more = more
         self.uri = uri
         self.routes = routes
 
@@ -71,6 +72,7 @@ def _route_onward(request: Request, routing: Routing, secret: Secret) -> Onward 
             values.pop()
             parse_uri(target)
             message.set_uri(target)
+    more: tuple[DialogToken, ...] = ()
     taken = 0
     while taken < len(uris) and taken < _OURS_AT_MOST:
         own = parse_uri(uris[taken], "Route")
@@ -81,7 +83,10 @@ def _route_onward(request: Request, routing: Routing, secret: Secret) -> Onward 
             passage = secret.check_dialog(found, request.call_id, request.from_tag, request.to_tag)
             if passage is None:
                 return None
-            token = token or passage
+            if token is None:
+                token = passage
+            elif passage.key != token.key:
+                more = (*more, passage)
             checked = found
         taken += 1
     if token is None:
@@ -98,7 +103,7 @@ def _route_onward(request: Request, routing: Routing, secret: Secret) -> Onward 
             message.insert_top(b"Route: " + b", ".join(values[taken:]))
     elif taken:
         message.remove_values(b"route", taken)
-    return Onward(token, rest[0] if rest else target, b",".join(rest))
+    return Onward(token, rest[0] if rest else target, b",".join(rest), more)
 
 
 def destination(uri: bytes, near: Flow, routing: Routing, token: DialogToken) -> Flow | None:

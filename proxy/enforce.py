@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.history import anonymised, diversion_shown
+from proxy.limits import RULE
 from proxy.sip.caller import anonymous, with_prefix, with_verstat, without_verstat
 from proxy.sip.grammar import PERCENT, SEMICOLON, split_list
 from proxy.sip.message import SipMessage, unfold
@@ -36,6 +37,8 @@ class Refusal:
         return self.extra + b"Contact: <" + message.uri + b">\r\n" if self.original else self.extra
 
 
+_TRY_LATER: Final = Refusal(503, "Service Unavailable", b"Retry-After: 1\r\n")
+"""Above a limit. A second, no more: who heeds it sends nothing at all meanwhile, emergency calls included (RFC 3261 §21.5.4)."""
 _REFUSALS: Final[dict[tuple[int, str, str, str, str], Refusal]] = {}
 _HIDES_FROM_CALLEE: Final = frozenset(("id", "header", "user"))
 _HIDES_HISTORY: Final = frozenset(("history", "header", "session"))
@@ -54,6 +57,8 @@ def refusal(verdict: Verdict, trunk: Trunk) -> Refusal:
         return _refusal(302, verdict.phrase, "", "", str((verdict.labels or {})["redirect_to"]))
     if verdict.action == "drop":
         return plain_refusal(verdict, trunk)
+    if verdict.status == 503 and verdict.rule == RULE:
+        return _TRY_LATER
     return _refusal(verdict.status or 403, verdict.phrase, verdict.reason, verdict.call_info)
 
 

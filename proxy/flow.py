@@ -12,7 +12,7 @@ class Listener:
 
     `index` finds the socket in the transports; `host` and `port` are what Via and Record-Route name (`advertise` where the bound address
     is a wildcard). `via` is the beginning of our Via line up to its branch parameter, `branch_start` the same up to the branch itself,
-    `uri` the URI that Record-Route and Contact name.
+    `uri` the URI that Record-Route and Contact name. Where a worker has a port of its own, its Via names that one (`answered_at`).
     """
 
     __slots__ = ("branch_start", "host", "index", "ipv6", "port", "sent_by", "transport", "uri", "via")
@@ -23,10 +23,14 @@ class Listener:
         self.host = host
         self.port = port
         self.ipv6 = ":" in host
-        self.sent_by = (f"[{host}]:{port}" if self.ipv6 else f"{host}:{port}").encode()
-        self.via = b"Via: SIP/2.0/" + transport.upper().encode() + b" " + self.sent_by
-        self.branch_start = self.via + b";branch="
+        self.answered_at(port)
         self.uri = b"sip:" + self.sent_by + (b"" if transport == "udp" else b";transport=" + transport.encode())
+
+    def answered_at(self, port: int) -> None:
+        """Have Via name this port, where responses are to come; all else names the listener's own."""
+        self.sent_by = (f"[{self.host}]:{port}" if self.ipv6 else f"{self.host}:{port}").encode()
+        self.via = b"Via: SIP/2.0/" + self.transport.upper().encode() + b" " + self.sent_by
+        self.branch_start = self.via + b";branch="
 
 
 class Flow:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.answers import Answers
+from proxy.calls import Calls, Within
 from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, route_onward
 from proxy.enforce import Refusal, distrust, hide_caller, keep_internal, keep_trust
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash
@@ -20,6 +21,8 @@ from proxy.transactions import TransactionLayer
 from proxy.validate import Request
 from rules.call import Trunk
 
+_OF_CALLS: Final = (b"BYE", b"INVITE", b"UPDATE", b"INFO", b"PRACK")
+"""Methods of a call itself; one of a subscription inside its dialog may be answered 481 when that is over, and the call goes on."""
 NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
 _NO_WAY: Final = Refusal(404, "No Way To Destination")
 
@@ -27,11 +30,19 @@ _NO_WAY: Final = Refusal(404, "No Way To Destination")
 class InDialog:
     """Sends requests inside dialogs on."""
 
-    __slots__ = ("_answers", "_branches", "_counters", "_layer", "_relay", "_screening", "_secret")
+    __slots__ = ("_answers", "_branches", "_calls", "_counters", "_layer", "_relay", "_screening", "_secret")
 
     def __init__(
-        self, layer: TransactionLayer, relay: Relay, answers: Answers, screening: Screening, secret: Secret, branches: Branches
+        self,
+        layer: TransactionLayer,
+        relay: Relay,
+        answers: Answers,
+        screening: Screening,
+        secret: Secret,
+        branches: Branches,
+        calls: Calls,
     ) -> None:
+        self._calls = calls
         self._layer = layer
         self._counters = layer.counters
         self._relay = relay
@@ -47,6 +58,9 @@ class InDialog:
             self._counters.dialog_refused += 1
             self._answers.refuse(request, NO_SUCH_CALL, now)
             return
+        within: Within | None = None
+        if self._calls.active:
+            within = self._within(request, onward, routing, now)
         if is_target_refresh(request.method):
             trunk = peer.trunk or customer_at(peer, routing)
             # a next hop that is neither a trunk nor a customer's is our own side, which no trunk's rules concern
@@ -81,7 +95,27 @@ class InDialog:
             hide_caller(request.message)
         server = self._screening.open(request, now)
         if server is not None:
+            server.within = within
             self._relay.forward_to(server, Outgoing(request, loop_hash, b""), flow, now)
+
+    def _within(self, request: Request, onward: Onward, routing: Routing, now: float) -> Within | None:
+        """The call that a request belongs to where its answer may tell that it is over; a BYE ends it (whatever becomes of the BYE: its
+        sender has hung up). A call that came to us twice is two.
+        """
+        method = request.method
+        if method not in _OF_CALLS:
+            return None
+        within: Within | None = None
+        for token in (onward.token, *onward.more):
+            if token.from_caller:
+                tags = (request.from_tag, request.to_tag)
+            else:
+                tags = (request.to_tag, request.from_tag)
+            trunk = routing.trunk_codes.get(token.ingress)
+            within = Within(token, request.call_id, tags, "" if trunk is None else trunk.id)
+            if method == b"BYE":
+                self._calls.hung_up(within, "caller" if token.from_caller else "callee", "bye", now)
+        return None if method == b"BYE" else within
 
     def _same_party(self, request: Request, onward: Onward, peer: Peer, trunk: Trunk, routing: Routing) -> bool:
         """Whether a re-INVITE or UPDATE comes from the trunk that its side of the dialog has, and presents what that side presented

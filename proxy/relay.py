@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from proxy.calls import Calls
 from proxy.enforce import keep_internal, keep_trust
+from proxy.events import By
 from proxy.flow import Flow
 from proxy.forward import Branches, Outgoing, build_ack, build_cancel
 from proxy.intake import privacy_values
 from proxy.routing import Hop, Peer, Target
-from proxy.sip.grammar import COMMA
+from proxy.sip.error import ParseError
+from proxy.sip.grammar import COMMA, name_addr, param
 from proxy.sip.message import SipMessage
 from proxy.sip.response import START_LINES, build_response
 from proxy.sip.timers import TIMER_C, TRANSACTION
@@ -41,11 +44,17 @@ class Relay:
     `pinged` hears what became of requests that were our own (OPTIONS pings): the client transaction and the response's status, 0 for none.
     """
 
-    __slots__ = ("_branches", "_counters", "_layer", "_pinged", "_secret")
+    __slots__ = ("_branches", "_calls", "_counters", "_layer", "_pinged", "_secret")
 
     def __init__(
-        self, layer: TransactionLayer, branches: Branches, secret: Secret, pinged: Callable[[ClientTransaction, int, float], None]
+        self,
+        layer: TransactionLayer,
+        branches: Branches,
+        secret: Secret,
+        pinged: Callable[[ClientTransaction, int, float], None],
+        calls: Calls,
     ) -> None:
+        self._calls = calls
         self._layer = layer
         self._counters = layer.counters
         self._branches = branches
@@ -103,7 +112,9 @@ class Relay:
             if at is not None:
                 extra = request.message.lines[at] + b"\r\n"  # RFC 3261 §8.2.6.1
         start = f"SIP/2.0 {status} {phrase}".encode() if phrase else START_LINES[status]
-        self._layer.respond(server, response_event(status), build_response(request.message, start, request.via_line, tag, extra), now)
+        data = build_response(request.message, start, request.via_line, tag, extra)
+        if self._layer.respond(server, response_event(status), data, now) and status >= 300:
+            self._refused(server, status, "timeout" if status == 408 else "refused", now, ours=True)
 
     # responses
 
@@ -135,6 +146,8 @@ class Relay:
                 self._cancel_others(server, client, now)
             server.targets = None
             self._pass_on(server, message, _SUCCESS, now)
+            if server.setup is not None:
+                self._calls.answered(server.setup, to_tag_of(message), message.status, answering(client), now)
         elif server.client is client:
             self._failure(server, message, now)
 
@@ -159,8 +172,11 @@ class Relay:
                 self._send_cancel(client, server, now)
         if message.status == 100 or server.client is not client:
             return
+        rang = server.rang
         server.rang = True
         self._pass_on(server, message, _PROVISIONAL, now)
+        if not rang and server.setup is not None:
+            self._calls.rang(server.setup, message.status, now)
 
     def _failure(self, server: ServerTransaction, message: SipMessage, now: float) -> None:
         status = message.status
@@ -170,6 +186,8 @@ class Relay:
             self._counters.failovers += 1
             self._next_target(server, now)
         elif status == 503:
+            if server.setup is not None:
+                self._refused(server, 500, "refused", now)
             self.answer(server, 500, now)  # §16.7 step 6: our client must not take us for overloaded
         else:
             self._pass_on(server, message, Event.FAILURE, now)
@@ -186,11 +204,28 @@ class Relay:
         if server.told is not None:
             message.insert_top(b"Reason: " + server.told)
         data = without_top_via(message)
-        if data is None or not self._layer.respond(server, event, data, now):
+        if data is not None and self._layer.respond(server, event, data, now):
+            if event is Event.FAILURE:
+                self._refused(server, message.status, "refused", now)
+        else:
             if data is not None and event is Event.SUCCESS and server.invite:  # the callee has picked up, however late (§16.7 step 5)
                 self._layer.sends.append((server.flow, data))
             else:
                 self._counters.stray_responses += 1
+
+    def _refused(self, server: ServerTransaction, status: int, why: str, now: float, *, ours: bool = False) -> None:
+        """A final failure response went upstream; `ours`: nobody behind us gave it."""
+        setup = server.setup
+        if setup is not None:
+            if server.cancelled:
+                self._calls.failed(setup, status, "caller", "cancelled", now)
+            else:
+                self._calls.failed(setup, status, "proxy" if ours else "callee", why, now)
+        elif server.within is not None and (status == 481 or status == 408):
+            within = server.within
+            server.within = None
+            side: By = "proxy" if ours else "callee" if within.token.from_caller else "caller"
+            self._calls.hung_up(within, side, "lost", now)
 
     # nothing came
 
@@ -220,6 +255,8 @@ class Relay:
         if client.method == b"CANCEL" or server.client is not client:
             return
         if status == 408 and not server.invite:
+            if server.within is not None:
+                self._calls.hung_up(server.within, "proxy", "lost", now)
             layer.end_server(server)  # RFC 4320 §4.2: no 408 for what is not INVITE, its sender times out at the same moment
         elif server.cancelled:
             self.answer(server, 487, now)
@@ -281,6 +318,25 @@ class Relay:
         data = build_cancel(client.data, server.reasons or [])
         self._layer.send_request(ClientTransaction(client.key + CANCEL_KEY, b"CANCEL", data, client.flow, None, now), now)
         self._layer.timers.start(now, TRANSACTION, Timer.CANCEL_WAIT, client)
+
+
+def to_tag_of(response: SipMessage) -> bytes:
+    """The To tag of a response; b"" without one, or where it cannot be read."""
+    try:
+        return param(name_addr(response.first(b"to") or b"", "To")[2], b"tag", "To") or b""
+    except ParseError:
+        return b""
+
+
+def answering(client: ClientTransaction) -> str:
+    """Who answered, as a URI."""
+    return client.target.uri if client.target is not None else place_uri(client.flow)
+
+
+def place_uri(flow: Flow) -> str:
+    """A remote address as a URI."""
+    host = f"[{flow.address}]" if ":" in flow.address else flow.address
+    return f"sip:{host}:{flow.port}" + ("" if flow.listener.transport == "udp" else f";transport={flow.listener.transport}")
 
 
 def without_top_via(message: SipMessage) -> bytes | None:

@@ -4,12 +4,14 @@ that nobody waits for any more, on its way back.
 
 from __future__ import annotations
 
+from proxy.calls import Calls, Setup
 from proxy.dialogs import recorded
 from proxy.enforce import keep_internal
 from proxy.flow import Flow
 from proxy.forward import worker_of
-from proxy.relay import CANCEL_KEY, Relay, without_top_via
+from proxy.relay import CANCEL_KEY, Relay, place_uri, to_tag_of, without_top_via
 from proxy.routing import Peer, Routing
+from proxy.sip.grammar import name_addr, param
 from proxy.sip.message import SipMessage
 from proxy.sip.via import Via
 from proxy.token import BRANCH, Secret
@@ -20,9 +22,10 @@ from proxy.validate import top_value
 class Responses:
     """Finds whom a response is for. `handovers` are those of other workers' transactions: worker id, flow, bytes."""
 
-    __slots__ = ("_counters", "_layer", "_own_branch", "_relay", "_secret", "handovers")
+    __slots__ = ("_calls", "_counters", "_layer", "_own_branch", "_relay", "_secret", "handovers")
 
-    def __init__(self, layer: TransactionLayer, relay: Relay, secret: Secret, worker: int) -> None:
+    def __init__(self, layer: TransactionLayer, relay: Relay, secret: Secret, worker: int, calls: Calls) -> None:
+        self._calls = calls
         self._layer = layer
         self._counters = layer.counters
         self._relay = relay
@@ -63,9 +66,9 @@ class Responses:
         if client is not None and client.method == method:
             self._relay.response(client, message, now)
             return
-        self._stray(message, method, peer, routing)
+        self._stray(message, method, flow, peer, routing, now)
 
-    def _stray(self, message: SipMessage, method: bytes, peer: Peer, routing: Routing) -> None:
+    def _stray(self, message: SipMessage, method: bytes, flow: Flow, peer: Peer, routing: Routing, now: float) -> None:
         """A response without a transaction. RFC 6026 drops it; a 2xx to an initial INVITE from one of our peers is passed on by its Via, to
         the trunk that our token in its Record-Route names: the callee has picked up, and our worker may have been restarted meanwhile.
         """
@@ -93,6 +96,19 @@ class Responses:
             return
         if known.code == token.ingress and not routing.is_own(address.encode(), port):
             self._layer.sends.append((Flow(listener, address, port), data))
+            if self._calls.active and token.invite and not self._calls.forgot(token):
+                _, _, tail = name_addr(message.first(b"from") or b"", "From")
+                hop = routing.hop_codes.get(token.egress)
+                setup = Setup(
+                    token.key,
+                    message.first(b"call-id") or b"",
+                    param(tail, b"tag", "From") or b"",
+                    "" if ingress is None else ingress.id,
+                    int((message.first(b"cseq") or b"0").split()[0]),
+                    "" if hop is None else hop.id,
+                )
+                setup.over = True  # its transaction is
+                self._calls.answered(setup, to_tag_of(message), message.status, place_uri(flow), now)
 
 
 def cseq_method(response: SipMessage) -> bytes:

@@ -149,7 +149,7 @@ class Routing:
                 self._customers.setdefault(trunk.deliver, trunk)
         for made in self.hops.values():
             made.sides = self._sides(made)
-        self.own: Final = {(listener.host.encode(), listener.port) for listener in listeners}
+        self.own: Final = {(one.host.encode(), port) for one in listeners for port in (one.port, *config.own_ports(one))}
         self._own_hosts = {listener.host for listener in listeners}
         self._on_loopback = any(ipaddress.ip_address(host).is_loopback for host in self._own_hosts)
         self._admin = config.admin.bound if config.admin is not None else None

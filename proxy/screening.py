@@ -6,21 +6,25 @@ from collections.abc import Callable
 from enum import Enum
 
 from proxy.answers import SILENCE, Answers
+from proxy.attempts import attempt_of, sent_as, unjudged
+from proxy.calls import Calls, Setup
 from proxy.correlation import Correlation
 from proxy.enforce import Refusal, apply_labels, distrust, keep_internal, plain_refusal, refusal, stir_reasons
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
+from proxy.limits import above, limited_segment
 from proxy.redirect import UNDECIDED, final_answer
 from proxy.relay import Relay
 from proxy.routing import Hop, Peer, Routing
 from proxy.signing import Signer
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
-from proxy.token import Secret
+from proxy.token import NO_TABLE, Secret, call_key
 from proxy.transactions import ServerTransaction, TransactionLayer
 from proxy.validate import Request
 from rules import RuleSet
 from rules.call import Call, Trunk, side_of
+from rules.directory.segment import Segment
 from rules.profile import REDIRECT
 from rules.verdict import Lookup, Verdict
 
@@ -60,19 +64,21 @@ class Parked:
 class Screening:
     """Judges calls and carries the verdict out. `ruleset` and `routing` are swapped by assignment; `limit` bounds the server
     transactions; `signer` signs what leaves by a next hop that wants it; `on_verdict` is told of every verdict on an initial INVITE before
-    it is carried out; `catch_up` has what other workers have told of their calls taken in, which a forwarded call waits for.
+    it is carried out.
     """
 
     __slots__ = (
         "_answers",
+        "_calls",
         "_clock",
         "_counters",
         "_layer",
         "_lookups",
         "_relay",
         "_secret",
+        "_serial",
         "_tickets",
-        "catch_up",
+        "_worker",
         "correlation",
         "draining",
         "limit",
@@ -94,7 +100,13 @@ class Screening:
         routing: Routing,
         limit: int,
         clock: Callable[[], float] | None,
+        calls: Calls,
+        worker: int,
+        serial: int,
     ) -> None:
+        self._calls = calls
+        self._worker = worker
+        self._serial = serial
         self._layer = layer
         self._counters = layer.counters
         self._relay = relay
@@ -104,7 +116,6 @@ class Screening:
         self._lookups: list[tuple[Lookup, int]] = []
         self._tickets = 0
         self.correlation = Correlation(layer.counters)
-        self.catch_up: Callable[[], None] | None = None
         self.on_verdict: Callable[[Verdict, Call], None] | None = None
         self.parked: dict[int, Parked] = {}
         self.ruleset = ruleset
@@ -114,14 +125,15 @@ class Screening:
         self.draining = False
         self.wall_offset = 0.0
 
-    def open(self, request: Request, now: float, *, emergency: bool = False, full: Refusal = _FULL) -> ServerTransaction | None:
-        """A server transaction for a request that is forwarded or parked, 100 sent for INVITE; None (and `full`) where there are too many.
-        An emergency call is never one too many.
-        """
-        if len(self._layer.servers) >= self.limit and not emergency:
+    def open(self, request: Request, now: float, *, full: Refusal = _FULL) -> ServerTransaction | None:
+        """A server transaction for what is forwarded or parked, 100 sent for INVITE; None (and `full`) where there are too many."""
+        if len(self._layer.servers) >= self.limit:
             self._counters.transactions_refused += 1
             self._answers.refuse(request, full, now)
             return None
+        return self._opened(request, now)
+
+    def _opened(self, request: Request, now: float) -> ServerTransaction:
         server = ServerTransaction(request.key, request, self._answers.reply_flow(request.flow, request.reply_port))
         self._layer.servers[request.key] = server
         if server.invite:
@@ -133,20 +145,21 @@ class Screening:
         started = self._clock() if self._clock is not None else 0.0
         pai = asserted(request.message, trunk)
         call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset, self.correlation.legs)
-        if (call.diversion or call.history_info) and self.catch_up is not None:
-            self.catch_up()
         found = self.ruleset.evaluate(call)
         seconds = self._clock() - started if self._clock is not None else 0.0
         if isinstance(found, Lookup):
             if trunk.reject_profile == REDIRECT:
+                server = None
                 if self.draining:  # who asks has others to ask; what can be answered at once still is
                     self._answers.refuse(request, UNDECIDED, now)
-                    return
-                server = self.open(request, now, full=UNDECIDED)
+                else:
+                    server = self.open(request, now, full=UNDECIDED)
             else:
                 server = self.open(request, now)
             if server is not None:
                 self._park(Parked(call, found, peer, pai, server, seconds), now)
+            elif self._calls.events is not None:
+                self._calls.events.append(unjudged(request, trunk, call.at, UNDECIDED.status))
             return
         self._carry_out(found, call, peer, pai, request, None, seconds, now)
 
@@ -188,11 +201,21 @@ class Screening:
             parked.lookup = found
             self._park(parked, now)
             return
-        self._carry_out(found, parked.call, parked.peer, parked.pai, request, parked.server, parked.seconds, now)
+        try:
+            self._carry_out(found, parked.call, parked.peer, parked.pai, request, parked.server, parked.seconds, now)
+        except Exception:
+            self._calls.settle()
+            if parked.server.setup is None and parked.server.client is None:
+                if self._calls.events is not None:
+                    self._calls.events.append(unjudged(request, parked.call.trunk, parked.call.at, 500))
+                self._relay.answer(parked.server, 500, now)  # nothing else would ever end it
+            raise
 
     def cancel(self, server: ServerTransaction, now: float) -> None:
         """The caller gave up while its call was parked."""
-        self.parked.pop(server.parked, None)
+        parked = self.parked.pop(server.parked, None)
+        if self._calls.events is not None and parked is not None and server.request is not None:
+            self._calls.events.append(unjudged(server.request, parked.call.trunk, parked.call.at, 487))
         server.parked = 0
         server.cancelled = True
         self._counters.cancelled += 1
@@ -223,38 +246,58 @@ class Screening:
         seconds: float,
         now: float,
     ) -> None:
+        trunk = call.trunk
+        calls = self._calls
+        ingress = peer.code
+        emergency = verdict.code == "EMG_OVERRIDE"
+        segment: Segment | None = None
+        if calls.active and verdict.action == "pass":
+            if trunk.id in self.ruleset.directory.capped:
+                segment = limited_segment(call, self.ruleset.directory)
+            over = calls.admit(ingress, trunk, segment, now, force=emergency or trunk.mode == "observe")
+            if over and not emergency:
+                above(verdict, trunk, over)
+                self._counters.limited(trunk.id, over)
         verdict.elapsed_us = seconds * 1e6
         self._counters.decided(verdict.trunk, verdict.action, verdict.code, seconds)
         if verdict.observed is not None:
             self._counters.noted(verdict.trunk, verdict.observed)
         if self.on_verdict is not None:
             self.on_verdict(verdict, call)
-        trunk = call.trunk
         if trunk.reject_profile == REDIRECT:
-            if verdict.action == "pass" and verdict.would is None:
-                self._note_leg(call, now, known=verdict.authenticated is True)
-            self._turn_down(request, server, final_answer(verdict, trunk), now)
+            if verdict.action == "pass":
+                if verdict.would is None:
+                    self._note_leg(call, now, known=verdict.authenticated is True)
+                if calls.active:
+                    calls.release(ingress, segment)  # whether and for how long it goes on is not seen
+            self._turn_down(request, server, final_answer(verdict, trunk), verdict, call, now)
             return
         if verdict.action != "pass":
             # silence is for UDP: on a connection, and after a 100, the caller would wait for an answer that must come
             silent = verdict.action == "drop" and server is None and not request.flow.connection
-            self._turn_down(request, server, SILENCE if silent else refusal(verdict, trunk), now)
+            self._turn_down(request, server, SILENCE if silent else refusal(verdict, trunk), verdict, call, now)
             return
-        emergency = verdict.code == "EMG_OVERRIDE"
         hop = self.routing.hop_for(call.trunk, call.called, self.ruleset.directory, call.at, emergency=emergency)
+        refused: Refusal | None = None
+        loop_hash = b""
         if hop is None:
-            self._turn_down(request, server, NOT_FOUND, now)
-            return
-        if self.draining and not emergency:
-            self._turn_down(request, server, _FULL, now)  # the sender has other nodes to try; those who call for help may not
+            refused = NOT_FOUND
+        elif self.draining and not emergency:
+            refused = _FULL  # the sender has other nodes to try; those who call for help may not
+        else:
+            loop_hash = new_loop_hash(self._secret, request, b"", ingress, hop.code)
+            if loops(request, loop_hash, self.routing):
+                self._counters.loops += 1
+                refused = LOOP
+            elif server is None and len(self._layer.servers) >= self.limit and not emergency:
+                self._counters.transactions_refused += 1
+                refused = _FULL
+        if refused is not None or hop is None:
+            if calls.active:
+                calls.release(ingress, segment)
+            self._turn_down(request, server, refused or NOT_FOUND, verdict, call, now)
             return
         message = request.message
-        ingress = peer.code
-        loop_hash = new_loop_hash(self._secret, request, b"", ingress, hop.code)
-        if loops(request, loop_hash, self.routing):
-            self._counters.loops += 1
-            self._turn_down(request, server, LOOP, now)
-            return
         if b"route" in message.first_line:
             message.remove(b"route")  # the trunk decides where a call goes, never its sender
         egress = self.routing.customer_of(hop) if call.trunk.kind == "core" else None
@@ -262,9 +305,7 @@ class Screening:
         if self.routing.internal and call.trunk.kind != "core":
             keep_internal(message, self.routing.internal)
         if server is None:
-            server = self.open(request, now, emergency=emergency)
-            if server is None:
-                return
+            server = self._opened(request, now)
         if verdict.labels is not None and "stir_reasons" in verdict.labels and "responses" in call.trunk.stir_reason:
             server.told = stir_reasons(verdict.labels)
         sides = hop.sides
@@ -277,9 +318,26 @@ class Screening:
             signer = self.signer
             self._counters.signed("no_key" if signer is None else signer.sign(message, call, verdict, self.ruleset.directory, at))
         withheld = verdict.labels is not None and "withhold" in verdict.labels
+        self._serial += 1
         token = self._secret.dialog_token(
-            request.call_id, request.from_tag, ingress, hop.code, request.sender, pai, request.to_uri, withheld=withheld
+            request.call_id,
+            request.from_tag,
+            ingress,
+            hop.code,
+            request.sender,
+            pai,
+            request.to_uri,
+            worker=self._worker,
+            table=calls.table if calls.room else NO_TABLE,
+            serial=self._serial,
+            withheld=withheld,
         )
+        if calls.active:
+            if calls.events is not None:
+                calls.events.append(attempt_of(verdict, call, request, 0, egress=hop.id, shown=sent_as(verdict, call)))
+            setup = Setup(call_key(token), request.call_id, request.from_tag, trunk.id, int(request.cseq), hop.id)
+            calls.begin(setup, ingress, segment, now)
+            server.setup = setup
         self._relay.forward_to_hop(server, Outgoing(request, loop_hash, token), hop, now)
 
     def out_of_dialog(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
@@ -303,10 +361,24 @@ class Screening:
             return
         token = b""
         if request.method in (b"SUBSCRIBE", b"REFER", b"NOTIFY"):  # what may set up a dialog
-            token = self._secret.dialog_token(request.call_id, request.from_tag, peer.code, hop.code, request.sender, (), request.to_uri)
+            token = self._secret.dialog_token(
+                request.call_id,
+                request.from_tag,
+                peer.code,
+                hop.code,
+                request.sender,
+                (),
+                request.to_uri,
+                worker=self._worker,
+                invite=False,
+            )
         self._relay.forward_to_hop(server, Outgoing(request, loop_hash, token), hop, now)
 
-    def _turn_down(self, request: Request, server: ServerTransaction | None, answer: Refusal, now: float) -> None:
+    def _turn_down(
+        self, request: Request, server: ServerTransaction | None, answer: Refusal, verdict: Verdict, call: Call, now: float
+    ) -> None:
+        if self._calls.events is not None:
+            self._calls.events.append(attempt_of(verdict, call, request, answer.status))
         if server is None:
             self._answers.refuse(request, answer, now)
         else:

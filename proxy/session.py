@@ -22,6 +22,7 @@ from proxy.control import Ask, Begin, Channel, Drain, Drained, End, Forget, Load
 from proxy.generation import Generation, open_generation
 from proxy.log import start_logging
 from proxy.routing import Routing
+from proxy.shared import map_table
 from proxy.worker import Worker
 from rules.directory import Directory
 
@@ -94,9 +95,12 @@ class Session:
             generation,
             begin.secret,
             [socket.socket(fileno=fd) for fd in begin.sockets],
+            ports=[socket.socket(fileno=fd) for fd in begin.ports],
             number=begin.worker,
+            legs=begin.legs,
             inbox=socket.socket(fileno=begin.inbox),
             others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},
+            calls=map_table(begin.calls, begin.worker),
         )
 
     def _obey(self, message: ToWorker, worker: Worker) -> None:

@@ -57,7 +57,7 @@ class Slot:
         mine, its = socket.socketpair()
         self._ready.clear()
         self._began = monotonic()
-        descriptors = {its.fileno(), begin.inbox, *begin.sockets, *begin.others.values()}
+        descriptors = {its.fileno(), begin.inbox, begin.calls, *begin.sockets, *begin.ports, *begin.legs, *begin.others.values()}
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -36,6 +36,14 @@ def open_sockets(bindings: Sequence[Binding], workers: int) -> list[list[socket.
     return sockets
 
 
+def open_own(bindings: Sequence[Sequence[Binding]]) -> list[list[socket.socket]]:
+    """Sockets that each have one worker: bindings and sockets by worker. Raises SocketFault and leaves none open."""
+    with contextlib.ExitStack() as opened:
+        sockets = [[opened.enter_context(_bind(binding, shared=False)) for binding in mine] for mine in bindings]
+        opened.pop_all()
+    return sockets
+
+
 def open_admin(address: str, port: int) -> socket.socket:
     """The listening socket of the admin server. Raises SocketFault."""
     sock = _bind(("tcp", address, port), shared=False)

@@ -6,6 +6,7 @@ It carries no calls: while nothing happens it wakes up only to see that the work
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -27,10 +28,13 @@ from proxy.config import Config, unpack
 from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Fault, Report
 from proxy.secret import node_secret
+from proxy.shared import make_memory
 from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
-from proxy.sockets import open_admin, open_inboxes, open_sockets, place, receive_drops
+from proxy.sockets import open_admin, open_inboxes, open_own, open_sockets, place, receive_drops
+from proxy.steering import steer
 from proxy.systemd import notify, reloading, watchdog_interval
 from proxy.totals import Totals
+from rules.shared_legs import table_octets
 
 READY_LIMIT: Final = 60.0
 """Seconds that a worker may take to start."""
@@ -82,7 +86,11 @@ class Supervisor:
         self._runtime = Path()
         self._generation = 0
         self._sockets: list[list[socket.socket]] = []
+        self._ports: list[list[socket.socket]] = []
+        self.steering: dict[str, int] = {}
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
+        self._legs: list[int] = []
+        self._calls = -1
         self._secret = b""
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
         self._reload_wanted = asyncio.Event()
@@ -113,9 +121,15 @@ class Supervisor:
         count = config.node.workers or len(os.sched_getaffinity(0))
         bindings = config.bindings()
         self._sockets = open_sockets(bindings, count)
+        self._ports = open_own([config.worker_ports(number) for number in range(count)])
+        self.steering = steer(self._sockets, bindings, wanted=config.node.steering)
         self._inboxes = open_inboxes(count)
+        self._legs = open_tables(count) if count > 1 else []
+        self._calls = make_memory(count)
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         self.slots = [Slot(number) for number in range(count)]
+        gc.freeze()  # a scrape makes hundreds of thousands of tuples and no garbage: the collector would look at them over and over
+        gc.set_threshold(100_000, 50, 50)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end.set)
@@ -129,6 +143,9 @@ class Supervisor:
             if await self._started:
                 for binding in bindings:
                     self._say(f"listening on {place(binding)}")
+                if config.node.worker_ports is not None:
+                    for first, last in zip(config.worker_ports(0), config.worker_ports(count - 1), strict=True):
+                        self._say(f"responses at {place(first)}" + (f" to {last[2]}" if last != first else ""))
                 if config.admin is not None:
                     self._say(f"admin on http://{config.admin.listen}")
                 notify("READY=1", f"STATUS={count} workers")
@@ -158,7 +175,8 @@ class Supervisor:
 
     def socket_drops(self) -> int:
         """Datagrams that the kernel dropped because a worker did not read them in time."""
-        return sum(receive_drops(sock) for sockets in self._sockets for sock in sockets if sock.type == socket.SOCK_DGRAM)
+        every = (sock for sockets in (*self._sockets, *self._ports) for sock in sockets)
+        return sum(receive_drops(sock) for sock in every if sock.type == socket.SOCK_DGRAM)
 
     async def reload(self) -> bool:
         """Read everything again and put it in force in all workers, or in none."""
@@ -281,8 +299,11 @@ class Supervisor:
             folder=str(self._folder),
             secret=self._secret,
             sockets=tuple(sock.fileno() for sock in self._sockets[slot.number]),
+            ports=tuple(sock.fileno() for sock in self._ports[slot.number]),
+            legs=tuple(self._legs),
             inbox=self._inboxes[slot.number][0].fileno(),
             others=others,
+            calls=self._calls,
         )
 
     async def _end_without_start(self) -> None:
@@ -353,10 +374,20 @@ class Supervisor:
             self._end.set()
 
 
+def open_tables(workers: int) -> list[int]:
+    """Memory for the legs of each worker, as descriptors: it takes no room before it is used, and outlives the workers."""
+    made = [os.memfd_create(f"sipwarden-legs-{worker}") for worker in range(workers)]
+    for file in made:
+        os.ftruncate(file, table_octets())
+    return made
+
+
 def _fixed_parts(config: Config) -> list[tuple[str, object]]:
     return [
         ("listen", [(listen.address, listen.transports, listen.named) for listen in config.listen]),
         ("node.workers", config.node.workers),
+        ("node.worker_ports", config.node.worker_ports),
+        ("node.steering", config.node.steering),
         ("node.secret_file", config.node.secret_file),
         ("admin", config.admin),
     ]

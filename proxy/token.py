@@ -19,25 +19,49 @@ PARAM: Final = b"sw"
 ID_SIZE: Final = 8
 TAG_SIZE: Final = 16
 _HASH: Final = 12
+NO_TABLE: Final = b"0000"
+"""Stands in a token where no record of the call was made."""
+_HEADS: Final = tuple([b"%02x" % worker for worker in range(256)])
 _MAC: Final = 16
-TOKEN_SIZE: Final = 1 + 2 * ID_SIZE + 3 * _HASH + _MAC
+_HEAD: Final = 15
+TOKEN_SIZE: Final = _HEAD + 2 * ID_SIZE + 3 * _HASH + _MAC
+_KINDS: Final = (b"0", b"1", b"2")
+"""A token's first octet: of a request that is no INVITE, of a call, of a call whose caller is withheld."""
 
 
 class DialogToken:
     """A token that was found valid for a request: who the call came from and went to, and in which direction this request runs.
 
     `ingress` and `egress` are id codes (see `Secret.id_code`). `from_caller` is True for requests of the side that sent the initial INVITE.
-    `withheld` says that the callee was not shown the caller's number, and must not be in any later request either.
+    `withheld` says that the callee was not shown the caller's number, and must not be in any later request either. `worker` sent the
+    INVITE on, `key` stands for the call that one INVITE began, `invite` says that it was one.
     """
 
-    __slots__ = ("egress", "from_caller", "ingress", "raw", "withheld")
+    __slots__ = ("egress", "from_caller", "ingress", "invite", "key", "raw", "withheld")
 
     def __init__(self, raw: bytes, from_caller: bool) -> None:
         self.raw = raw
-        self.ingress = raw[1 : 1 + ID_SIZE]
-        self.egress = raw[1 + ID_SIZE : 1 + 2 * ID_SIZE]
+        self.ingress = raw[_HEAD : _HEAD + ID_SIZE]
+        self.egress = raw[_HEAD + ID_SIZE : _HEAD + 2 * ID_SIZE]
+        self.key = raw[TOKEN_SIZE - _MAC :]
+        self.invite = raw[:1] != b"0"
         self.from_caller = from_caller
         self.withheld = raw[:1] == b"2"
+
+    @property
+    def worker(self) -> int:
+        """The worker that sent the INVITE on."""
+        return int(self.raw[1:3], 16)
+
+    @property
+    def table(self) -> bytes:
+        """Which table of that worker has, or had, a record of the call."""
+        return self.raw[3:7]
+
+
+def call_key(token: bytes) -> bytes:
+    """What stands for the call in a token of ours, see `DialogToken.key`."""
+    return token[TOKEN_SIZE - _MAC :]
 
 
 class Keyed:
@@ -91,6 +115,10 @@ class Secret:
         """Eight hex digits that stand for a trunk or next hop on the wire without naming it."""
         return self._id(identifier.encode())
 
+    def tag_code(self, tag: bytes) -> int:
+        """A number of 4 octets, never 0, that stands for a To tag: nobody can make another tag with the same."""
+        return int(self._id(b"tag " + tag), 16) or 1
+
     def origin_id(self, name: str) -> str:
         """A UUID that stands for a customer or trunk (RFC 9562 §5.5): its name space is secret, so that nobody can try names."""
         return str(uuid5(self._origins, name))
@@ -115,14 +143,21 @@ class Secret:
         pai: tuple[bytes, ...],
         callee: bytes,
         *,
+        worker: int = 0,
+        table: bytes = NO_TABLE,
+        serial: int = 0,
         withheld: bool = False,
+        invite: bool = True,
     ) -> bytes:
-        """The token of a dialog that this initial INVITE may set up: whether the caller's number is withheld, ids, what each side's
-        identity was, and a MAC over all with Call-ID and From tag.
+        """The token of a dialog that this initial INVITE may set up: whether the caller's number is withheld, the worker that sends it on
+        and the table in which it notes the call (4 hex digits), ids, what each side's identity was, and a MAC over all with Call-ID and
+        From tag. `serial` makes the tokens of INVITEs different that are alike in all else.
         """
         own = self._identity(sender)
         asserted = self.identity(sender, pai) if pai and pai != (sender,) else own
-        body = b"".join((b"2" if withheld else b"1", ingress, egress, own, asserted, self._identity(callee)))
+        head = _HEADS[worker & 0xFF]
+        kind = b"2" if withheld else b"1" if invite else b"0"
+        body = b"".join((kind, head, table, b"%08x" % (serial & 0xFFFFFFFF), ingress, egress, own, asserted, self._identity(callee)))
         return body + self._mac(body, call_id, from_tag)
 
     def _mac(self, body: bytes, call_id: bytes, from_tag: bytes) -> bytes:
@@ -130,7 +165,7 @@ class Secret:
 
     def check_dialog(self, token: bytes, call_id: bytes, from_tag: bytes, to_tag: bytes) -> DialogToken | None:
         """The token when it is ours and belongs to this dialog (either side may have written the request), None otherwise."""
-        if len(token) != TOKEN_SIZE or token[:1] not in (b"1", b"2"):
+        if len(token) != TOKEN_SIZE or token[:1] not in _KINDS:
             return None
         body, mac = token[:-_MAC], token[-_MAC:]
         # plain comparison: a MAC can be tried online only, and each try is counted
@@ -142,7 +177,7 @@ class Secret:
 
     def same_identity(self, token: DialogToken, sender: bytes, pai: tuple[bytes, ...]) -> bool:
         """Whether a request inside the dialog presents what its side presented when the dialog was set up."""
-        at = 1 + 2 * ID_SIZE
+        at = _HEAD + 2 * ID_SIZE
         own, asserted, callee = (
             token.raw[at : at + _HASH],
             token.raw[at + _HASH : at + 2 * _HASH],

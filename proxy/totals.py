@@ -22,22 +22,24 @@ class Totals:
         self.rule_failures: Counter[str] = Counter()
         self.lookups: Counter[tuple[str, str]] = Counter()
         self.signatures: Counter[str] = Counter()
+        self.limits: Counter[tuple[str, str]] = Counter()
         self.cpu_seconds = 0.0
 
     def add(self, snapshot: Snapshot) -> None:
         """Add what one worker has counted."""
         self.events.update(snapshot.events)
-        for trunk, action, code, count in snapshot.invites:
-            self.invites[trunk, action, code] += count
-        for trunk, rule, code, count in snapshot.observed:
-            self.observed[trunk, rule, code] += count
+        for mine, its in ((self.invites, snapshot.invites), (self.observed, snapshot.observed)):
+            for key, count in its:
+                mine[key] = mine.get(key, 0) + count
         self.spared.update(snapshot.spared)
-        self.decisions = [mine + its for mine, its in zip(self.decisions, snapshot.decisions, strict=True)]
+        self.decisions = [one + other for one, other in zip(self.decisions, snapshot.decisions, strict=True)]
         self.decision_sum += snapshot.decision_sum
         self.rule_failures.update(snapshot.rule_failures)
         for kind, outcome, count in snapshot.lookups:
             self.lookups[kind, outcome] += count
         self.signatures.update(snapshot.signatures)
+        for trunk, code, count in snapshot.limits:
+            self.limits[trunk, code] += count
         self.cpu_seconds += snapshot.cpu_seconds
 
     def plus(self, snapshots: Iterable[Snapshot]) -> Totals:
@@ -52,6 +54,7 @@ class Totals:
         total.rule_failures.update(self.rule_failures)
         total.lookups.update(self.lookups)
         total.signatures.update(self.signatures)
+        total.limits.update(self.limits)
         total.cpu_seconds = self.cpu_seconds
         for snapshot in snapshots:
             total.add(snapshot)

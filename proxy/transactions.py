@@ -15,6 +15,7 @@ from proxy.sip.timers import T1, T2, T4, TRANSACTION, Timers
 from proxy.sip.transaction import CLIENT_INVITE, CLIENT_OTHER, SERVER_INVITE, SERVER_OTHER, Action, Event, State, Transaction
 
 if TYPE_CHECKING:
+    from proxy.calls import Setup, Within
     from proxy.correlation import Leg
     from proxy.routing import Hop, Target
     from proxy.validate import Request
@@ -53,7 +54,8 @@ class ServerTransaction(Transaction):
 
     `request` and `last` are dropped when they can no longer be needed. `targets` are those still to be tried; `client` the one being tried;
     `clients` those tried before it; `rang` says that a 101-199 went upstream; `leg` is told of the final response; `own_from` is the
-    sender's From line where the request went on with another; `told` what the sender is told in Reason of a call that goes on.
+    sender's From line where the request went on with another; `told` what the sender is told in Reason of a call that goes on;
+    `setup` is the call that an initial INVITE begins, `within` the one that a request inside a dialog belongs to.
     """
 
     __slots__ = (
@@ -72,9 +74,11 @@ class ServerTransaction(Transaction):
         "reasons",
         "render",
         "request",
+        "setup",
         "targets",
         "timed_out",
         "told",
+        "within",
     )
 
     def __init__(self, key: bytes, request: Request, flow: Flow) -> None:
@@ -99,6 +103,8 @@ class ServerTransaction(Transaction):
         self.reasons: list[bytes] | None = None
         self.parked = 0
         self.leg: Leg | None = None
+        self.setup: Setup | None = None
+        self.within: Within | None = None
         self.told: bytes | None = None
 
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from mmap import PROT_READ, mmap
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic, perf_counter, time
 from typing import Any, Final
 
-from proxy.control import Hop, Snapshot
+from proxy.calls import CallTable
+from proxy.control import Snapshot
 from proxy.core import Proxy
 from proxy.flow import Flow
 from proxy.generation import Generation, open_generation
 from proxy.lookup import Lookups
 from proxy.routing import Routing
+from proxy.token import keyed
 from proxy.transport.batched import UDP
 from proxy.transport.counters import TransportCounters
 from proxy.transport.peers import Held, Parcel, Peers
 from proxy.transport.stream import Connection, StreamTransport
+from rules.shared_legs import SharedLegs, Table, table_octets
 
 SHORTEST: Final = 0.01
 """Seconds between two looks at the timers at least: none of SIP's needs to be more exact, and each look is a wake-up."""
@@ -46,16 +51,26 @@ class Worker:
         secret: bytes,
         sockets: Sequence[socket.socket],
         *,
+        ports: Sequence[socket.socket] = (),
         number: int = 0,
+        legs: Sequence[int] = (),
         inbox: socket.socket | None = None,
         others: Mapping[int, socket.socket] | None = None,
+        calls: CallTable | None = None,
     ) -> None:
+        """`calls`: the memory to count calls in; without one, calls are followed only where their events are asked for."""
         config = generation.config
         self.loop = loop
         self.number = number
         self.generation = generation
         self.counters = TransportCounters()
         self.listeners = config.listeners()
+        own: dict[int, socket.socket] = {}
+        if ports:
+            udp = [listener for listener in self.listeners if listener.transport == "udp"]
+            for listener, sock in zip(udp, ports, strict=True):
+                own[listener.index] = sock
+                listener.answered_at(sock.getsockname()[1])
         salt = token_hex(SALT_OCTETS).encode()
         self.proxy = proxy = Proxy(
             config,
@@ -72,7 +87,7 @@ class Worker:
         by_kind: dict[str, dict[int, socket.socket]] = {"udp": {}, "tcp": {}}
         for listener, sock in zip(self.listeners, sockets, strict=True):
             by_kind[listener.transport][listener.index] = sock
-        self.udp = UDP(loop, self.listeners, by_kind["udp"], proxy.receive, self.flush, self.counters)
+        self.udp = UDP(loop, self.listeners, by_kind["udp"], proxy.receive, self.flush, self.counters, own)
         self.streams = StreamTransport(
             loop,
             self.listeners,
@@ -85,9 +100,12 @@ class Worker:
             announce=self._announce,
         )
         self.streams.limit(config.node.max_connections, config.node.max_connections_per_source)
-        self.peers = Peers(loop, inbox, others or {}, self._deliver, self._noted, proxy.hear_of_leg, self.flush, self.counters)
-        if others:
-            proxy.share_legs(self.peers.catch_up)
+        self.peers = Peers(loop, inbox, others or {}, self._deliver, self._noted, proxy.hear_of_hangup, self.flush, self.counters)
+        if legs:
+            proxy.share_legs(_shared(legs, number, secret))
+        self._calls = calls
+        self._counting = False
+        self._count_calls(generation)
         self.lookups = Lookups(loop, self._answered, self.counters)
         self._serve(generation)
         self._failures: Counter[str] = Counter()  # of rule sets that are no longer in force
@@ -116,9 +134,9 @@ class Worker:
     def flush(self) -> None:
         """Send, hand over and look up what the core asks for, and see when it wants to be woken."""
         proxy = self.proxy
-        legs = proxy.take_legs()
-        if legs:
-            self.peers.tell_legs(legs)  # before the calls themselves leave: they may come back to another worker
+        hangups = proxy.take_hangups()
+        if hangups:
+            self.peers.tell_hangups(hangups)
         sends = proxy.take_sends()
         if sends:
             for flow, data in self.udp.send(sends):
@@ -153,9 +171,19 @@ class Worker:
         self.proxy.apply(generation.config, generation.ruleset, monotonic(), generation.credential, routing)
         self._failures.update(self.generation.ruleset.failures)
         self.generation = generation
+        self._count_calls(generation)
         node = generation.config.node
         self.streams.limit(node.max_connections, node.max_connections_per_source)
         self.flush()
+
+    def _count_calls(self, generation: Generation) -> None:
+        """Count calls from now on where somebody looks at the numbers, or limits want them."""
+        config = generation.config
+        limited = any(trunk.max_calls is not None or trunk.max_cps is not None for trunk in config.trunk)
+        wanted = limited or config.admin is not None or config.journal is not None or bool(generation.directory.capped)
+        if wanted and self._calls is not None and not self._counting:
+            self._counting = True
+            self.proxy.count_calls(self._calls, monotonic())
 
     def _serve(self, generation: Generation) -> None:
         """Have the look-ups that a generation asks for; what is known already needs no call to wait."""
@@ -170,12 +198,14 @@ class Worker:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return Snapshot(
             events=counted["events"] | self.counters.snapshot(),
-            invites=tuple(counted["invites"]),
-            observed=tuple(counted["observed"]),
+            invites=counted["invites"],
+            observed=counted["observed"],
             spared=counted["spared"],
             decisions=tuple(counted["decisions"]),
             decision_sum=counted["decision_sum"],
             signatures=dict(self.proxy.counters.signatures),
+            limits=tuple((trunk, code, count) for (trunk, code), count in self.proxy.counters.limits.items()),
+            calls=gauges["calls"],
             rule_failures=dict(self._failures + Counter(self.generation.ruleset.failures)),
             transactions_server=gauges["transactions_server"],
             transactions_client=gauges["transactions_client"],
@@ -183,7 +213,7 @@ class Worker:
             connections=self.streams.connections,
             lookups=tuple((kind, outcome, count) for (kind, outcome), count in self.lookups.counts.items()),
             lookup_states=self.lookups.states(),
-            next_hops=tuple(Hop(hop, target, up) for (hop, target), up in gauges["next_hops"].items()),
+            next_hops=tuple(gauges["next_hops"].items()),
             policy_version=self.generation.ruleset.policy_version,
             directory_version=self.generation.directory.version,
             cpu_seconds=used.ru_utime + used.ru_stime,
@@ -234,6 +264,17 @@ class Worker:
             self.streams.send(flow, parcel.data)
         else:
             self.proxy.receive(parcel.data, flow, now)
+
+
+def _shared(descriptors: Sequence[int], number: int, secret: bytes) -> SharedLegs:
+    """The legs of all workers, whose tables are in these files, by worker; `number` is ours. What a worker before us had being set up, no
+    call of ours will end.
+    """
+    own = Table(memoryview(mmap(descriptors[number], table_octets())))
+    if os.fstat(descriptors[number]).st_blocks:
+        own.none_in_setup()
+    others = [mmap(file, table_octets(), prot=PROT_READ) for at, file in enumerate(descriptors) if at != number]
+    return SharedLegs(own, [Table(memoryview(other)) for other in others], keyed(secret, b"sw-legs", 16))
 
 
 def _unsigned(why: str) -> None:

@@ -7,7 +7,7 @@ believe a Diversion header.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 from rules.numbers import Number
 
@@ -54,12 +54,12 @@ class Legs:
     def __len__(self) -> int:
         return self._count
 
-    def begin(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> tuple[str, ...]:
+    def begin(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> tuple[Any, ...]:
         """A call to `called` was sent toward these sides. Numbers are canonical; `callers` are all that it shows.
 
         The keys that it is kept by: `end_by` takes them.
         """
-        keys = _keys(called, callers)
+        keys = keys_of(called, callers)
         for side in sides:
             known = self._sides.get(side)
             if known is None:
@@ -82,9 +82,9 @@ class Legs:
 
     def end(self, sides: tuple[str, ...], called: str, callers: tuple[str, ...], at: float) -> None:
         """It is set up no longer: answered, refused or given up. What is not remembered stays forgotten."""
-        self.end_by(sides, _keys(called, callers), at)
+        self.end_by(sides, keys_of(called, callers), at)
 
-    def end_by(self, sides: tuple[str, ...], keys: tuple[str, ...], at: float) -> None:
+    def end_by(self, sides: tuple[str, ...], keys: tuple[Any, ...], at: float) -> None:
         """The same, by the keys that `begin` gave."""
         for side in sides:
             known = self._sides.get(side)
@@ -155,7 +155,8 @@ def _age(seen: Seen | None, at: float) -> float | None:
     return 0.0 if seen.setup or age < 0.0 else age
 
 
-def _keys(called: str, callers: tuple[str, ...]) -> tuple[str, ...]:
+def keys_of(called: str, callers: tuple[str, ...]) -> tuple[str, ...]:
+    """What a leg is kept by: its numbers together, and each."""
     if len(callers) == 1:  # as nearly always
         caller = callers[0]
         return (called, f"{called}>{caller}", f">{caller}")

@@ -31,6 +31,10 @@ UNDECIDED = Refusal(503, "Service Unavailable", "")
 REDIRECT = "redirect"
 """The profile of a trunk whose peer asks us as a redirect server (RFC 3261 §8.3): it gets an answer, and nothing is sent on."""
 
+TOO_MANY = Refusal(503, "Service Unavailable", "")
+"""A trunk or segment has as many calls as it may have; with Retry-After."""
+BUSY = Refusal(486, "Busy Here", "")
+
 _ANONYMOUS = frozenset({"CLI_ANON", "ENT_CLI_HIDDEN"})
 _IDENTITY = {
     # RFC 8224 §6.2.2, which has 403 for an old iat as for an old Date; every other STIR code is an Identity header that does not verify
@@ -103,6 +107,15 @@ def refusal(profile: str, code: str, redress: str = "") -> Refusal:
         status, phrase = _IDENTITY.get(code, _INVALID_IDENTITY)
         return Refusal(status, phrase, stir_reason(code))
     raise KeyError(profile)
+
+
+def above_limit(profile: str, over_limit: str) -> Refusal:
+    """The response to a call above a limit (`max_calls`, `max_cps`): 503, or the 486 that the trunk's `over_limit` asks for. To a peer that
+    asks us as a redirect server 503 would mean that we cannot decide, and the call might go on: it is told to stop.
+    """
+    if profile == REDIRECT:
+        return STOP
+    return BUSY if over_limit == "486" else TOO_MANY
 
 
 def stir_reason(code: str, signature: str = "") -> str:

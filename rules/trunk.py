@@ -51,6 +51,8 @@ class Trunk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     methods: tuple[str, ...] = ("OPTIONS",)
     max_cps: float | None = None
     max_calls: int | None = None
+    over_limit: Literal["503", "486"] = "503"
+    """How calls above these are refused: 503 has the peer try another node of ours, 486 tells the caller that the line is busy."""
     emergency_cps: float = 10.0
     cli_format: Literal["e164", "cc"] = "e164"
     unverified: Literal["withhold", "mark", "reject"] = "withhold"

@@ -92,6 +92,16 @@ class NodeCollector(Collector):
             ("outcome",),
             [((outcome,), count) for outcome, count in totals.signatures.items()],
         )
+        yield _counter(
+            "sipwarden_limited_calls",
+            "Calls above a limit (max_calls, max_cps): refused, or noted on a trunk that is observed",
+            ("trunk", "code"),
+            totals.limits.items(),
+        )
+        calls: Counter[str] = Counter()
+        for one in latest:
+            calls.update(one.calls)
+        yield _gauge("sipwarden_calls", "Calls that are being set up or answered, and not over", ("trunk",), _single(calls))
         states = [state for one in latest for state in one.lookup_states]
         for name, text, values in (
             ("breaker_open", "Workers that leave the service in peace because it failed too often", [state.paused for state in states]),
@@ -111,6 +121,9 @@ class NodeCollector(Collector):
         yield GaugeMetricFamily("sipwarden_connections", "Open stream connections", value=sum(one.connections for one in latest))
         yield _gauge("sipwarden_next_hop_up", "1: calls are sent to this target", ("next_hop", "target"), _hops(latest))
         yield _gauge("sipwarden_build_info", "What is compiled: compiled or pure", ("kernel", "core"), [((KERNEL, CORE), 1)])
+        searched = [((place,), octets) for place, octets in node.steering.items()]
+        text = "Octets of a datagram that are searched for its Call-ID, by which a worker gets it; 0: by the peer's address and port"
+        yield _gauge("sipwarden_steering", text, ("listener",), searched)
         policies = {(one.policy_version,): 1 for one in latest}
         yield _gauge("sipwarden_policy_info", "Policy in force", ("version",), policies.items())
         lists = {(one.directory_version,): 1 for one in latest}
@@ -137,10 +150,15 @@ def _hops(latest: Iterable[Snapshot]) -> Iterator[tuple[tuple[str, str], int]]:
     """A target counts as up where every worker finds it up."""
     up: dict[tuple[str, str], bool] = {}
     for one in latest:
-        for hop in one.next_hops:
-            up[hop.next_hop, hop.target] = up.get((hop.next_hop, hop.target), True) and hop.up
+        for key, found in one.next_hops:
+            up[key] = up.get(key, True) and found
     for key, state in up.items():
         yield key, int(state)
+
+
+def _single(values: Counter[str]) -> Iterator[tuple[tuple[str], int]]:
+    for name, count in values.items():
+        yield (name,), count
 
 
 def _counter(name: str, text: str, labels: tuple[str, ...], samples: Iterable[tuple[tuple[str, ...], int]]) -> Metric:

@@ -15,6 +15,8 @@ class RunningNode(Protocol):
     reload_failures: int
     restarts: int
     draining: bool
+    steering: dict[str, int]
+    """Of each UDP listener up to which octet datagrams are searched for a Call-ID, by which workers get them; 0: by address and port."""
 
     @property
     def ready(self) -> bool:

@@ -13,9 +13,10 @@ from proxy.config.addresses import SourcePattern, Target, parse_host_port, parse
 from proxy.config.certificates import check_certificates
 from proxy.config.customers import check_customers
 from proxy.config.lookups import check_lookups
-from proxy.config.model import Config, Listen, NextHop
+from proxy.config.model import MOST_WORKERS, Config, Listen, NextHop
 from proxy.config.report import Report, name_of
 from proxy.config.signing import check_signing
+from proxy.config.worker_ports import check_worker_ports
 from rules.call import Trunk
 from rules.directory import FILES, time_zone
 from rules.directory.fields import is_category
@@ -30,8 +31,6 @@ LONGEST_NAME: Final = 4096
 
 NOT_IN_FORCE: Final = {
     "tls_identity": "TLS is not in this version: no peer is recognised by its certificate",
-    "max_cps": "call rates are not limited in this version",
-    "max_calls": "concurrent calls are not limited in this version",
 }
 """Keys of a trunk that are accepted without effect."""
 
@@ -42,6 +41,8 @@ def check(config: Config, report: Report) -> None:
     if not config.listen and "listen" not in report.incomplete:
         report.fault((), "no [[listen]]: nothing would be received", "", '[[listen]] with address = "127.0.0.1:5060"')
     _check_listen(config.listen, report)
+    if not any(fault.key.startswith(("listen", "node.workers")) for fault in report.faults):
+        check_worker_ports(config, report)
     _check_trunks(config, report)
     _check_next_hops(config, report)
     maybe = "trunk" in report.incomplete or any(trunk.kind == "international" for trunk in config.trunk)
@@ -86,12 +87,14 @@ def can_name_a_file(name: str) -> bool:
 
 def _check_node(config: Config, report: Report) -> None:
     node = config.node
-    if not 0 <= node.workers <= 256:
-        report.fault(("node", "workers"), "out of range", node.workers, "0 (one per core) to 256")
+    if not 0 <= node.workers <= MOST_WORKERS:
+        report.fault(("node", "workers"), "out of range", node.workers, f"0 (one per core) to {MOST_WORKERS}")
     for key in ("max_transactions", "max_connections", "max_connections_per_source"):
         value = getattr(node, key)
         if value < 1:
             report.fault(("node", key), "must be at least 1", value, "leave it out for the default")
+    if node.longest_call < 60:
+        report.fault(("node", "longest_call"), "is too short", f"{node.longest_call:g} s", 'at least "1m"; "12h" by default')
     _try(report, ("node", "time_zone"), node.time_zone, time_zone)
     if not node.name:
         report.fault(("node", "name"), "is empty", '""', "the host's name, for example")
@@ -159,9 +162,19 @@ def _check_trunks(config: Config, report: Report) -> None:
         if not 0 < trunk.emergency_cps < inf:
             what = "must be above 0 and finite: emergency calls cannot be shut off"
             report.fault((*at, "emergency_cps"), what, trunk.emergency_cps, "calls a second, 10 by default")
+        _check_limits(report, at, trunk)
         for key, message in NOT_IN_FORCE.items():
             if report.given((*at, key)):
                 report.warn((*at, key), message)
+
+
+def _check_limits(report: Report, at: KeyPath, trunk: Trunk) -> None:
+    if trunk.max_cps is not None and not 0 < trunk.max_cps < inf:
+        report.fault((*at, "max_cps"), "must be above 0 and finite", trunk.max_cps, "calls a second; leave it out for no limit")
+    if trunk.max_calls is not None and trunk.max_calls < 0:
+        report.fault((*at, "max_calls"), "must not be negative", trunk.max_calls, "calls at a time; leave it out for no limit")
+    if report.given((*at, "over_limit")) and trunk.max_cps is None and trunk.max_calls is None:
+        report.warn((*at, "over_limit"), "has no effect but on calls above the limits of segments, without max_cps or max_calls")
 
 
 def _check_redirect(report: Report, at: KeyPath, trunk: Trunk) -> None:
@@ -171,7 +184,9 @@ def _check_redirect(report: Report, at: KeyPath, trunk: Trunk) -> None:
             report.warn((*at, "go_on"), f'has no effect without reject_profile = "{REDIRECT}"')
         return
     only_answered = f'has no effect with reject_profile = "{REDIRECT}": its requests are answered, and none is sent on'
-    for key in ("next_hop", "methods", "attest", "origid"):
+    if trunk.max_calls is not None:
+        report.warn((*at, "max_calls"), f'has no effect with reject_profile = "{REDIRECT}": how long its calls last is not seen')
+    for key in ("next_hop", "methods", "attest", "origid", "over_limit"):
         if report.given((*at, key)):
             report.warn((*at, key), only_answered)
     cannot = "a redirect server cannot {}: such calls are rejected"
@@ -216,6 +231,8 @@ def _check_next_hops(config: Config, report: Report) -> None:
         except ValueError:  # noted where the listeners are checked
             continue
     families = {(":" in host, transport) for host, _port, transport in bound}
+    if known and not any(fault.key.startswith("node") for fault in report.faults):
+        bound |= {Target(one.host, port, "udp") for one in config.listeners() for port in config.own_ports(one)}
     ids: dict[str, int] = {}
     used = {name for trunk in config.trunk for name in (trunk.next_hop, trunk.deliver)}
     for index, hop in enumerate(config.next_hop):

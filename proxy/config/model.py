@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -14,9 +14,12 @@ from proxy.config.duration import Duration
 from proxy.config.faults import ConfigWarning
 from proxy.config.lookups import LookupConfig
 from proxy.config.signing import SigningConfig
+from proxy.config.worker_ports import parse_range
 from proxy.flow import Listener
 from rules.call import Trunk
 from rules.directory import DirectoryConfig
+
+MOST_WORKERS: Final = 256
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +32,13 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What the hours of segments and of marketing are meant in."""
     secret_file: str = "var/node.secret"
     """Key of dialog tokens and To tags, shared by all nodes that take over for each other; made where it is absent."""
+    worker_ports: str | None = None
+    """A range of UDP ports, "5100-5131", of which each worker has its own beside the shared address and names it in Via."""
+    steering: bool = True
+    """Whether the kernel gives datagrams to workers by Call-ID; else by the peer's address and port."""
     max_transactions: int = 200_000
+    longest_call: Duration = Duration(12 * 3600.0)
+    """A call that nobody has ended by then counts no more."""
     max_connections: int = 4096
     max_connections_per_source: int = 256
 
@@ -142,6 +151,35 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """One Listener for each address and transport, in the order of the file; its place is its index."""
         pairs = [(transport, *listen.named) for listen in self.listen for transport in listen.transports]
         return [Listener(index, *pair) for index, pair in enumerate(pairs)]
+
+    def worker_ports(self, worker: int) -> list[tuple[str, str, int]]:
+        """Transport, address and port to bind for a worker alone, one for each UDP listener in their order; none without worker_ports.
+
+        The same at every start, whatever the number of workers: a worker's ports follow from its number.
+        """
+        if self.node.worker_ports is None:
+            return []
+        first, _ = parse_range(self.node.worker_ports)
+        hosts = self._udp_hosts()
+        families = [":" in host for host in hosts]
+        start = first + worker * self.ports_each
+        return [("udp", host, start + families[:at].count(families[at])) for at, host in enumerate(hosts)]
+
+    @property
+    def ports_each(self) -> int:
+        """Ports of `worker_ports` that each worker has: one for each UDP listener of the family that has most."""
+        families = [":" in host for host in self._udp_hosts()]
+        return max(families.count(True), families.count(False), 1)
+
+    def own_ports(self, listener: Listener) -> range:
+        """Ports that Via may name for this listener beside its own: those of any number of workers."""
+        if self.node.worker_ports is None or listener.transport != "udp":
+            return range(0)
+        first, last = parse_range(self.node.worker_ports)
+        return range(first, min(last, first + MOST_WORKERS * self.ports_each - 1) + 1)
+
+    def _udp_hosts(self) -> list[str]:
+        return [listen.bound[0] for listen in self.listen if "udp" in listen.transports]
 
     def bindings(self) -> list[tuple[str, str, int]]:
         """Transport, address and port to bind for each of `listeners()`."""

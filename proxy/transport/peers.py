@@ -13,11 +13,17 @@ from typing import Final
 
 import msgspec
 
-from proxy.correlation import Notice
+from proxy.calls import Hangup
 from proxy.flow import Flow
 from proxy.transport.counters import TransportCounters
 
 BATCH: Final = 64
+
+UNTOLD_KEPT: Final = 8192
+"""Ends of calls that wait for room in the inboxes of their owners."""
+
+RETRY: Final = 0.05
+"""Seconds until it is tried again."""
 
 _LARGEST: Final = 1 << 17
 
@@ -45,17 +51,18 @@ class Held(msgspec.Struct, array_like=True, tag=True):
     open: bool
 
 
-class Legs(msgspec.Struct, array_like=True, tag=True):
-    """Calls toward trunks that a worker has sent on: a forwarded call proves itself by one, whichever worker has it."""
+class Hangups(msgspec.Struct, array_like=True, tag=True):
+    """Calls of the receiver's that ended at the sender's."""
 
-    notices: list[Notice]
+    said: list[Hangup]
 
 
 class Peers:
     """One worker's way to the others and its own inbox.
 
-    `deliver(parcel, now)` is called for each parcel, `note(held)` for what another says of its connections, `hear(notice)` for what it says
-    of a call, `flush()` after each batch. A parcel for a full inbox is dropped and counted: a retransmission brings the message again.
+    `deliver(parcel, now)` is called for each parcel, `note(held)` for what another says of its connections, `hear_end(said, now)` for
+    what it says of the end of a call of this worker's, `flush()` after each batch. A parcel for a full inbox is dropped and counted: a
+    retransmission brings the message again. The end of a call is told again until there is room.
     """
 
     def __init__(
@@ -65,7 +72,7 @@ class Peers:
         others: Mapping[int, socket.socket],
         deliver: Callable[[Parcel, float], None],
         note: Callable[[Held], None],
-        hear: Callable[[Notice], None],
+        hear_end: Callable[[Hangup, float], None],
         flush: Callable[[], None],
         counters: TransportCounters,
     ) -> None:
@@ -74,12 +81,13 @@ class Peers:
         self._others = others
         self._deliver = deliver
         self._note = note
-        self._hear = hear
-        self._waiting: list[Parcel | Held] = []
+        self._hear_end = hear_end
+        self._untold: list[tuple[int, Hangup]] = []
+        self._again: asyncio.TimerHandle | None = None
         self._flush = flush
         self._counters = counters
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(Parcel | Held | Legs).decode
+        self._decode = msgspec.msgpack.Decoder(Parcel | Held | Hangups).decode
 
     def start(self) -> None:
         """Begin to read the inbox."""
@@ -90,6 +98,8 @@ class Peers:
         """Stop reading; what is left in the inbox waits for the next worker of this number."""
         if self._inbox is not None:
             self._loop.remove_reader(self._inbox.fileno())
+        if self._again is not None:
+            self._again.cancel()
 
     def hand_over(self, parcels: Sequence[tuple[int, Flow, bytes]], *, outgoing: bool = False) -> None:
         """Give messages to other workers."""
@@ -103,10 +113,8 @@ class Peers:
             except OSError:  # EAGAIN: its queue is full
                 self._counters.handover_dropped += 1
 
-    def tell(self, news: Held | Legs) -> None:
-        """Have all other workers know of a connection, or of calls. One that does not hear of it opens a connection of its own, or takes a
-        forwarded call for one without proof.
-        """
+    def tell(self, news: Held) -> None:
+        """Have all other workers know of a connection. One that does not hear of it opens a connection of its own."""
         data = self._encode(news)
         for other in self._others.values():
             try:
@@ -114,31 +122,35 @@ class Peers:
             except OSError:
                 self._counters.handover_dropped += 1
 
-    def tell_legs(self, notices: Sequence[Notice]) -> None:
-        """Have all other workers know of calls, a bounded number in each message."""
-        for start in range(0, len(notices), BATCH):
-            self.tell(Legs(list(notices[start : start + BATCH])))
+    def tell_hangups(self, said: Sequence[tuple[int, Hangup]]) -> None:
+        """Tell each call's owner of its end, behind what could not be told before."""
+        waiting, self._untold = [*self._untold, *said], []
+        by_owner: dict[int, list[Hangup]] = {}
+        for owner, one in waiting:
+            by_owner.setdefault(owner, []).append(one)
+        for owner, ends in by_owner.items():
+            for start in range(0, len(ends), BATCH):
+                batch = ends[start : start + BATCH]
+                try:
+                    self._others[owner].send(self._encode(Hangups(batch)))
+                except KeyError:  # no such worker: nothing counts the call
+                    break
+                except OSError:  # EAGAIN: its queue is full
+                    self._untold += [(owner, one) for one in ends[start:]]
+                    break
+        self._counters.handover_dropped += max(0, len(self._untold) - UNTOLD_KEPT)
+        del self._untold[UNTOLD_KEPT:]
+        if self._untold and self._again is None:
+            self._again = self._loop.call_later(RETRY, self._tell_again)
 
-    def catch_up(self) -> None:
-        """Hear of the calls that others have told of until now. Whatever else is in the inbox keeps its order and waits for its turn."""
-        self._read()
-        if self._waiting:
-            self._loop.call_soon(self._readable)
+    def _tell_again(self) -> None:
+        self._again = None
+        self.tell_hangups(())
 
     def _readable(self) -> None:
-        now = monotonic()
-        self._read()
-        waiting, self._waiting = self._waiting, []
-        for parcel in waiting:
-            if isinstance(parcel, Held):
-                self._note(parcel)
-            else:
-                self._deliver(parcel, now)
-        self._flush()
-
-    def _read(self) -> None:
         if self._inbox is None:
             return
+        now = monotonic()
         for _ in range(BATCH):
             try:
                 data = self._inbox.recv(_LARGEST)
@@ -148,8 +160,11 @@ class Peers:
                 self.close()
                 break
             parcel = self._decode(data)
-            if isinstance(parcel, Legs):
-                for notice in parcel.notices:
-                    self._hear(notice)
+            if isinstance(parcel, Held):
+                self._note(parcel)
+            elif isinstance(parcel, Hangups):
+                for said in parcel.said:
+                    self._hear_end(said, now)
             else:
-                self._waiting.append(parcel)
+                self._deliver(parcel, now)
+        self._flush()

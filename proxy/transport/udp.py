@@ -37,6 +37,8 @@ class UdpTransport:
 
     `sockets` are bound, non-blocking and keyed by their Listener's index. `receive(data, flow, now)` is called for each datagram, `flush()`
     once after each batch. Nothing here raises for what a peer or the network does. A Flow's address must be a literal: a name would block.
+    From `own` sockets, this worker's alone, it is read only: everything leaves from the listening sockets, for a peer that looks at ports
+    knows their address, and so does a firewall on its way.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class UdpTransport:
         receive: Callable[[bytes, Flow, float], None],
         flush: Callable[[], None],
         counters: TransportCounters,
+        own: Mapping[int, socket.socket] | None = None,
     ) -> None:
         self._loop = loop
         self._receive = receive
@@ -55,20 +58,20 @@ class UdpTransport:
         self._ports: list[Port | None] = [None] * len(listeners)
         for index, sock in sockets.items():
             self._ports[index] = Port(sock, listeners[index])
+        self._reading = [port for port in self._ports if port is not None]
+        self._reading += [Port(sock, listeners[index]) for index, sock in (own or {}).items()]
 
     def start(self) -> None:
         """Begin to read."""
-        for port in self._ports:
-            if port is not None:
-                self._loop.add_reader(port.descriptor, self._readable, port)
+        for port in self._reading:
+            self._loop.add_reader(port.descriptor, self._readable, port)
 
     def close(self) -> None:
         """Stop reading and writing; the sockets stay open, they belong to whoever made them."""
-        for port in self._ports:
-            if port is not None:
-                self._loop.remove_reader(port.descriptor)
-                self._loop.remove_writer(port.descriptor)
-                port.queue.clear()
+        for port in self._reading:
+            self._loop.remove_reader(port.descriptor)
+            self._loop.remove_writer(port.descriptor)
+            port.queue.clear()
 
     def flow(self, index: int, sockaddr: tuple[Any, ...]) -> Flow:
         """The Flow of a remote address on the listener of this index."""

@@ -61,6 +61,7 @@ class Directory:
         "_sections",
         "_segments",
         "_statements",
+        "capped",
         "categories",
         "certificate_hosts",
         "counts",
@@ -107,6 +108,8 @@ class Directory:
         """Whether a consent file is configured."""
         self.limited = frozenset(head.limited)
         """Ids of trunks with a segment that has hours, or is for marketing or for incoming calls only: no other has to be asked for."""
+        self.capped = frozenset(head.capped)
+        """Ids of trunks with a segment that has a limit of calls."""
         self.marketing = frozenset(head.marketing)
         """Ids of trunks with a segment for marketing."""
         self.categories = head.categories
@@ -390,6 +393,7 @@ def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Tru
         holidays=holidays,
         limited=tuple(sorted(segments.limited)),
         marketing=tuple(sorted(segments.marketing)),
+        capped=tuple(sorted(segments.capped)),
         categories=categories,
         everywhere=segments.everywhere,
         homes={trunk.id: trunk.home_area for trunk in trunks.values() if trunk.home_area is not None},

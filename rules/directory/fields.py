@@ -20,6 +20,8 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?")
 _LOOSE_DATE = re.compile(r"([0-9]{4})[/.]([0-9]{1,2})[/.]([0-9]{1,2})")
 _WINDOW = re.compile(r"(?:([A-Za-z,\- ]*[A-Za-z])\s+)?([0-9]{2}):([0-9]{2})\s*-\s*([0-9]{2}):([0-9]{2})")
+_RATE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
+_COUNT = re.compile(r"[0-9]{1,7}")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 Windows = tuple[tuple[frozenset[int], int, int], ...]
@@ -65,6 +67,20 @@ def exact(text: str) -> str:
     if CANONICAL.fullmatch(text) or _DIGITS.fullmatch(text):
         return text
     raise _not_canonical(text)
+
+
+def rate(text: str) -> float:
+    """Calls in a second, above 0."""
+    if not _RATE.fullmatch(text) or float(text) <= 0:
+        raise CellFault("not calls a second", "a number above 0, such as 5 or 0.5; empty for no limit")
+    return float(text)
+
+
+def count(text: str) -> int:
+    """Calls at a time, 0 or more."""
+    if not _COUNT.fullmatch(text):
+        raise CellFault("not a number of calls", "a whole number, such as 30; empty for no limit")
+    return int(text)
 
 
 def number_or_prefix(text: str) -> str:

@@ -45,6 +45,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """Day of the week that a date counts as."""
     limited: tuple[str, ...] = ()
     marketing: tuple[str, ...] = ()
+    capped: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     everywhere: dict[str, tuple[str, ...]] = {}
     """The enterprise trunks of each customer."""

@@ -23,7 +23,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     A prefix has `first` "+86138*" and `last` "", a single number `first` == `last`. It counts while valid_from <= t < valid_to, Unix
     seconds, None where open. `hours` is the cell's text ("" always; `fields.hours` takes it apart). `category` is what a marketing segment
     sells, "" where it does not say. `areas` says where codes that differ by area are the customer's (see `places`), () where the segment
-    has none. `file` and `line`: where it stands. `trunk` may be EVERY.
+    has none. `file` and `line`: where it stands. `trunk` may be EVERY. `max_cps` and `max_calls` limit the calls from it, None: not.
     """
 
     customer: str
@@ -43,6 +43,8 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     most: int
     """... and at most so many."""
     areas: tuple[str, ...] = ()
+    max_cps: float | None = None
+    max_calls: int | None = None
 
     def __str__(self) -> str:
         return self.first if self.last in ("", self.first) else f"{self.first}-{self.last}"

@@ -31,7 +31,21 @@ if TYPE_CHECKING:
     from rules.call import Trunk
     from rules.numbers import Number
 
-COLUMNS = ("customer", "trunk", "first", "last", "purpose", "valid_from", "valid_to", "hours", "direction", "category", "area")
+COLUMNS = (
+    "customer",
+    "trunk",
+    "first",
+    "last",
+    "purpose",
+    "valid_from",
+    "valid_to",
+    "hours",
+    "direction",
+    "category",
+    "area",
+    "max_cps",
+    "max_calls",
+)
 
 
 Everywhere = dict[str, tuple[str, ...]]
@@ -72,6 +86,8 @@ class SegmentReader:
         """Trunks with a segment for marketing or for incoming calls only, or with hours."""
         self.marketing: set[str] = set()
         """Trunks with a segment for marketing."""
+        self.capped: set[str] = set()
+        """Trunks with a segment that has `max_cps` or `max_calls`."""
         self.sold: set[str] = set()
         """Categories of their segments."""
 
@@ -109,6 +125,8 @@ class SegmentReader:
             "direction": lambda row: self._direction(row["direction"]),
             "category": category,
             "area": self._area,
+            "max_cps": self._max_cps,
+            "max_calls": self._max_calls,
         }
         for line, cells in sheet_rows(data, file, COLUMNS, 3, self._log):
             value = dict(zip(COLUMNS, cells, strict=False))
@@ -130,6 +148,8 @@ class SegmentReader:
             if segment.purpose == "marketing":
                 self.marketing.update(self._trunks_of(segment))
                 self.sold.add(segment.category)
+            if segment.max_cps is not None or segment.max_calls is not None:
+                self.capped.update(self._trunks_of(segment))
             if segment.purpose == "marketing" or segment.hours or segment.direction == "in":
                 self.limited.update(self._trunks_of(segment))
 
@@ -171,6 +191,17 @@ class SegmentReader:
         if not local:
             raise CellFault("these numbers are the same in every area", "leave it empty; it is for codes such as 96xxx, 12345 and 110")
         return parse_places(row["area"])
+
+    def _max_cps(self, row: dict[str, str]) -> float | None:
+        return fields.rate(row["max_cps"]) if self._caps(row, "max_cps") else None
+
+    def _max_calls(self, row: dict[str, str]) -> int | None:
+        return fields.count(row["max_calls"]) if self._caps(row, "max_calls") else None
+
+    def _caps(self, row: dict[str, str], column: str) -> bool:
+        if row[column] and row["direction"].lower() == "in":
+            raise CellFault("calls from this segment are not permitted at all", "leave it empty: only calls from the numbers are limited")
+        return bool(row[column])
 
     def _warn_irregular(self, segment: Segment) -> None:
         if segment.last and self._canonical_form(segment.first) != segment.first:

@@ -22,6 +22,8 @@ class Outcome:
     handover_dropped: int
     socket_drops: int
     cpu_seconds: float
+    shares: tuple[float, ...]
+    """Of the workers' CPU that of each."""
 
     def clean(self) -> None:
         """Fail where a call was lost or anything was sent twice."""
@@ -36,6 +38,7 @@ def run(
     """Have `rate` calls a second made for some seconds, each answered at once and hung up after `hold` ms."""
     calls = rate * seconds
     before = _counted(node)
+    each_before = _cpu(node)
     cpu_before = node.metric("sipwarden_workers_cpu_seconds_total")
     with peers(folder) as start:
         # both sides read in large batches: this is about the node's pace, not theirs
@@ -56,7 +59,15 @@ def run(
     counted = [int(after - earlier) for after, earlier in zip(_counted(node), before, strict=True)]
     cpu = node.metric("sipwarden_workers_cpu_seconds_total") - cpu_before
     again, seen, handed, dropped, lost = counted
-    return Outcome(calls, caller, callee_result, again, seen, handed, dropped, lost, cpu)
+    each = [after - earlier for after, earlier in zip(_cpu(node), each_before, strict=True)]
+    shares = tuple(one / sum(each) for one in each)
+    return Outcome(calls, caller, callee_result, again, seen, handed, dropped, lost, cpu, shares)
+
+
+def _cpu(node: Node) -> list[float]:
+    """Seconds on a CPU of each worker so far."""
+    files = [Path(f"/proc/{worker}/schedstat") for worker in node.workers()]
+    return [int(file.read_text(encoding="ascii").split()[0]) / 1e9 for file in files]
 
 
 def _counted(node: Node) -> list[float]:
@@ -72,10 +83,11 @@ def _counted(node: Node) -> list[float]:
 def figures(outcome: Outcome) -> str:
     """One line of what was counted."""
     caller, callee = outcome.caller, outcome.callee
+    shares = " and ".join(f"{share:.0%}" for share in outcome.shares)
     return (
         f"{outcome.calls} calls in {caller.seconds:.1f} s: {caller.successful} complete at the caller, {callee.successful} at the callee, "
         f"{caller.failed + callee.failed} failed; sent again: by the caller {caller.retransmissions}, the callee {callee.retransmissions}, "
         f"sipwarden {outcome.sent_again} (it saw {outcome.retransmissions_in} again); handed over {outcome.handed_over} "
         f"(dropped {outcome.handover_dropped}), datagrams dropped by the kernel {outcome.socket_drops}; "
-        f"{outcome.cpu_seconds / outcome.calls * 1000:.3f} ms of CPU a call"
+        f"{outcome.cpu_seconds / outcome.calls * 1000:.3f} ms of CPU a call, {shares} of it by the workers"
     )

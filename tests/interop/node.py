@@ -27,6 +27,7 @@ CONFIG = """
 [node]
 name = "interop"
 workers = {workers}
+{node}
 
 [[listen]]
 address = "127.0.0.1:{port}"
@@ -146,8 +147,9 @@ acme,kamailio,+8675583123400,+8675583123499
 class Node(BareNode):
     """One node; `switch` and `pbx` are the ports of its peers behind, `kamailio` that of the proxy beside it."""
 
-    def __init__(self, folder: Path, workers: int = 1) -> None:
+    def __init__(self, folder: Path, workers: int = 1, node: str = "") -> None:
         super().__init__(folder, workers)
+        self._more = node
         self.pbx, self.kamailio, self.six_caller = free_port(), free_port(), free_port()
         self._write(workers)
         (folder / "segments.csv").write_text(SEGMENTS)
@@ -159,6 +161,7 @@ class Node(BareNode):
 
     def _write(self, workers: int) -> None:
         ports = {
+            "node": self._more,
             "port": self.port,
             "admin": self.admin,
             "switch": self.switch,
@@ -196,14 +199,14 @@ class Node(BareNode):
 
 
 @contextmanager
-def running(folder: Path, workers: int = 1) -> Iterator[Node]:
-    """A node that is ready, ended at the end."""
-    node = Node(folder, workers)
-    node.start()
+def running(folder: Path, workers: int = 1, node: str = "") -> Iterator[Node]:
+    """A node that is ready, ended at the end; `node`: more lines of its [node]."""
+    made = Node(folder, workers, node)
+    made.start()
     try:
-        yield node
+        yield made
     finally:
-        assert node.stop() == 0, node.log
+        assert made.stop() == 0, made.log
 
 
 def bound(transport: str, address: str, port: int) -> bool:

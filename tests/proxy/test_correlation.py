@@ -1,8 +1,8 @@
-"""What a worker remembers of the calls it sent toward trunks, and what the others hear of it."""
+"""What a worker remembers of the calls it sent toward trunks."""
 
 from __future__ import annotations
 
-from proxy.correlation import NOTICES_KEPT, Correlation
+from proxy.correlation import Correlation
 from proxy.counters import Counters
 from rules.call import Call, Trunk
 from rules.numbers import normalise
@@ -19,7 +19,6 @@ def test_begun_and_over() -> None:
     correlation = Correlation(Counters())
     leg = correlation.begin(call(pai=("+8613712345679",)), SIDES, 900.0)
     assert leg is not None
-    assert correlation.take() == []
     called = normalise("+8675583123456", None)
     for caller in ("+8613712345678", "+8613712345679"):
         assert correlation.legs.age(SIDES[0], called, normalise(caller, None), 1100.0) == 0.0
@@ -35,19 +34,3 @@ def test_an_anonymous_caller_is_remembered_by_whom_he_called() -> None:
     correlation = Correlation(Counters())
     assert correlation.begin(call(sender="sip:anonymous@anonymous.invalid"), SIDES, 0.0) is not None
     assert correlation.legs.age(SIDES[0], normalise("+8675583123456", None), None, 1000.0) == 0.0
-
-
-def test_the_others_hear_a_bounded_number() -> None:
-    one, other = Correlation(Counters()), Correlation(Counters())
-    one.shared = True
-    leg = one.begin(call(), SIDES, 900.0)
-    assert leg is not None
-    leg.over(150.0)
-    for notice in one.take():
-        other.hear(notice)
-    called = normalise("+8675583123456", None)
-    assert other.legs.age(SIDES[0], called, normalise("+8613712345678", None), 1100.0) == 50.0
-    for _ in range(NOTICES_KEPT * 2):
-        one.begin(call(), SIDES, 0.0)
-    assert len(one.take()) == NOTICES_KEPT
-    assert one.take() == []

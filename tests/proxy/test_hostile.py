@@ -7,10 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.core import Proxy
+from proxy.events import Event
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
 from tests.proxy.party import PEERS, Party
@@ -53,6 +55,8 @@ Record-Route: <sip:127.0.0.1:5060;lr;sw=>
 ]
 ADDRESSES = {address for _, address, _ in PEERS.values()} - {"127.0.0.77", "127.0.0.99"}
 
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Event).decode
 small = st.integers(0, 1 << 16)
 step = st.one_of(
     st.tuples(st.just("request"), small, small, small),
@@ -106,6 +110,7 @@ class Storm:
             self.heard.append(data)
             self.note(who, message)
         wire.out.clear()
+        wire.calls()  # none is below 0
 
     def note(self, who: str, message: SipMessage) -> None:
         """A peer understands what came, or it does not."""
@@ -204,7 +209,7 @@ def test_storm(steps: list[tuple[str, int, int, int]]) -> None:
     wire = storm.wire
     wire.proxy.take_lookups()
     storm.last = ("", b"")
-    end = wire.now + 400
+    end = wire.now + 1000  # longer than a call may last
     while (due := wire.proxy.next_timer()) is not None and due <= end:
         wire.now = max(wire.now, due)
         wire.proxy.handle_timer(wire.now)
@@ -213,3 +218,5 @@ def test_storm(steps: list[tuple[str, int, int, int]]) -> None:
     left = wire.tables()
     assert not any(left.values()), left
     assert wire.proxy.counters.internal_errors == 0
+    assert wire.calls() == {}
+    assert all(decode(encode(event)) == event for event in wire.events)

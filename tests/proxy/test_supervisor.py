@@ -53,20 +53,30 @@ def test_invite_over_tcp(node: Node, address: str) -> None:
 
 
 def test_every_call_has_one_worker(node: Node) -> None:
-    """Callers' ports spread over the workers, the switch's responses all come to one: what is not its own it hands over."""
+    """One caller's address and port and one switch's: what goes by Call-ID reaches its worker at once, what has none that is found there
+    is handed over.
+    """
     before = node.metric('sipwarden_events_total{event="handed_over"}')
+    with closing(Peer("127.0.0.5", node.switch)) as switch, closing(Peer("127.0.0.2")) as caller:
+        for _ in range(12):
+            caller.send(caller.request("INVITE"), node.port)
+            invite = switch.receive()
+            assert invite.startswith(b"INVITE ")
+            switch.send(switch.answer(invite), node.port)
+            assert caller.final().startswith(b"SIP/2.0 200 ")
+    assert node.metric('sipwarden_events_total{event="handed_over"}') == before
     with closing(Peer("127.0.0.5", node.switch)) as switch:
         for _ in range(12):
             with closing(Peer("127.0.0.2")) as caller:
                 caller.send(caller.request("INVITE"), node.port)
                 invite = switch.receive()
                 assert invite.startswith(b"INVITE ")
-                switch.send(switch.answer(invite), node.port)
+                switch.send(switch.answer(invite).replace(b"Call-ID: ", b"i: "), node.port)
                 assert caller.final().startswith(b"SIP/2.0 200 ")
         assert switch.receive(0.2) == b""
     assert node.metric('sipwarden_events_total{event="handed_over"}') > before
     assert node.metric('sipwarden_events_total{event="handover_dropped"}') == 0
-    assert node.metric('sipwarden_invites_total{action="pass",code="AUTH_OK",trunk="acme"}') >= 12
+    assert node.metric('sipwarden_invites_total{action="pass",code="AUTH_OK",trunk="acme"}') >= 24
 
 
 def test_pages(node: Node) -> None:
@@ -82,6 +92,7 @@ def test_pages(node: Node) -> None:
         "sipwarden_policy_info{version=",
         "sipwarden_directory_info{version=",
         "sipwarden_workers_up 2.0",
+        f'sipwarden_steering{{listener="udp 127.0.0.1:{node.port}"}} 1486.0',
         "process_cpu_seconds_total",
     ):
         assert name in text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import re
 import socket
 import threading
 import weakref
@@ -18,8 +20,9 @@ from proxy.config import load_config
 from proxy.control import Ask, Forget, Load, Loaded, Switch, Switched
 from proxy.generation import Faults, Generation, load, open_generation, save_generation
 from proxy.session import Session
-from proxy.sockets import open_inboxes, open_sockets
-from proxy.worker import Worker
+from proxy.sockets import open_inboxes, open_own, open_sockets
+from proxy.supervisor import open_tables
+from proxy.worker import Worker, _shared
 from rules.numbers import normalise
 from tests.proxy.node import CONFIG, SEGMENTS, Peer, free_port
 
@@ -35,11 +38,13 @@ def generation(folder: Path, text: str) -> Generation:
 class Pair:
     """Two workers of one node that share its address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, node: str = "") -> None:
         self.port, self.switch = free_port(), free_port()
-        self.text = CONFIG.format(port=self.port, admin=free_port(), switch=self.switch, workers=2)
+        self.text = CONFIG.format(port=self.port, admin=free_port(), switch=self.switch, workers=f"2\n{node}")
         self.generation = generation(folder, self.text)
         self.sockets = open_sockets(self.generation.config.bindings(), 2)
+        self.ports = open_own([self.generation.config.worker_ports(number) for number in range(2)])
+        self.legs = open_tables(2)
         self.inboxes = open_inboxes(2)
         loop = asyncio.get_running_loop()
         self.workers = [
@@ -48,7 +53,9 @@ class Pair:
                 self.generation,
                 SECRET,
                 self.sockets[number],
+                ports=self.ports[number],
                 number=number,
+                legs=self.legs,
                 inbox=self.inboxes[number][0],
                 others={1 - number: self.inboxes[1 - number][1]},
             )
@@ -59,8 +66,13 @@ class Pair:
         for worker in self.workers:
             worker.close()
         await asyncio.sleep(0.01)
-        for sock in (*(one for sockets in self.sockets for one in sockets), *(one for inbox in self.inboxes for one in inbox)):
+        for sock in (
+            *(one for sockets in (*self.sockets, *self.ports) for one in sockets),
+            *(one for inbox in self.inboxes for one in inbox),
+        ):
             sock.close()
+        for file in self.legs:
+            os.close(file)
 
 
 @pytest_asyncio.fixture
@@ -93,6 +105,36 @@ async def test_a_response_goes_to_the_worker_that_sent_the_request(pair: Pair) -
     assert sum(invites) == 8
     # the switch's responses all come to one of the two, which hands over the other's
     assert sum(worker.proxy.counters.handed_over for worker in pair.workers) in invites
+
+
+@pytest.mark.parametrize("address", ["127.0.0.5", "::1"])
+async def test_with_ports_of_their_own_responses_come_straight_to_the_worker(tmp_path: Path, address: str) -> None:
+    first = free_port()
+    pair = Pair(tmp_path, f'worker_ports = "{first}-{first + 1}"')
+    pair.text = pair.text.replace("127.0.0.5:", "[::1]:") if address == "::1" else pair.text
+    made = generation(tmp_path, pair.text)
+    for worker in pair.workers:
+        worker.switch(made)
+        await worker.start()
+    with closing(Peer(address, pair.switch)) as switch:
+        switch.socket.setblocking(False)
+        for _ in range(8):
+            with closing(Peer("127.0.0.2")) as caller:
+                caller.socket.setblocking(False)
+                caller.send(caller.request("INVITE"), pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 100 ")
+                invite, source = await asyncio.get_running_loop().sock_recvfrom(switch.socket, 65535)
+                assert source[1] == pair.port  # everything leaves from the shared address
+                assert f":{pair.port};lr;sw=".encode() in invite  # and Record-Route names it
+                (via,) = re.findall(rb"Via: SIP/2.0/UDP (?:127.0.0.1|\[::1\]):(\d+);branch=z9hG4bKsw(\d)", invite)
+                assert int(via[0]) == first + int(via[1])
+                switch.send(switch.answer(invite), int(via[0]))
+                assert (await received(caller)).startswith(b"SIP/2.0 200 ")
+                before = sum(worker.proxy.counters.handed_over for worker in pair.workers)
+                switch.send(switch.answer(invite), first + 1 - int(via[1]))  # at the other's port: handed over all the same
+                assert (await received(caller)).startswith(b"SIP/2.0 200 ")
+                assert sum(worker.proxy.counters.handed_over for worker in pair.workers) == before + 1
+    await pair.close()
 
 
 async def test_timers_run_without_traffic(pair: Pair) -> None:
@@ -328,3 +370,18 @@ async def test_what_was_not_made_ready_is_not_put_in_force(caplog: pytest.LogCap
     finally:
         gc.unfreeze()
         gc.enable()
+
+
+def test_a_worker_that_starts_again_finds_the_calls_of_the_one_before() -> None:
+    files = open_tables(2)
+    called, caller = "+8675583123456", "+8613712345678"
+    try:
+        before = _shared(files, 1, SECRET)
+        before.begin(("customer acme",), called, (caller,), 1000.0)
+        for number, age in ((0, 0.0), (1, 30.0)):  # the other one still takes it for one that is being set up, until there is a new worker
+            legs = _shared(files, number, SECRET)
+            assert legs.age("customer acme", normalise(called, None), normalise(caller, None), 1030.0) == age
+            assert legs.age("customer beta", normalise(called, None), None, 1030.0) is None
+    finally:
+        for file in files:
+            os.close(file)

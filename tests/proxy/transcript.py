@@ -15,11 +15,19 @@ A line is a step:
     +0.5                                        time passes; what comes out meanwhile is expected below
     nothing                                     nothing more came out
     failed outward                              the last message to this stream peer could not be sent
-    restart                                     a new worker with the same secret takes over
+    restart                                     a new worker with the same secret takes over, and finds what the old one counted
+    drain                                       the worker is told to take no more calls
+    restart anew                                and finds nothing
+    segments customer,trunk,first,last,...      before all other steps: segments.csv, its lines parted by |
     reload trunk acme suspended = true          a new configuration is put in force (as many edits as there are, separated by ;)
     ask roaming 123 within=1.5                  a look-up was asked for, with that deadline in seconds
     answer abroad                               and is answered
     count failovers 1                           a counter's value (`count signatures A 1`: calls signed so)
+    event end caller bye acme                   what was told of calls: `event attempt pass AUTH_OK acme` (action, code, trunk, and the
+                                                status where we answered), `event ringing 180 acme`, `event answer 200 switch acme`,
+                                                `event end callee refused 486 acme`; once a flow has one, all must be there, in order
+    calls acme 1                                how many calls of a trunk are not over, on all workers; `calls` alone: of none
+    worker 1                                    what follows reaches this worker
     config trunk acme methods = ["MESSAGE"]     before all other steps: the configuration that the flow runs with
     # a comment
 
@@ -32,12 +40,19 @@ import json
 import re
 from pathlib import Path
 
+from proxy.call_records import HEADER, RECORD
+from proxy.calls import CallTable
+from proxy.core import Proxy
+from proxy.events import Answer, Attempt, End, Event, Ringing
+from proxy.flow import Listener
 from proxy.signing import Credential
 from proxy.sip.message import SipMessage
+from proxy.tally import ROW_SIZE
 from rules.call import Call
 from rules.verdict import Lookup, Outcome
 from tests.proxy.passports import claims_of, credential
 from tests.proxy.wire import CONFIG, SEGMENTS, Wire, edit_config, load, make_proxy
+from tests.rules.legs import shared
 
 _EXPECTS = re.compile(r"< (?P<who>[\w:.\[\]-]+) (?P<what>\w+)(?P<headers>(?: ; .*)?)")
 
@@ -63,12 +78,16 @@ class Transcript:
         self.started: Wire | None = None
         self.tickets: list[int] = []
         self.salt = 0
+        self.segments = SEGMENTS
+        self.tables = [MadeTable(number) for number in range(2)]
+        self.expects_events = False
 
     @property
     def wire(self) -> Wire:
         """The wire, made when it is first needed."""
         if self.started is None:
-            self.started = Wire(make_proxy(self.folder, self.config, check=asks, credential=self.credential))
+            self.started = Wire(make_proxy(self.folder, self.config, self.segments, check=asks, credential=self.credential))
+            self.started.proxy.count_calls(self.tables[0].table(), 0.0)
         return self.started
 
     @property
@@ -87,7 +106,10 @@ class Transcript:
             except AssertionError as failure:
                 raise AssertionError(f"line {number}: {line}: {failure}") from None
         self._all_read()
-        return self.wire
+        wire = self.wire
+        if self.expects_events:
+            assert not wire.told, f"not expected: {[told(event) for event in wire.told]}"
+        return wire
 
     def _all_read(self) -> None:
         assert not self.wire.out, f"unread: {self.wire.lines()}"
@@ -98,7 +120,23 @@ class Transcript:
             assert self.started is None, "after other steps"
             self.config = edit_config(self.config, rest)
             return
+        if word == "segments":
+            assert self.started is None, "after other steps"
+            self.segments = rest.replace("|", "\n") + "\n"
+            return
         wire = self.wire
+        if word == "event":
+            self.expects_events = True
+            assert wire.told, "no event"
+            event = told(wire.told.pop(0))
+            assert event == rest, f"event {event}"
+            return
+        if word == "calls":
+            assert wire.calls() == ({} if not rest else {rest.split()[0]: int(rest.split()[1])}), wire.calls()
+            return
+        if word == "worker":
+            self._to_worker(int(rest))
+            return
         if line == "nothing":
             assert not wire.out, f"came out: {wire.lines()}"
         elif line.startswith("+"):
@@ -108,12 +146,16 @@ class Transcript:
             flow, data = wire.last[rest]
             wire.proxy.send_failed(flow, data, wire.now)
             wire.collect()
+        elif word == "drain":
+            wire.proxy.drain()
         elif word == "restart":
+            if rest == "anew":
+                self.tables[wire.at] = MadeTable(wire.at)
             self._restart()
         elif word == "reload":
             for edit in rest.split(" ; ") if rest else []:
                 self.config = edit_config(self.config, edit)
-            wire.proxy.apply(*load(self.folder, self.config, SEGMENTS, None, asks), wire.now, self.credential)
+            wire.proxy.apply(*load(self.folder, self.config, self.segments, None, asks), wire.now, self.credential)
             wire.collect()
         elif word == "ask":
             lookups = wire.proxy.take_lookups()
@@ -139,13 +181,36 @@ class Transcript:
             raise AssertionError("not a step")
 
     def _restart(self) -> None:
-        self.salt += 1
         old = self.wire
         listeners = old.proxy.routing.listeners
-        settings: dict[str, object] = {"listeners": listeners, "salt": b"%04d" % self.salt, "now": old.now, "credential": self.credential}
-        proxy = make_proxy(self.folder, self.config, check=asks, **settings)  # type: ignore[arg-type]
-        old.proxy = proxy
+        old.proxy = self._another(old.at, listeners, old.now)
         old.collect()
+
+    def _another(self, number: int, listeners: list[Listener], now: float) -> Proxy:
+        self.salt += 1
+        proxy = make_proxy(
+            self.folder,
+            self.config,
+            self.segments,
+            check=asks,
+            listeners=listeners,
+            salt=b"%04d" % self.salt,
+            now=now,
+            credential=self.credential,
+            worker=number,
+        )
+        proxy.keep_events()
+        proxy.count_calls(self.tables[number].table(self.tables), now)
+        return proxy
+
+    def _to_worker(self, number: int) -> None:
+        wire = self.wire
+        if len(wire.proxies) == 1:
+            wire.proxies[0].count_calls(self.tables[0].table(self.tables), wire.now)
+            wire.proxies.append(self._another(1, wire.proxy.routing.listeners, wire.now))
+            for proxy, legs in zip(wire.proxies, shared(2), strict=True):
+                proxy.share_legs(legs)
+        wire.at = number
 
     def _send(self, line: str) -> None:
         wire = self.wire
@@ -169,6 +234,37 @@ class Transcript:
         else:
             data = speaker.request(what, options, headers)
         wire.give(data, wire.flow_of(who))
+
+
+class MadeTable:
+    """Memory of one worker's calls that outlives it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.row = memoryview(bytearray(ROW_SIZE)).cast("Q")
+        self.records = memoryview(bytearray(HEADER + 512 * RECORD))
+
+    def table(self, all_of: list[MadeTable] | None = None) -> CallTable:
+        """The table as the worker sees it, alone or with others."""
+        rows = [self.row] if all_of is None else [one.row for one in all_of]
+        return CallTable(rows, self.records, self.number)
+
+
+def told(event: Event) -> str:
+    """An event as a transcript has it."""
+    match event:
+        case Attempt():
+            said = [event.action or "-", event.code or "-", event.trunk or "-", *([str(event.status)] if event.status else [])]
+            if event.would_code:
+                said.append(f"would={event.would_code}")
+            return " ".join(["attempt", *said])
+        case Ringing():
+            return f"ringing {event.status} {event.trunk}"
+        case Answer():
+            return f"answer {event.status} {event.egress} {event.trunk}"
+        case End():
+            return " ".join(["end", event.by, event.why, *([str(event.status)] if event.status else []), event.trunk])
+    raise AssertionError(event)
 
 
 def play(text: str, folder: Path) -> Wire:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from proxy.config import Config, load_config
 from proxy.core import Proxy
+from proxy.events import Event
 from proxy.flow import Flow, Listener
 from proxy.sip.message import SipMessage
 from rules import RuleSet, load_policy
@@ -22,6 +23,7 @@ SECRET = b"a secret for tests only"
 CONFIG = """
 [node]
 name = "test"
+longest_call = "10m"
 [[listen]]
 address = "127.0.0.1:5060"
 transports = ["udp", "tcp"]
@@ -158,8 +160,21 @@ class Wire:
         self.last: dict[str, tuple[Flow, bytes]] = {}
         self._flows: dict[tuple[str, str, int], Flow] = {}
         self.parties = {name: Party(name) for name in PEERS}
-        self.proxy = proxy
+        self.events: list[Event] = []
+        self.told: list[Event] = []
+        self.proxies = [proxy]
+        self.at = 0
+        proxy.keep_events()
         self.collect()
+
+    @property
+    def proxy(self) -> Proxy:
+        """The worker that messages reach."""
+        return self.proxies[self.at]
+
+    @proxy.setter
+    def proxy(self, proxy: Proxy) -> None:
+        self.proxies[self.at] = proxy
 
     def flow(self, transport: str, address: str, port: int) -> Flow:
         """The flow that the transports would give the core for this remote address."""
@@ -187,18 +202,48 @@ class Wire:
 
     def collect(self) -> None:
         """Take what the core wants to send."""
-        for flow, data in self.proxy.take_sends():
-            name = self.name_of(flow)
-            self.last[name] = (flow, data)
-            self.out.append((name, data))
-        assert self.proxy.counters.internal_errors == 0, "\n".join(self.proxy.faults)
+        for _ in range(8):  # until no worker has anything for another
+            for proxy in self.proxies:
+                for owner, said in proxy.take_hangups():
+                    self.proxies[owner].hear_of_hangup(said, self.now)
+            if len(self.proxies) > 1 and not self._hand_over():
+                break
+        for proxy in self.proxies:
+            events = proxy.take_events()
+            self.events += events
+            self.told += events
+            for flow, data in proxy.take_sends():
+                name = self.name_of(flow)
+                self.last[name] = (flow, data)
+                self.out.append((name, data))
+            assert proxy.counters.internal_errors == 0, "\n".join(proxy.faults)
+
+    def _hand_over(self) -> bool:
+        """Give workers what reached another one; False where there was nothing."""
+        moved = [parcel for proxy in self.proxies for parcel in proxy.take_handovers()]
+        for owner, flow, data in moved:
+            if owner < len(self.proxies):
+                self.proxies[owner].receive(data, flow, self.now)
+        return bool(moved)
+
+    def calls(self) -> dict[str, int]:
+        """Calls that are not over, of all workers, by trunk; those without any left out."""
+        total: dict[str, int] = {}
+        for proxy in self.proxies:
+            for trunk, count in proxy.gauges()["calls"].items():
+                assert count >= 0, f"{count} calls of {trunk}"
+                total[trunk] = total.get(trunk, 0) + count
+        return {trunk: count for trunk, count in total.items() if count}
 
     def wait(self, seconds: float) -> None:
         """Let time pass, timer by timer."""
         end = round(self.now + seconds, 6)
-        while (due := self.proxy.next_timer()) is not None and due <= end + 1e-7:
-            self.now = max(self.now, due)
-            self.proxy.handle_timer(self.now)
+        while True:
+            due = min(((due, at) for at, proxy in enumerate(self.proxies) if (due := proxy.next_timer()) is not None), default=None)
+            if due is None or due[0] > end + 1e-7:
+                break
+            self.now = max(self.now, due[0])
+            self.proxies[due[1]].handle_timer(self.now)
             self.collect()
         self.now = end
 

@@ -44,6 +44,9 @@ def given() -> dict[str, set[str]]:
         "passport.py: codes[0]",
         "ruleset.py: outcome.code",
     }
+    for kind in ("TRK", "SEG"):  # proxy.limits
+        for code in (f"{kind}_CPS", f"{kind}_CALLS"):
+            effects[code] = {"reject"}
     return effects
 
 
@@ -51,8 +54,8 @@ def test_every_code_has_words_and_no_other() -> None:
     assert set(given()) == set(reason_codes())
 
 
-NO_LAW = {"RULE_FAILED", "TRK_SUSPENDED", "FWD_LOOP"}
-"""Refusals for which policy.md names no law: our own failure, what the operator decided, what would never end."""
+NO_LAW = {"RULE_FAILED", "TRK_SUSPENDED", "FWD_LOOP", "TRK_CPS", "TRK_CALLS", "SEG_CPS", "SEG_CALLS"}
+"""Refusals for which policy.md names no law: our own failure, what the operator decided, what would never end, limits."""
 
 
 @pytest.mark.parametrize("code", sorted(code for code, effects in given().items() if "reject" in effects))

@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.admin.metrics import exposition
 from proxy.build import CORE, KERNEL
-from proxy.control import Hop, LookupState, Snapshot
+from proxy.control import LookupState, Snapshot
 from proxy.counters import DECISION_BUCKETS, EVENTS, OTHER, SERIES_AT_MOST, Counters
 from proxy.totals import Totals
 from proxy.transport.counters import TRANSPORT_EVENTS, TransportCounters
@@ -15,8 +15,8 @@ def snapshot(counters: Counters, up: bool = True) -> Snapshot:
     counted = counters.snapshot()
     return Snapshot(
         events=counted["events"] | TransportCounters().snapshot(),
-        invites=tuple(counted["invites"]),
-        observed=tuple(counted["observed"]),
+        invites=counted["invites"],
+        observed=counted["observed"],
         spared=counted["spared"],
         decisions=tuple(counted["decisions"]),
         decision_sum=counted["decision_sum"],
@@ -26,7 +26,7 @@ def snapshot(counters: Counters, up: bool = True) -> Snapshot:
         signatures={"A": 2, "expired": 1},
         transactions_server=2,
         transactions_client=3,
-        next_hops=(Hop("switch", "sip:127.0.0.5", up), Hop("switch", "sip:127.0.0.6", True)),
+        next_hops=((("switch", "sip:127.0.0.5"), up), (("switch", "sip:127.0.0.6"), True)),
         policy_version="p1",
         directory_version="d1",
     )
@@ -43,6 +43,7 @@ class Status:
     workers_up = 2
 
     def __init__(self) -> None:
+        self.steering = {"udp 127.0.0.1:5060": 1486, "udp [::1]:5060": 0}
         self.past = Totals()
         gone, one, two = Counters(), Counters(), Counters()
         gone.received = 100
@@ -107,6 +108,8 @@ async def test_sums_over_workers_and_over_those_that_ended() -> None:
     assert value("sipwarden_directory_info", version="d1") == 1
     assert value("sipwarden_reloads_total") == 4
     assert value("sipwarden_reload_failures_total") == 1
+    assert value("sipwarden_steering", listener="udp 127.0.0.1:5060") == 1486
+    assert value("sipwarden_steering", listener="udp [::1]:5060") == 0
     assert value("sipwarden_workers_up") == 2
     assert value("sipwarden_worker_restarts_total") == 1
     assert value("sipwarden_events_total", event="udp_receive_dropped") == 6

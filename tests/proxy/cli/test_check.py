@@ -42,9 +42,9 @@ def test_faults_of_a_list(config: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_warnings_do_not_fail(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config.write_text(config.read_text().replace('home_area = "755"', "max_cps = 5"))
+    config.write_text(config.read_text().replace('home_area = "755"', "tls_identity = 'x'"))
     assert main(["check", "-c", str(config)]) == 0
-    assert f"warning: {config}:17: trunk[1].max_cps: call rates are not limited in this version" in capsys.readouterr().out
+    assert f"warning: {config}:17: trunk[1].tls_identity: TLS is not in this version" in capsys.readouterr().out
 
 
 def test_warnings_of_lists_are_shown(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,10 +98,37 @@ def test_file_that_is_not_utf8(tmp_path: Path) -> None:
         load_config(tmp_path / "gw.toml")
 
 
-@pytest.mark.parametrize(("key", "value"), [("max_cps", "5"), ("max_calls", "5"), ("tls_identity", "'x'")], ids=lambda part: part)
-def test_keys_not_in_force_are_accepted_with_a_warning(key: str, value: str) -> None:
-    (warning,) = load(GOOD.replace('home_area = "755"', f"{key} = {value}")).warnings
-    assert str(warning).startswith(f"gw.toml:14: trunk[1].{key}: ")
+def test_keys_not_in_force_are_accepted_with_a_warning() -> None:
+    (warning,) = load(GOOD.replace('home_area = "755"', "tls_identity = 'x'")).warnings
+    assert str(warning).startswith("gw.toml:14: trunk[1].tls_identity: ")
+
+
+def test_limits_of_a_trunk() -> None:
+    loaded = load(GOOD.replace('home_area = "755"', 'max_cps = 0.5\nmax_calls = 0\nover_limit = "486"'))
+    assert not loaded.warnings
+    assert (loaded.trunk[0].max_cps, loaded.trunk[0].max_calls) == (0.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("max_cps = 0", "trunk[1].max_cps: must be above 0 and finite (0.0; calls a second; leave it out for no limit)"),
+        ("max_cps = inf", "trunk[1].max_cps: must be above 0 and finite"),
+        ("max_cps = nan", "trunk[1].max_cps: must be above 0 and finite"),
+        ("max_calls = -1", "trunk[1].max_calls: must not be negative (-1; calls at a time; leave it out for no limit)"),
+        ("max_calls = 1.5", "trunk[1].max_calls: "),
+        ('over_limit = "600"', "trunk[1].over_limit: "),
+    ],
+)
+def test_limits_that_are_none(setting: str, says: str) -> None:
+    with pytest.raises(ConfigFaults) as raised:
+        load(GOOD.replace('home_area = "755"', setting))
+    assert f"gw.toml:14: {says}" in str(raised.value)
+
+
+def test_a_longest_call_that_is_too_short() -> None:
+    with pytest.raises(ConfigFaults, match=r"node\.longest_call: is too short"):
+        load(GOOD.replace("[node]\n", '[node]\nlongest_call = "30s"\n'))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +139,7 @@ def test_keys_not_in_force_are_accepted_with_a_warning(key: str, value: str) -> 
         ("[[trunk]]\nid = 'x'\nkind = 'core'", "41: trunk[3]: trunk x has no sources"),
         ("[[trunk]]\nid = 'x'\nkind = 'core'\nsources = ['0.0.0.0/0']", "44: trunk[3].sources[1]: 0.0.0.0/0 is every address there is"),
         ("[[lookup]]\nkind = 'roaming'\nurl = 'http://127.0.0.1/{number}'", "41: lookup[1]: no trunk is international"),
+        ("[[trunk]]\nid = 'x'\nkind = 'core'\nsources = ['127.0.0.9']\nover_limit = '486'", "45: trunk[3].over_limit: has no effect but"),
         ("[signing]\nkey = 'k'\nx5u = 'https://a.example/c'", "41: signing: no next hop has sign = true"),
         ("[[trunk]]\nid = 'x'\nkind = 'core'\nsources = ['127.0.0.9']\nattest = 'B'", "45: trunk[3].attest: there is no [signing]"),
     ],
@@ -231,3 +259,26 @@ def test_state_is_where_the_service_may_write(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/sipwarden:/var/lib/other")
     assert config.state_path("var/node.secret") == Path("/var/lib/sipwarden/var/node.secret")
     assert config.state_path("/srv/node.secret") == Path("/srv/node.secret")
+
+
+def test_a_workers_own_ports_follow_from_its_number() -> None:
+    listens = "".join(f'[[listen]]\naddress = "{address}"\n' for address in ("[::1]:5060", "127.0.0.9:5060", "127.0.0.9:5070"))
+    config = load(GOOD.replace("workers = 1", 'workers = 3\nworker_ports = "5100-5199"') + listens)
+    assert config.worker_ports(0) == [
+        ("udp", "127.0.0.1", 5100),
+        ("udp", "::1", 5100),
+        ("udp", "127.0.0.9", 5101),
+        ("udp", "127.0.0.9", 5102),
+    ]
+    assert config.worker_ports(2)[0] == ("udp", "127.0.0.1", 5106)
+    bound = [port for worker in range(3) for port in config.worker_ports(worker)]
+    assert len(set(bound)) == len(bound)
+    udp, tcp = config.listeners()[:2]
+    assert config.own_ports(udp) == range(5100, 5200)
+    assert list(config.own_ports(tcp)) == []
+    assert load(GOOD).worker_ports(0) == []
+    two = (
+        GOOD.replace("workers = 1", "workers = 3\nworker_ports = '5100-5104'") + listens.partition("127.0.0.9:5070")[0].rpartition("[[")[0]
+    )
+    (fault,) = faults(two)
+    assert "5 ports are too few for 3 workers with 2 UDP listeners each" in fault

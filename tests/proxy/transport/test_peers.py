@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from proxy.correlation import Notice
+from proxy.calls import Hangup
 from proxy.flow import Flow, Listener
 from proxy.sockets import open_inboxes
 from proxy.transport.counters import TransportCounters
@@ -18,13 +18,19 @@ def peers(
     got: list[Parcel],
     flushes: list[int],
     notes: list[Held],
-    heard: list[Notice] | None = None,
+    ends: list[Hangup] | None = None,
 ) -> tuple[Peers, TransportCounters]:
     counters = TransportCounters()
     loop = asyncio.get_running_loop()
-    hear = (heard if heard is not None else []).append
     made = Peers(
-        loop, inbox, others, lambda parcel, now: got.append(parcel), notes.append, hear, lambda: flushes.append(len(got)), counters
+        loop,
+        inbox,
+        others,
+        lambda parcel, now: got.append(parcel),
+        notes.append,
+        lambda said, now: None if ends is None else ends.append(said),
+        lambda: flushes.append(len(got)),
+        counters,
     )
     made.start()
     return made, counters
@@ -91,25 +97,24 @@ async def test_all_others_hear_of_a_connection() -> None:
         sock.close()
 
 
-async def test_all_others_hear_of_calls_and_a_forwarded_call_hears_before_its_turn() -> None:
+async def test_the_end_of_a_call_is_told_to_its_owner_even_when_it_does_not_keep_up() -> None:
     ((read, write),) = open_inboxes(1)
-    got: list[Parcel] = []
-    heard: list[Notice] = []
-    there, _ = peers(read, {}, got, [], [], heard)
     here, counters = peers(None, {1: write}, [], [], [])
-    notices = [Notice(True, ("customer acme",), f"+86755831200{number:02}", ("+8613802881946",), 1.5) for number in range(80)]
-    flow = Flow(LISTENER, "192.0.2.1", 5070)
-    here.hand_over([(1, flow, b"first")])
-    here.tell_legs(notices)
-    here.hand_over([(1, flow, b"second")])
-    there.catch_up()
-    assert heard == notices
-    assert got == []
-    await asyncio.sleep(0.05)
-    assert [parcel.data for parcel in got] == [b"first", b"second"]
-    assert counters.handover_dropped == 0
-    for one in (there, here):
-        one.catch_up()
+    filled = 0
+    while not counters.handover_dropped:
+        here.hand_over([(1, Flow(LISTENER, "192.0.2.1", 5070), b"x" * 60000)])
+        filled += 1
+    said = [(1, Hangup(b"0123456789abcdef", b"00a1", 7, b"call", b"tag", b"00000000", place, "callee", "bye")) for place in range(1000)]
+    here.tell_hangups([*said, (5, said[0][1])])
+    ends: list[Hangup] = []
+    there, _ = peers(read, {}, [], [], [], ends)
+    for _ in range(50):
+        await asyncio.sleep(0.05)
+        if len(ends) == len(said):
+            break
+    assert ends == [one for _, one in said]
+    assert counters.handover_dropped == 1
+    for one in (here, there):
         one.close()
-    read.close()
-    write.close()
+    for sock in (read, write):
+        sock.close()

@@ -1,0 +1,541 @@
+"""The calls of one worker: what is being set up or answered and not over, told as events and counted for each trunk.
+
+A call is known by its key, the MAC of its dialog token, which is another one for each INVITE: whoever sends many that are alike in Call-ID
+and tag has many calls. What is known of a call stands in a record in memory that outlives the worker (`proxy.call_records`). Whichever
+worker a BYE comes to, the worker that sent the INVITE on owns the call: the token names it, and it is told. Telling it twice changes
+nothing.
+
+Nothing else is needed to pass a BYE on, so that a call of which there is no record (all workers were started anew) is only not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
+
+from proxy.call_records import ANSWERED, HEADER, LATE, OVER, RECORD, SETUP, TOLD, CallRecords, Record
+from proxy.events import Answer, By, End, Event, Ringing
+from proxy.limits import Subject
+from proxy.tally import ROW_SIZE, Tally
+from proxy.token import NO_TABLE
+
+if TYPE_CHECKING:
+    from proxy.counters import Counters
+    from proxy.token import DialogToken, Secret
+    from rules.call import Trunk
+    from rules.directory import Segment
+
+REMEMBERED: Final = 64.0
+"""Seconds that a call is known of after its end, at least: its 2xx may cross a failure, and be sent again for 64*T1; its BYE comes then,
+and may be sent again for as long.
+"""
+
+SWEEP: Final = 32.0
+"""Seconds between two looks at what is to be forgotten."""
+
+ORPHANED: Final = 217.0
+"""Seconds in which a call is answered that was being set up when its worker ended, if it is at all (Timer C and 64*T1)."""
+
+SEGMENTS_KEPT: Final = 16_384
+"""Segments with a limit that are remembered while they have no call."""
+
+NOTICES_KEPT: Final = 8192
+"""Notices that wait for the other workers; more are dropped and counted. They are taken after each batch of input."""
+
+NAME_AT_MOST: Final = 256
+"""Octets of a Call-ID and of a tag that events tell, and characters of a caller or called as it stood in the request."""
+
+PLAIN_CAPACITY: Final = 4096
+"""Records where nobody gave memory for more."""
+
+
+class Hangup(NamedTuple):
+    """What the owner of a call is told by the worker that a BYE came to, or a request inside the call that was answered 408 or 481.
+
+    `table` stands in the call's token, `tag` is the code of the callee's tag, `at` in ms since 1970.
+    """
+
+    key: bytes
+    table: bytes
+    tag: int
+    call_id: bytes
+    from_tag: bytes
+    ingress: bytes
+    at: int
+    by: By
+    why: str
+
+
+class Setup:
+    """An initial INVITE that was sent on and has no final response yet. `over` once it has one."""
+
+    __slots__ = ("call_id", "cseq", "egress", "from_tag", "key", "over", "trunk")
+
+    def __init__(self, key: bytes, call_id: bytes, from_tag: bytes, trunk: str, cseq: int, egress: str) -> None:
+        self.key = key
+        self.call_id = call_id[:NAME_AT_MOST]
+        self.from_tag = from_tag[:NAME_AT_MOST]
+        self.trunk = trunk
+        self.cseq = cseq
+        self.egress = egress
+        self.over = False
+
+
+class Within:
+    """The call that a request inside a dialog belongs to, which is over where the request is answered 408 or 481 (RFC 5057 §5.1), or
+    never. `tags`: the caller's and the callee's.
+    """
+
+    __slots__ = ("call_id", "tags", "token", "trunk")
+
+    def __init__(self, token: DialogToken, call_id: bytes, tags: tuple[bytes, bytes], trunk: str) -> None:
+        self.token = token
+        self.call_id = call_id
+        self.tags = tags
+        self.trunk = trunk
+
+
+class CallTable:
+    """The memory that calls are kept and counted in: `rows` of all workers (see Tally), `records` of worker `own`."""
+
+    __slots__ = ("own", "records", "tally", "workers")
+
+    def __init__(self, rows: Sequence[memoryview], records: memoryview, own: int, tally: Tally | None = None) -> None:
+        self.own = own
+        self.workers = len(rows)
+        self.records = records
+        self.tally = tally if tally is not None else Tally(rows, own)
+
+
+def plain_table() -> CallTable:
+    """A table of the process's own, for one worker."""
+    return CallTable([memoryview(bytearray(ROW_SIZE)).cast("Q")], memoryview(bytearray(HEADER + PLAIN_CAPACITY * RECORD)), 0)
+
+
+class Calls:
+    """The book of calls. `events` is what happened since it was last taken, None where nobody asks. `active`: whether calls are followed
+    at all. `table` stands in the tokens of calls that have a record. `stirred`: whether there is something for `sweep`. Times are the
+    core's seconds but for `at`, ms since 1970.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_counters",
+        "_notices",
+        "_open",
+        "_orphans",
+        "_orphans_until",
+        "_over",
+        "_records",
+        "_salt",
+        "_secret",
+        "_segments",
+        "_table",
+        "_trunks",
+        "active",
+        "events",
+        "longest",
+        "stirred",
+        "table",
+        "wall_offset",
+    )
+
+    def __init__(self, counters: Counters, secret: Secret, longest: float, salt: bytes) -> None:
+        """`longest`: seconds after which a call that nobody ended is taken off; `salt` differs between starts."""
+        self._salt = salt
+        self.table = NO_TABLE
+        self._counters = counters
+        self._secret = secret
+        self.longest = longest
+        self._table: CallTable | None = None
+        self._admitted: tuple[bytes, Segment | None] | None = None
+        self._records = CallRecords(memoryview(bytearray(HEADER)))
+        self._open: dict[bytes, int] = {}
+        self._over: dict[bytes, int] = {}
+        self._orphans: dict[bytes, int] = {}
+        self._orphans_until = 0.0
+        self._trunks: dict[bytes, Subject] = {}
+        self._segments: dict[int, Subject] = {}
+        self._notices: list[tuple[int, Hangup]] = []
+        self.active = False
+        self.stirred = False
+        self.events: list[Event] | None = None
+        self.wall_offset = 0.0
+
+    # the rim's side
+
+    def keep_events(self, wanted: bool) -> None:
+        """Whether events are kept until they are taken."""
+        if wanted == (self.events is not None):
+            return
+        self.events = [] if wanted else None
+        if wanted and self._table is None:
+            self.count(plain_table(), {}, 0.0)
+        self.active = self._table is not None
+
+    def take_events(self) -> list[Event]:
+        """What happened since."""
+        events = self.events
+        if not events:
+            return []
+        self.events = []
+        return events
+
+    def count(self, table: CallTable, trunks: dict[bytes, Trunk], now: float) -> None:
+        """Follow calls in this table, and those that a worker before this one left in it. `trunks` by id code."""
+        self._table = table
+        self._records = CallRecords(table.records)
+        used = self._records.used
+        self.table = b"%04x" % self._records.identity(crc32(self._salt))
+        self.active = True
+        for book in (self._open, self._over, self._orphans):
+            book.clear()
+        self._trunks.clear()
+        self._segments.clear()
+        self.know(trunks)
+        self._orphans_until = now + ORPHANED
+        if used:
+            self._recover(table.tally)
+
+    def _recover(self, tally: Tally) -> None:
+        """Go on with the calls of a worker before this one. Its row is told anew only when all are counted: others read it meanwhile."""
+        for slot, record in self._records.found():
+            trunk = self._trunks.get(record.ingress)
+            if record.key in self._open or record.key in self._over or trunk is None:
+                self._records.give_back(slot)
+                continue
+            if record.state == OVER:
+                self._over[record.key] = slot
+                continue
+            self._open[record.key] = slot
+            if record.state == SETUP:
+                self._orphans[record.key] = slot  # its transaction went with the worker
+            trunk.count += 1
+            if record.segment:
+                self._segment_by(record.segment).count += 1
+        for subject in (*self._trunks.values(), *self._segments.values()):
+            subject.recount(subject.count)
+        tally.drop_left()
+
+    def know(self, trunks: dict[bytes, Trunk]) -> None:
+        """The trunks in force, by id code: each worker tells its calls of all of them, so that a limit which one worker has heard of
+        counts the calls of those that have not.
+        """
+        if self._table is None:
+            return
+        for code in [code for code, subject in self._trunks.items() if code not in trunks and not subject.count]:
+            self._trunks.pop(code).forget()
+        for code, trunk in trunks.items():
+            self._line(code, trunk)
+
+    def take_notices(self) -> list[tuple[int, Hangup]]:
+        """What owners of calls are to be told: worker, notice."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def counts(self) -> dict[str, int]:
+        """This worker's calls by trunk."""
+        return {subject.name: subject.count for subject in self._trunks.values()}
+
+    @property
+    def known(self) -> int:
+        """Calls of which anything is known."""
+        return len(self._open) + len(self._over)
+
+    def at(self, now: float) -> int:
+        """The core's time in ms since 1970."""
+        return int((now + self.wall_offset) * 1000)
+
+    # limits
+
+    def admit(self, code: bytes, trunk: Trunk, segment: Segment | None, now: float, *, force: bool) -> str:
+        """Count a call that policy lets go on; the reason code of the limit that it is above, "" for none.
+
+        A call above a limit is not counted, unless with `force`: it goes on all the same.
+        """
+        self.settle()
+        line = self._line(code, trunk)
+        if trunk.max_calls is not None and not force and not self.room:
+            return "TRK_CALLS"  # what cannot be counted cannot be held to a limit
+        part = self._segment(segment) if segment is not None else None
+        over = ""
+        if not line.add(trunk.max_calls):
+            over = "TRK_CALLS"
+            if not force:
+                return over
+            line.add(None)
+        if part is not None and segment is not None and not part.add(segment.max_calls):
+            over = over or "SEG_CALLS"
+            if not force:
+                line.remove()
+                return over
+            part.add(None)
+        if trunk.max_cps is not None and not line.start(trunk.max_cps, now, force=force):
+            over = over or "TRK_CPS"
+            if not force:
+                line.remove()
+                if part is not None:
+                    part.remove()
+                return over
+        if part is not None and segment is not None and segment.max_cps is not None and not part.start(segment.max_cps, now, force=force):
+            over = over or "SEG_CPS"
+            if not force:
+                line.remove()
+                part.remove()
+                if trunk.max_cps is not None:
+                    line.take_back()
+                return over
+        self._admitted = (code, segment)
+        return over
+
+    def settle(self) -> None:
+        """Release a call that was admitted and then neither began nor was released: something went wrong with its request."""
+        admitted = self._admitted
+        if admitted is not None:
+            self.release(admitted[0], admitted[1])
+
+    def release(self, code: bytes, segment: Segment | None) -> None:
+        """A call that was admitted went no further."""
+        self._admitted = None
+        line = self._trunks.get(code)
+        if line is not None:
+            line.remove()
+        if segment is not None:
+            self._segment(segment).remove()
+
+    # a call's way
+
+    def begin(self, setup: Setup, ingress: bytes, segment: Segment | None, now: float) -> None:
+        """An admitted call was sent on."""
+        self._admitted = None
+        self.stirred = True
+        key = setup.key
+        slot = -1 if key in self._open or key in self._over else self._take()
+        if slot < 0:
+            self._counters.calls_untracked += 1
+            self.release(ingress, segment)
+            return
+        self._records.name(slot, setup.call_id, setup.from_tag)
+        record = Record(key, ingress, setup.cseq, int(now * 1000), self._segment(segment).key if segment is not None else 0)
+        self._records.write(slot, record)
+        self._open[key] = slot
+
+    def rang(self, setup: Setup, status: int, now: float) -> None:
+        """The first 101-199 went to the caller."""
+        if self.events is not None and not setup.over:
+            self.events.append(Ringing(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status))
+
+    @property
+    def room(self) -> bool:
+        """Whether one more call can be known."""
+        return self._records.room or bool(self._over)
+
+    def forgot(self, token: DialogToken) -> bool:
+        """Whether a call was known here and is over for long."""
+        return token.table == self.table and token.key not in self._open and token.key not in self._over
+
+    def answered(self, setup: Setup, to_tag: bytes, status: int, target: str, now: float) -> None:
+        """A 2xx went to the caller: the first, one of another callee, or one sent again."""
+        tag = self._secret.tag_code(to_tag)
+        setup.over = True
+        slot = self._open.get(setup.key, -1)
+        if slot >= 0:
+            record = self._records.read(slot)
+            tell = record.state == SETUP
+            record.open_dialog(tag)
+            if tell:
+                record.state = ANSWERED
+                record.flags |= TOLD
+                record.since = int(now * 1000)
+                del self._open[setup.key]
+                self._open[setup.key] = slot  # in the order in which they were answered
+            self._records.write(slot, record)
+            self._orphans.pop(setup.key, None)
+        else:
+            tell = self._late(setup, tag, now)
+        if tell and self.events is not None:
+            self.events.append(Answer(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status, setup.egress, target))
+
+    def failed(self, setup: Setup, status: int, by: By, why: str, now: float) -> None:
+        """A final failure response went to the caller."""
+        if setup.over:
+            return
+        setup.over = True
+        slot = self._open.get(setup.key, -1)
+        if slot >= 0:
+            self._close(setup.key, slot, self._records.read(slot), now)
+        self._end(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status, by, why)
+
+    def hung_up(self, within: Within, by: By, why: str, now: float) -> None:
+        """A BYE came, or what ends a call as well."""
+        own = self._table
+        token = within.token
+        if own is None or not token.invite:
+            return
+        caller, callee = within.tags
+        tag = self._secret.tag_code(callee)
+        call_id, from_tag = within.call_id[:NAME_AT_MOST], caller[:NAME_AT_MOST]
+        said = Hangup(token.key, token.table, tag, call_id, from_tag, token.ingress, self.at(now), by, why)
+        if token.worker != own.own and token.worker < own.workers:
+            if len(self._notices) < NOTICES_KEPT:
+                self._notices.append((token.worker, said))
+            else:
+                self._counters.hangups_untold += 1
+            return
+        self._hear(said, within.trunk, now)
+
+    def hear(self, said: Hangup, now: float) -> None:
+        """Another worker tells of the end of a call of ours."""
+        line = self._trunks.get(said.ingress)
+        self._hear(said, "" if line is None else line.name, now)
+
+    def _hear(self, said: Hangup, trunk: str, now: float) -> None:
+        key = said.key
+        slot = self._open.get(key, -1)
+        if slot >= 0:
+            record = self._records.read(slot)
+            place = record.dialog(said.tag)
+            if place < 0:
+                return  # a dialog of no callee that answered: it goes on without it
+            record.closed |= 1 << place
+            if record.alive:
+                self._records.write(slot, record)
+                return
+            self._close(key, slot, record, now)
+        else:
+            slot = self._over.get(key, -1)
+            if slot >= 0:
+                record = self._records.read(slot)
+                place = record.dialog(said.tag)
+                if place < 0 or record.closed >> place & 1 or not record.flags & LATE:
+                    return
+                record.closed |= 1 << place
+                record.flags &= ~LATE
+                self._records.write(slot, record)
+            elif said.why == "bye" and said.table != self.table:  # there never was a record of it, or none is left
+                self._remember(key, said, TOLD, now)
+            else:
+                return
+        self._end(said.at, said.call_id, said.from_tag, trunk, 0, 0, said.by, said.why)
+
+    def _late(self, setup: Setup, tag: int, now: float) -> bool:
+        """An answer after the end of a call, or to one of which nothing is known; whether it is the first. It is not counted: its caller,
+        who was told that it failed, will end it, and if caller and callee know better no count of ours can hold them.
+        """
+        slot = self._over.get(setup.key, -1)
+        if slot < 0:
+            said = Hangup(setup.key, NO_TABLE, tag, setup.call_id, setup.from_tag, b"", self.at(now), "callee", "")
+            return self._remember(setup.key, said, TOLD | LATE, now)
+        record = self._records.read(slot)
+        if not record.open_dialog(tag) or record.flags & TOLD:
+            self._records.write(slot, record)
+            return False
+        record.flags |= TOLD | LATE
+        self._records.write(slot, record)
+        return True
+
+    def _remember(self, key: bytes, said: Hangup, flags: int, now: float) -> bool:
+        """Know for a while that a call of which nothing is known was answered (LATE) or hung up."""
+        slot = self._take()
+        if slot >= 0:
+            self.stirred = True
+            self._records.name(slot, said.call_id, said.from_tag)
+            record = Record(key, said.ingress.ljust(8, b"0")[:8], 0, int(now * 1000))
+            record.state = OVER
+            record.flags = flags
+            record.open_dialog(said.tag)
+            record.closed = 0 if flags & LATE else 1
+            self._records.write(slot, record)
+            self._over[key] = slot
+        return True
+
+    def _close(self, key: bytes, slot: int, record: Record, now: float) -> None:
+        """A call is over: it counts no more."""
+        del self._open[key]
+        self._orphans.pop(key, None)
+        record.state = OVER
+        record.since = int(now * 1000)
+        self._records.write(slot, record)
+        self._over[key] = slot
+        line = self._trunks.get(record.ingress)
+        if line is not None:
+            line.remove()
+        if record.segment:
+            self._segment_by(record.segment).remove()
+
+    def _end(self, at: int, call_id: bytes, from_tag: bytes, trunk: str, cseq: int, status: int, by: By, why: str) -> None:
+        if self.events is not None:
+            self.events.append(End(at, call_id, from_tag, trunk, cseq, status, by, why))
+
+    # what time does
+
+    def sweep(self, now: float) -> bool:
+        """Forget calls that are long over, and take off those that nobody ended; whether anything is left to look after."""
+        until = int((now - REMEMBERED) * 1000)
+        over = self._over
+        while over:
+            key = next(iter(over))
+            if self._records.read(over[key]).since > until:
+                break
+            self._records.give_back(over.pop(key))
+        if self._orphans and now >= self._orphans_until:
+            for key, slot in list(self._orphans.items()):
+                self._lose(key, slot, now)
+            self._orphans.clear()
+        until = int((now - self.longest) * 1000)
+        lost: list[tuple[bytes, int]] = []
+        for key, slot in self._open.items():
+            record = self._records.read(slot)
+            if record.since > until:
+                break
+            if record.state == ANSWERED:
+                lost.append((key, slot))
+        for key, slot in lost:
+            self._lose(key, slot, now)
+        return bool(self._open) or bool(self._over)
+
+    def _lose(self, key: bytes, slot: int, now: float) -> None:
+        """Nobody ended it."""
+        record = self._records.read(slot)
+        names = self._records.names(slot)
+        line = self._trunks.get(record.ingress)
+        cseq = 0 if record.state == ANSWERED else record.cseq
+        self._counters.calls_lost += 1
+        self._close(key, slot, record, now)
+        if names is not None and line is not None:
+            self._end(self.at(now), names[0], names[1], line.name, cseq, 0, "proxy", "lost")
+
+    # subjects and slots
+
+    def _take(self) -> int:
+        slot = self._records.take()
+        if slot < 0 and self._over:  # what is over gives way
+            slot = self._over.pop(next(iter(self._over)))
+        return slot
+
+    def _line(self, code: bytes, trunk: Trunk) -> Subject:
+        found = self._trunks.get(code)
+        if found is None:
+            assert self._table is not None
+            found = self._trunks[code] = Subject(trunk.id, _key(b"trunk", trunk.id), self._table.tally)
+        return found
+
+    def _segment(self, segment: Segment) -> Subject:
+        return self._segment_by(_key(b"segment", f"{segment.customer} {segment.trunk} {segment.first} {segment.last}"))
+
+    def _segment_by(self, key: int) -> Subject:
+        found = self._segments.get(key)
+        if found is None:
+            if len(self._segments) >= SEGMENTS_KEPT:
+                for other in [other for other, subject in self._segments.items() if not subject.count]:
+                    self._segments.pop(other).forget()
+            assert self._table is not None
+            found = self._segments[key] = Subject("", key, self._table.tally)
+        return found
+
+
+def _key(kind: bytes, name: str) -> int:
+    """An even number that stands for a subject in every worker (the odd one behind it is for its starts)."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8, person=kind).digest(), "little") & ~1 or 2
