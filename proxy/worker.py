@@ -201,10 +201,12 @@ class Worker:
         self.flush()
 
     def _count_calls(self, generation: Generation) -> None:
-        """Count calls from now on where somebody looks at the numbers, or limits want them."""
+        """Count calls from now on where records or limits want that. Each costs a third of what it takes to pass it on: where nobody wants
+        it, none is followed.
+        """
         config = generation.config
         limited = any(trunk.max_calls is not None or trunk.max_cps is not None for trunk in config.trunk)
-        wanted = limited or config.admin is not None or config.journal is not None or bool(generation.directory.capped)
+        wanted = limited or config.journal is not None or bool(generation.directory.capped)
         if wanted and self._calls is not None and not self._counting:
             self._counting = True
             self.proxy.count_calls(self._calls, monotonic())
