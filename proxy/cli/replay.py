@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from secrets import token_hex
 from time import time
@@ -23,7 +23,7 @@ from proxy.generation import Faults
 from proxy.replay.arrivals import Arrivals, WrongArrival, parse_map
 from proxy.replay.candidate import load_candidate
 from proxy.replay.captured import Progress, read
-from proxy.replay.journals import read_journal, runs
+from proxy.replay.journals import is_journal, read_journal, runs
 from proxy.replay.judging import Replay
 from proxy.replay.ladder import Ladders
 from proxy.replay.message import Captured
@@ -33,6 +33,7 @@ from proxy.replay.recorded import Recorded
 from proxy.replay.row import Row
 from proxy.replay.summary import Summary
 from proxy.replay.trouble import FILE, Trouble
+from proxy.replay.window import ALWAYS, Window
 
 _WRITE_AT: Final = 1 << 16
 
@@ -43,13 +44,15 @@ class WrongUsage(Exception):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.usage = "%(prog)s -c FILE TRACE... [--candidate FILE] [--trunk ID | --map IP=ID ...] [--json] [--html OUT]"
+    parser.usage = (
+        "%(prog)s -c FILE TRACE... [--candidate FILE] [--trunk ID | --map IP=ID ...] [--from TIME] [--to TIME] [--json] [--html OUT]"
+    )
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="sipwarden.toml")
     parser.add_argument(
         "traces",
         nargs="*",
         metavar="TRACE",
-        help="captures, text dumps, .sip files, a folder or segment of our journal; - is standard input",
+        help="captures, text dumps, .sip files; our journal, its history, a day, file or segment of it; - is standard input",
     )
     parser.add_argument(
         "--candidate",
@@ -67,6 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IP=ID",
         help="what comes from this address or prefix arrives on that trunk; calls from elsewhere are not judged",
     )
+    parser.add_argument(
+        "--from",
+        dest="first",
+        type=_moment,
+        metavar="TIME",
+        help="of a journal, calls received from then on; ISO 8601, without a zone the node's",
+    )
+    parser.add_argument("--to", dest="last", type=_moment, metavar="TIME", help="of a journal, calls received before then")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output, written as the trace is read")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page with summary, changes and each call's messages")
 
@@ -93,8 +104,9 @@ def main(args: argparse.Namespace) -> int:
         print(f"sipwarden replay: {error}", file=sys.stderr)
         return 2
     try:
+        window = _window(args, traces, judge.generation.directory.zone)
         with _page(args.html, [args.config, args.candidate, *map(Path, traces)]) as page:
-            return _replay(args, traces, policy, candidate, page)
+            return _replay(args, traces, window, policy, candidate, page)
     except WrongUsage as error:
         print(f"sipwarden replay: {error}", file=sys.stderr)
         return 2
@@ -103,13 +115,15 @@ def main(args: argparse.Namespace) -> int:
         return 130
 
 
-def _replay(args: argparse.Namespace, traces: list[str], policy: Policy, candidate: Policy | None, page: IO[bytes] | None) -> int:
+def _replay(
+    args: argparse.Namespace, traces: list[str], window: Window, policy: Policy, candidate: Policy | None, page: IO[bytes] | None
+) -> int:
     trouble = Trouble()
     summary = Summary(trouble)
     ladders = Ladders() if page is not None else None
     began = time()
     replay = Replay(policy, candidate, summary, began, ladders)
-    with _progress(traces, trouble, policy.generation.directory.zone, quiet=args.json) as messages:
+    with _progress(traces, window, trouble, policy.generation.directory.zone, quiet=args.json) as messages:
         rows = replay.run(messages)
         if ladders is not None:
             rows = _kept(rows, ladders)
@@ -124,6 +138,32 @@ def _replay(args: argparse.Namespace, traces: list[str], policy: Policy, candida
     if not args.json:
         show(console(), summary, policy, candidate)
     return 2 if trouble.counts.get(FILE) else 0
+
+
+def _window(args: argparse.Namespace, traces: list[str], zone: tzinfo) -> Window:
+    """The calls that are wanted of a journal. Raises WrongUsage."""
+    first, last = (
+        known if moment is None else int((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp() * 1000)
+        for moment, known in zip((args.first, args.last), ALWAYS, strict=True)
+    )
+    window = Window(first, last)
+    if window != ALWAYS:
+        other = [path for path in traces if not is_journal(path)]
+        if other:
+            raise WrongUsage(f"--from and --to choose among the calls of a journal, and {other[0]} is none")
+        if first >= last:
+            raise WrongUsage("--from is not before --to: no call is between them")
+    return window
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time; for example 2026-01-31T09:00:00+08:00") from None
+    if not 1970 < moment.year < 9999:
+        raise argparse.ArgumentTypeError(f"{text!r} is outside the calendar; for example 2026-01-31T09:00:00+08:00")
+    return moment
 
 
 @contextmanager
@@ -178,11 +218,11 @@ def _write(rows: Iterable[Row], summary: Summary) -> None:
 
 
 @contextmanager
-def _progress(traces: list[str], trouble: Trouble, zone: tzinfo, *, quiet: bool) -> Iterator[Iterable[Captured | Recorded]]:
+def _progress(traces: list[str], window: Window, trouble: Trouble, zone: tzinfo, *, quiet: bool) -> Iterator[Iterable[Captured | Recorded]]:
     """The messages of the traces, and on a terminal's standard error how far they have been read."""
     err = console(stderr=True)
     if not err.is_terminal or (quiet and sys.stdout.isatty()):  # the document runs over the same screen
-        yield _read(traces, trouble, zone, None)
+        yield _read(traces, window, trouble, zone, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
     with bars.Progress(*columns, console=err, transient=True) as progress:
@@ -191,13 +231,13 @@ def _progress(traces: list[str], trouble: Trouble, zone: tzinfo, *, quiet: bool)
         def far(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total, told=f"{trouble.packets:,} packets")
 
-        yield _read(traces, trouble, zone, far)
+        yield _read(traces, window, trouble, zone, far)
 
 
-def _read(traces: list[str], trouble: Trouble, zone: tzinfo, far: Progress | None) -> Iterator[Captured | Recorded]:
+def _read(traces: list[str], window: Window, trouble: Trouble, zone: tzinfo, far: Progress | None) -> Iterator[Captured | Recorded]:
     for journal, paths in runs(traces):
         if not journal:
             yield from read(paths, trouble, far, zone)
             continue
         for path in paths:
-            yield from read_journal(path, trouble)
+            yield from read_journal(path, trouble, window)
