@@ -82,7 +82,7 @@ def recorded(days: Iterable[Sequence[Part]], window: Window, trouble: Trouble) -
         for table in by_time(_tables(parts, window, trouble)):
             for row in table.to_pylist():
                 trouble.packets += 1
-                if not row["action"] and not row["called_raw"] and not row["from"]:
+                if row["action"] is None:
                     continue  # its attempt was lost: nothing to judge
                 place = f"{parts[row[_PART]].name}:{row[_ROW]}"
                 attempt, end = _events(row)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from tempfile import TemporaryFile
+from contextlib import ExitStack
+from tempfile import TemporaryFile, gettempdir
 from typing import IO, Any, Final
 
 TIME: Final = "received_at"
@@ -23,7 +24,8 @@ def by_time(tables: Iterable[Any], *, run: int = RUN, piece: int = PIECE) -> Ite
     """Tables of one schema, as tables whose rows are in order of time. Raises OSError where the temporary file finds no room."""
     kept: list[Any] = []
     octets = 0
-    with TemporaryFile(prefix="sipwarden-replay-") as file:
+    with ExitStack() as opened:
+        file: IO[bytes] | None = None
         runs: list[_Run] = []
         for table in tables:
             if not table.num_rows:
@@ -31,10 +33,12 @@ def by_time(tables: Iterable[Any], *, run: int = RUN, piece: int = PIECE) -> Ite
             kept.append(table)
             octets += table.nbytes
             if octets >= run:
+                if file is None:
+                    file = opened.enter_context(TemporaryFile(prefix="sipwarden-replay-"))
                 runs.append(_Run(file, _sorted(kept), piece))
                 kept = []
                 octets = 0
-        if kept and runs:
+        if kept and file is not None:
             runs.append(_Run(file, _sorted(kept), piece))
         elif kept:
             yield from _cut(_sorted(kept), piece)
@@ -70,13 +74,19 @@ class _Run:
     """Sorted rows in the temporary file, of which one piece is in memory, from time `first` to `last`."""
 
     def __init__(self, file: IO[bytes], table: Any, piece: int) -> None:
-        import pyarrow as pa
-
         self._fd = file.fileno()
         self._pieces: list[tuple[int, int]] = []
         self._table: Any = None
         self._next = 0
         self.first = self.last = 0
+        try:
+            self._write(file, table, piece)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: the temporary file of a day, in {gettempdir()} (TMPDIR names another)") from None
+
+    def _write(self, file: IO[bytes], table: Any, piece: int) -> None:
+        import pyarrow as pa
+
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         for part in _cut(table, piece):
             sink = pa.BufferOutputStream()

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from proxy.records.columns import NAMES
 from proxy.records.compact import compact
 from proxy.records.merge import merge_days
 from proxy.records.store import FOLDER, Store, read_manifest
-from proxy.replay import journals
+from proxy.replay import compacted, journals, sorting
 from proxy.replay.journals import read_journal
 from proxy.replay.recorded import Recorded
 from proxy.replay.sorting import by_time
@@ -312,6 +313,15 @@ def test_sorting_in_runs(run: int, piece: int) -> None:
     assert [row["received_at"] for row in found] == sorted(times)
     assert sorted(row["row"] for row in found) == list(range(2000))
     assert all(times[row["row"]] == row["received_at"] for row in found)
+
+
+def test_no_room_for_the_temporary_file(journal: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    take(journal)
+    monkeypatch.setattr(sorting, "TemporaryFile", lambda **_words: FileIO("/dev/full", "w"))
+    assert replayed(capsys, journal)[0]  # which a small day does not need
+    monkeypatch.setattr(compacted, "by_time", lambda tables: by_time(tables, run=1))
+    said = replayed(capsys, journal, status=2)[2]
+    assert "No space left on device: the temporary file" in said
 
 
 def test_pyarrow_is_loaded_only_for_a_history(journal: Path) -> None:
