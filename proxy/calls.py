@@ -401,7 +401,7 @@ class Calls:
                 return  # a dialog of no callee that answered: it goes on without it
             record.closed |= 1 << place
             if record.alive:
-                self._records.write(slot, record)
+                self._records.write_state(slot, record)
                 return
             self._close(key, slot, record, now)
         else:
@@ -457,7 +457,7 @@ class Calls:
         self._orphans.pop(key, None)
         record.state = OVER
         record.since = int(now * 1000)
-        self._records.write(slot, record)
+        self._records.write_state(slot, record)
         self._over[key] = slot
         line = self._trunks.get(record.ingress)
         if line is not None:
@@ -477,7 +477,7 @@ class Calls:
         over = self._over
         while over:
             key = next(iter(over))
-            if self._records.read(over[key]).since > until:
+            if self._records.since(over[key]) > until:
                 break
             self._records.give_back(over.pop(key))
         if self._orphans and now >= self._orphans_until:
@@ -487,9 +487,9 @@ class Calls:
         until = int((now - self.longest) * 1000)
         lost: list[tuple[bytes, int]] = []
         for key, slot in self._open.items():
-            record = self._records.read(slot)
-            if record.since > until:
+            if self._records.since(slot) > until:
                 break
+            record = self._records.read(slot)
             if record.state == ANSWERED:
                 lost.append((key, slot))
         for key, slot in lost:
