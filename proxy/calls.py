@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from proxy.call_records import ANSWERED, HEADER, LATE, OVER, RECORD, SETUP, TOLD, CallRecords, Record
 from proxy.events import Answer, By, End, Event, Ringing
+from proxy.hangup import Hangup
 from proxy.limits import Subject
 from proxy.tally import ROW_SIZE, Tally
 from proxy.token import NO_TABLE
@@ -49,23 +50,6 @@ NAME_AT_MOST: Final = 256
 
 PLAIN_CAPACITY: Final = 4096
 """Records where nobody gave memory for more."""
-
-
-class Hangup(NamedTuple):
-    """What the owner of a call is told by the worker that a BYE came to, or a request inside the call that was answered 408 or 481.
-
-    `table` stands in the call's token, `tag` is the code of the callee's tag, `at` in ms since 1970.
-    """
-
-    key: bytes
-    table: bytes
-    tag: int
-    call_id: bytes
-    from_tag: bytes
-    ingress: bytes
-    at: int
-    by: By
-    why: str
 
 
 class Setup:
