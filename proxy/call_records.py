@@ -31,6 +31,11 @@ TAGS: Final = 4
 
 _STATE: Final = 3
 _FIXED: Final = Struct("=BBxxHHI16s8sQQ4I")
+_REST: Final = Struct("=I16s8sQQ4I")
+_REST_AT: Final = _FIXED.size - _REST.size
+"""What is written of _FIXED without the lengths of the names, which stay."""
+_SINCE: Final = Struct("=Q")
+_SINCE_AT: Final = _REST_AT + Struct("=I16s8s").size
 _NAMES: Final = RECORD - _FIXED.size
 _NONE: Final = 0xFFFF
 _HIGH: Final = Struct("=Q")
@@ -166,16 +171,10 @@ class CallRecords:
         """Write a record; its names stay."""
         at = HEADER + slot * RECORD
         memory = self._memory
-        one = int.from_bytes(memory[at + 4 : at + 6], "little")
-        two = int.from_bytes(memory[at + 6 : at + 8], "little")
         tags = record.tags
-        _FIXED.pack_into(
+        _REST.pack_into(
             memory,
-            at,
-            record.state | record.flags,
-            record.closed,
-            one,
-            two,
+            at + _REST_AT,
             record.cseq,
             record.key,
             record.ingress,
@@ -186,6 +185,21 @@ class CallRecords:
             tags[2],
             tags[3],
         )
+        memory[at + 1] = record.closed
+        memory[at] = record.state | record.flags
+
+    def write_state(self, slot: int, record: Record) -> None:
+        """Write of a record what may change after the call was answered: state, flags, dialogs hung up, since when."""
+        at = HEADER + slot * RECORD
+        memory = self._memory
+        _SINCE.pack_into(memory, at + _SINCE_AT, record.since)
+        memory[at + 1] = record.closed
+        memory[at] = record.state | record.flags
+
+    def since(self, slot: int) -> int:
+        """Since when a record is as it is, in ms."""
+        found: int = _SINCE.unpack_from(self._memory, HEADER + slot * RECORD + _SINCE_AT)[0]
+        return found
 
     def read(self, slot: int) -> Record:
         """A record as it stands."""

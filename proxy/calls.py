@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from proxy.call_records import ANSWERED, HEADER, LATE, OVER, RECORD, SETUP, TOLD, CallRecords, Record
 from proxy.events import Answer, By, End, Event, Ringing
+from proxy.hangup import Hangup
 from proxy.limits import Subject
 from proxy.tally import ROW_SIZE, Tally
 from proxy.token import NO_TABLE
@@ -49,23 +50,6 @@ NAME_AT_MOST: Final = 256
 
 PLAIN_CAPACITY: Final = 4096
 """Records where nobody gave memory for more."""
-
-
-class Hangup(NamedTuple):
-    """What the owner of a call is told by the worker that a BYE came to, or a request inside the call that was answered 408 or 481.
-
-    `table` stands in the call's token, `tag` is the code of the callee's tag, `at` in ms since 1970.
-    """
-
-    key: bytes
-    table: bytes
-    tag: int
-    call_id: bytes
-    from_tag: bytes
-    ingress: bytes
-    at: int
-    by: By
-    why: str
 
 
 class Setup:
@@ -401,7 +385,7 @@ class Calls:
                 return  # a dialog of no callee that answered: it goes on without it
             record.closed |= 1 << place
             if record.alive:
-                self._records.write(slot, record)
+                self._records.write_state(slot, record)
                 return
             self._close(key, slot, record, now)
         else:
@@ -457,7 +441,7 @@ class Calls:
         self._orphans.pop(key, None)
         record.state = OVER
         record.since = int(now * 1000)
-        self._records.write(slot, record)
+        self._records.write_state(slot, record)
         self._over[key] = slot
         line = self._trunks.get(record.ingress)
         if line is not None:
@@ -477,7 +461,7 @@ class Calls:
         over = self._over
         while over:
             key = next(iter(over))
-            if self._records.read(over[key]).since > until:
+            if self._records.since(over[key]) > until:
                 break
             self._records.give_back(over.pop(key))
         if self._orphans and now >= self._orphans_until:
@@ -487,9 +471,9 @@ class Calls:
         until = int((now - self.longest) * 1000)
         lost: list[tuple[bytes, int]] = []
         for key, slot in self._open.items():
-            record = self._records.read(slot)
-            if record.since > until:
+            if self._records.since(slot) > until:
                 break
+            record = self._records.read(slot)
             if record.state == ANSWERED:
                 lost.append((key, slot))
         for key, slot in lost:

@@ -15,13 +15,14 @@ from zlib import crc32
 
 from proxy.answers import Answers
 from proxy.attempts import unjudged
-from proxy.calls import SWEEP, Calls, CallTable, Hangup
+from proxy.calls import SWEEP, Calls, CallTable
 from proxy.config import Config
 from proxy.counters import Counters
 from proxy.enforce import Refusal
 from proxy.events import Event
 from proxy.flow import Flow, Listener
 from proxy.forward import Branches
+from proxy.hangup import Hangup
 from proxy.health import Health, Ping
 from proxy.indialog import NO_SUCH_CALL, InDialog
 from proxy.redirect import CANCELLED, other_answer

@@ -17,7 +17,7 @@ from proxy.forward import Branches, Outgoing, build_ack, build_cancel
 from proxy.intake import privacy_values
 from proxy.routing import Hop, Peer, Target
 from proxy.sip.error import ParseError
-from proxy.sip.grammar import COMMA, name_addr, param
+from proxy.sip.grammar import COMMA, TOKEN, is_token, name_addr, param
 from proxy.sip.message import SipMessage
 from proxy.sip.response import START_LINES, build_response
 from proxy.sip.timers import TIMER_C, TRANSACTION
@@ -28,6 +28,9 @@ from proxy.validate import Request
 
 CANCEL_KEY: Final = b" CANCEL"
 """What the key of a CANCEL's client transaction has behind the branch that it shares with its INVITE."""
+
+_URI: Final = TOKEN + b":@;=&?/[],$()"
+"""Octets of a URI in brackets: neither quotes nor brackets among them."""
 
 # an Enum's member as a global of the module: half the price, for each response several times
 _CALLING: Final = State.CALLING
@@ -322,6 +325,11 @@ class Relay:
 
 def to_tag_of(response: SipMessage) -> bytes:
     """The To tag of a response; b"" without one, or where it cannot be read."""
+    at = response.first_line.get(b"to")
+    if at is not None and response.lines[at].startswith(b"To: <"):  # as nearly always: a URI in brackets, the tag behind it and no more
+        uri, _, tail = response.lines[at][5:].partition(b">")
+        if tail.startswith(b";tag=") and is_token(tail[5:]) and not uri.translate(None, _URI):
+            return tail[5:]
     try:
         return param(name_addr(response.first(b"to") or b"", "To")[2], b"tag", "To") or b""
     except ParseError:

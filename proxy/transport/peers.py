@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from proxy.calls import Hangup
 from proxy.flow import Flow
+from proxy.hangup import Hangup
 from proxy.transport.counters import TransportCounters
 
 BATCH: Final = 64

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.relay import without_top_via
+from proxy.relay import to_tag_of, without_top_via
 from proxy.sip.message import SipMessage
 from tests.proxy.wire import Wire, make_proxy
 
@@ -138,3 +138,24 @@ def test_a_callee_cannot_make_timers_as_fast_as_it_likes(wire: Wire, between: fl
         wire.reply("switch", 180, None, "again")
     wire.out.clear()
     assert len(wire.proxy._layer.timers) - before <= 50 * between + 2
+
+
+@pytest.mark.parametrize(
+    ("line", "tag"),
+    [
+        (b"To: <sip:a@b>;tag=x", b"x"),
+        (b"To: <sip:a@b;user=phone>;tag=x-1.2", b"x-1.2"),
+        (b"t: <sip:a@b>;tag=x", b"x"),
+        (b'To: "a <sip:c@d>;tag=y" <sip:a@b>;tag=x', b"x"),
+        (b"To: sip:a@b;tag=x", b"x"),
+        (b"To: <sip:a@b>;other=1;tag=x", b"x"),
+        (b"To: <sip:a@b>;tag=x;other=1", b"x"),
+        (b"To: <sip:a@b;tag=y>;tag=x", b"x"),
+        (b"To: <sip:a@b>", b""),
+        (b"To: <sip:a@b>;tag=", b""),
+        (b"To: <sip:a@b>;tag=a b", b""),
+        (b"To: <sip:a@b", b""),
+    ],
+)
+def test_the_to_tag_of_a_response_however_it_is_written(line: bytes, tag: bytes) -> None:
+    assert to_tag_of(SipMessage.parse(b"SIP/2.0 200 OK\r\nCSeq: 1 INVITE\r\n" + line + b"\r\n\r\n")) == tag

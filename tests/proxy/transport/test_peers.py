@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from proxy.calls import Hangup
 from proxy.flow import Flow, Listener
+from proxy.hangup import Hangup
 from proxy.sockets import open_inboxes
 from proxy.transport.counters import TransportCounters
 from proxy.transport.peers import Held, Parcel, Peers
