@@ -368,7 +368,8 @@ class Calls:
             else:
                 self._counters.hangups_untold += 1
             return
-        self._hear(said, within.trunk, now)
+        line = self._trunks.get(token.ingress)  # it may be gone from the configuration while it has calls
+        self._hear(said, within.trunk if line is None else line.name, now)
 
     def hear(self, said: Hangup, now: float) -> None:
         """Another worker tells of the end of a call of ours."""

@@ -207,8 +207,8 @@ class Screening:
             self._carry_out(found, parked.call, parked.peer, parked.pai, request, parked.server, parked.seconds, now)
         except Exception:
             self._calls.settle()
-            if parked.server.setup is None and parked.server.client is None:
-                if self._calls.events is not None:
+            if parked.server.client is None:
+                if parked.server.setup is None and self._calls.events is not None:
                     self._calls.events.append(unjudged(request, parked.call.trunk, parked.call.at, 500))
                 self._relay.answer(parked.server, 500, now)  # nothing else would ever end it
             raise

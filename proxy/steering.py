@@ -1,8 +1,9 @@
 """Which worker the kernel gives a datagram to: a classic BPF program that goes by Call-ID, so that one worker gets all of a call.
 
 Left to itself the kernel goes by addresses and ports: one busy peer then keeps one worker busy and the others idle, and the responses of a
-switch all reach the same worker. The program is a matter of speed only: what reaches another worker is handed over, by the worker id that
-stands in our branches. It needs no privileges (SO_ATTACH_REUSEPORT_CBPF, Linux 4.5).
+switch all reach the same worker. Responses that reach another worker are handed over, by the worker id that stands in our branches; a
+caller's CANCEL, or its ACK for a refusal, belongs to the worker that its INVITE reached, and is only found by it. The program needs no
+privileges (SO_ATTACH_REUSEPORT_CBPF, Linux 4.5).
 
 Classic BPF jumps forward only and has 4096 instructions, so the search is unrolled. It looks at four octets out of every seven: of the
 ten in `CR LF Call-ID :`, in whatever case, one such word is among these wherever they begin. The Call-ID's first octets are then hashed
@@ -32,9 +33,6 @@ LARGE: Final = (2, 101)
 """Places looked at in a chunk, and chunks, as many as 4096 instructions hold. Behind what only looked like a Call-ID the search goes on in
 the next chunk.
 """
-
-SMALL: Final = (12, 7)
-"""The same where the kernel has less room: more octets of the datagram for each octet of the program, and more overlooked."""
 
 _STRIDE: Final = 7
 _WORD: Final = 4
@@ -247,21 +245,19 @@ def _hash(put: _Assembly, key: Key) -> None:
 def attach(sock: socket.socket, workers: int, key: Key) -> int:
     """Have the group of UDP sockets that `sock` is one of, bound in the order of the workers, steered by Call-ID.
 
-    How many octets of a datagram are searched: fewer than there might be where the kernel has no room for the whole program
-    (net.core.optmem_max, 20480 before Linux 6.7). OSError where it cannot be done.
+    How many octets of a datagram are searched. OSError where it cannot be done, as where the kernel has no room for the program
+    (net.core.optmem_max, 20480 before Linux 6.7): a shorter one would find the Call-ID of a CANCEL and not that of its INVITE, which has
+    more lines before it, and the two would reach different workers.
     """
-    places, most = SMALL
-    for size in (LARGE, *((places, chunks) for chunks in range(most, 0, -1))):
-        made = program(workers, key, size)
-        code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in made))
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", len(made), ctypes.addressof(code)))
-        except OSError as error:
-            if error.errno != errno.ENOMEM:
-                raise
-        else:
-            return reach(size)
-    raise OSError(errno.ENOMEM, "no room for the program (net.core.optmem_max)")
+    made = program(workers, key)
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in made))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", len(made), ctypes.addressof(code)))
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise OSError(errno.ENOMEM, "the kernel has no room for the program: sysctl net.core.optmem_max=131072 makes it") from None
+        raise
+    return reach(LARGE)
 
 
 def steer(sockets: Sequence[Sequence[socket.socket]], bindings: Sequence[Binding], *, wanted: bool = True) -> dict[str, int]:
@@ -280,9 +276,5 @@ def steer(sockets: Sequence[Sequence[socket.socket]], bindings: Sequence[Binding
                 searched = attach(sockets[0][at], len(sockets), key)
             except OSError as error:
                 log.warning("%s: datagrams go to workers by the peer's address and port, not by Call-ID: %s", place(binding), error)
-            else:
-                if searched < reach(LARGE):
-                    what = "%s: only the first %d octets of a datagram are searched for its Call-ID: net.core.optmem_max = 131072 has room"
-                    log.warning(what, place(binding), searched)
         reached[place(binding)] = searched
     return reached

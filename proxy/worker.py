@@ -234,6 +234,7 @@ class Worker:
             try:
                 self.trace = LiveTrace(self.loop, config.trace, config.node.name, self.proxy.receive, self.counters)
             except OSError as error:
+                self._trace_as = None  # the next reload tries again
                 log.error("no live trace: %s: %s", config.trace.collector, error.strerror or error)
         receive = self.proxy.receive if self.trace is None else self.trace.receive
         self.udp.take_in(receive)

@@ -187,12 +187,15 @@ class Notary:
         numbers = {hold.number for hold in holds if hold.covers(file.first, file.last)}
         if not numbers or ALL in numbers or not file.name.endswith(SEALED):
             return bool(numbers)
-        with Segment(self._volume.folder / file.name) as segment:
-            for entry in segment:
-                event = entry.event
-                if isinstance(event, Attempt) and not numbers.isdisjoint((event.caller, event.called, event.sent_as)):
-                    return True
-            return bool(segment.damage)
+        try:
+            with Segment(self._volume.folder / file.name) as segment:
+                for entry in segment:
+                    event = entry.event
+                    if isinstance(event, Attempt) and not numbers.isdisjoint((event.caller, event.called, event.sent_as)):
+                        return True
+                return bool(segment.damage or segment.unknown)
+        except OSError:  # nobody can say what is in it
+            return True
 
     def _compact(self) -> None:
         """Start the compactor where there is something for it, and take what one that has ended made."""

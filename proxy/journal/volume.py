@@ -212,6 +212,7 @@ class Volume:
             case Compacted():
                 self.live.update((file.name, file) for file in line.files)
                 self._remove(line.segments)
+                self._removed.difference_update(file.name for file in line.files)
             case Purged():
                 self._remove(line.files)
 

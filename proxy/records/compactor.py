@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from time import time
 from typing import Final
@@ -23,10 +25,12 @@ from proxy.journal.notary import CompactTask, Replacement
 from proxy.journal.segment import sealed_segments
 from proxy.records.compact import Report, compact
 from proxy.records.merge import merge_days
-from proxy.records.store import FOLDER, Busy, Manifest, Store, StoreFault
+from proxy.records.store import FOLDER, Busy, Manifest, Store, StoreFault, read_manifest
 
 NICE: Final = 15
 
+_CHANGE: Final = re.compile(r"(?:/|-)([0-9]{6,})(?:-[0-9]+\.parquet|\.msgpack)$")
+"""The number of the change that made a file of the history."""
 COLLECT: Final = (200_000, 100, 100)
 """When the garbage collector looks: rows make no circles, and there are hundreds of thousands of them."""
 
@@ -36,6 +40,7 @@ def run(journal: Path, now: int, *, merging: bool) -> tuple[Report, Replacement 
     not know of it. Raises OSError, StoreFault, Busy.
     """
     live = live_files(journal)
+    _refuse_older(journal, live)
     noted = frozenset(name.removeprefix(f"{FOLDER}/") for name in live)
     with Store.opened(journal / FOLDER, noted) as store:
         report = compact(journal, store, sealed_segments(journal), now)
@@ -53,6 +58,13 @@ def replacement(manifest: Manifest, live: Iterable[str]) -> Replacement | None:
     taken = [name for name in manifest.segments if name in noted and name not in stay]
     replaced = sorted(name for name in noted if name.startswith(f"{FOLDER}/") and name not in wanted)
     return Replacement((*taken, *replaced), tuple(files)) if taken or replaced or files else None
+
+
+def _refuse_older(journal: Path, live: set[str]) -> None:
+    """A manifest that is missing, or older than what the chain knows of, counts files as replaced that are all there is of their calls."""
+    changes = [int(found[1]) for name in live if name.startswith(f"{FOLDER}/") and (found := _CHANGE.search(name))]
+    if changes and max(changes) > read_manifest(journal / FOLDER).change:
+        raise StoreFault(f"{journal / FOLDER}: its manifest is missing or older than change {max(changes)} in the chain: restore it")
 
 
 def live_files(journal: Path) -> set[str]:
@@ -75,7 +87,8 @@ def live_files(journal: Path) -> set[str]:
 
 def main() -> int:
     """0 with an answer, 1 where it did not work: the next run makes good."""
-    os.nice(NICE)
+    with suppress(OSError):  # a sandbox may forbid it
+        os.nice(NICE)
     gc.set_threshold(*COLLECT)
     journal = Path(msgspec.json.decode(sys.stdin.buffer.read(), type=CompactTask).folder)
     made: list[Replacement] = []

@@ -207,9 +207,8 @@ def _loose(journal: Path, manifest: Manifest, called: Sought, first: int, last: 
                 groups[(event.call_id, event.from_tag, event.trunk)] = []
 
     note(pending)
-    needles = [number.encode() for number in (*called.canonical, called.core)]
-    for segment in segments:
-        if segment.may_tell(first, last) and (not called.core or segment.contains(needles)):
+    for segment in segments:  # all of their events: a called number that no rule has read may be written in any way
+        if segment.may_tell(first, last):
             note(segment.events())
     if not groups:
         return

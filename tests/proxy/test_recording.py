@@ -209,7 +209,7 @@ def test_a_full_disk_costs_no_call_and_no_record(tmp_path: Path, peer: Peer, sma
         wait_until(lambda: node.metric("sipwarden_journal_up") == 0)
         status, text = node.get("/readyz")
         assert (status, text.partition(":")[0]) == (200, "ready\nthe journal is down")
-        assert node.log.count("events wait in memory: [Errno 28]") == 1
+        wait_until(lambda: node.log.count("events wait in memory: [Errno 28]") == 1)
         (small_disk / "ballast").unlink()
         wait_until(lambda: node.metric("sipwarden_journal_up") == 1)
         wait_until(lambda: len(events(node)) == 301)
