@@ -14,7 +14,6 @@ from proxy.validate import Request
 from rules.call import Call, Source, Trunk
 from rules.legs import Legs
 
-
 _DIVERSION: Final = mark(b"diversion")
 _HISTORY: Final = mark(b"history-info")
 _PRIVACY: Final = mark(b"privacy")

@@ -43,7 +43,8 @@ class Request:
 
     `sender`, `to_uri` are the URIs of From and To; `cseq` the CSeq digits; `hops` Max-Forwards or None; `via_line` the topmost Via line
     with received and rport put in, None where it stays as it came; `branch` its branch, None without one; `reply_port` the port that
-    responses go to on the sender's address; `key` finds the server transaction; `uri` is the Request-URI, `secure` whether it is a sips URI.
+    responses go to on the sender's address; `key` finds the server transaction; `uri` is the Request-URI, `secure`
+    whether it is a sips URI.
     """
 
     __slots__ = (
@@ -136,7 +137,9 @@ class Request:
         return via
 
     def identity(self) -> bytes | None:
-        """The URI of P-Asserted-Identity where it stands alone on the only such line, None otherwise. Where it is From's too, the same object."""
+        """The URI of P-Asserted-Identity where it stands alone on the only such line, None otherwise. Where it
+        is From's too, the same object.
+        """
         index = self.message.index
         return None if index is None or not self.message.marks & _ASSERTED else _identity(index, self.sender)
 
