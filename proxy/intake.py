@@ -28,6 +28,9 @@ def text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
+_text: Final[Callable[[bytes], str]] = text if compiled is None else compiled.text
+
+
 def only_uri(line: bytes) -> bytes | None:
     """The URI of a header line that is `Name: <uri>` to the letter; None for any other."""
     value = line.partition(b":")[2]
@@ -74,14 +77,14 @@ def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ..
     """The Call that policy judges. `pai` are the P-Asserted-Identity URIs (see `asserted`), `at` Unix time of receipt."""
     message = request.message
     marks = message.marks
-    sender = text(request.sender)
+    sender = _text(request.sender)
     identities: tuple[str, ...] = ()
     if len(pai) == 1 and (pai[0] is request.sender or pai[0] == request.sender):
         identities = (sender,)  # as nearly always: the same text, and the same object
     elif pai:
         identities = tuple([text(uri) for uri in pai])
     customer = customer_named(message, trunk.customer_header) if trunk.customer_header is not None else None
-    to, call_id = text(message.uri), text(request.call_id)
+    to, call_id = _text(message.uri), _text(request.call_id)
     if not marks & _SELDOM:
         return Call(trunk, sender, to, at=at, source=source, pai=identities, call_id=call_id, legs=legs, customer=customer)
     diversion, hops = read_diversion(message.all(b"diversion")) if marks & _DIVERSION else ((), 0)

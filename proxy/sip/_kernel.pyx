@@ -14,6 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_SetItem
 from cpython.list cimport PyList_Append
 from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
@@ -29,6 +30,7 @@ cdef enum:
     IN_URI = 2
     IN_NAME = 4  # of a parameter, in lower case: a token that is as split_params gives it back
     IN_VALUE = 8  # of a parameter, not quoted
+    IN_BRACKETS = 16  # of a plain address
 
 cdef unsigned char KIND[256]
 
@@ -45,6 +47,7 @@ set_kinds(TOKEN, IN_TOKEN)
 set_kinds(ALNUM + b"-_.!~*'()%&=+$,;?/:@[]", IN_URI)
 set_kinds(bytes([c for c in TOKEN if not 0x41 <= c <= 0x5A]), IN_NAME)
 set_kinds(bytes([c for c in range(0x21, 0x7F) if c not in b'";,']), IN_VALUE)
+set_kinds(bytes([c for c in range(256) if c not in b'<> ,"']), IN_BRACKETS)
 
 
 cdef inline bytes cut(const char *start, const char *end):
@@ -143,10 +146,6 @@ cdef class Index:
     def body(self):
         """What stands behind the header section."""
         return cut(PyBytes_AS_STRING(self.raw) + self.body_at, PyBytes_AS_STRING(self.raw) + PyBytes_GET_SIZE(self.raw))
-
-    def uri(self):
-        """A request's URI."""
-        return cut(PyBytes_AS_STRING(self.raw) + self.uri_at, PyBytes_AS_STRING(self.raw) + self.uri_end)
 
     def fields(self):
         """The first line of each field by name, and the lines of repeated ones, None where there is none of these."""
@@ -293,7 +292,7 @@ cdef class Scanner:
         return FIELDS
 
     def scan(self, bytes raw not None):
-        """One ordinary message: (its index, raw, marks of what is there, method, status, phrase)."""
+        """One ordinary message: (its index, raw, marks of what is there, method, URI, status, phrase)."""
         cdef const char *start = PyBytes_AS_STRING(raw)
         cdef const char *end = start + PyBytes_GET_SIZE(raw)
         cdef const char *at = start
@@ -305,7 +304,7 @@ cdef class Scanner:
         cdef uint64_t marks = 0
         cdef int number = 0, status = 0, field
         cdef long size = -1
-        cdef bytes method = b"", phrase = b""
+        cdef bytes method = b"", uri = b"", phrase = b""
         cdef Index index
 
         if end - start > self.max_message:
@@ -345,6 +344,7 @@ cdef class Scanner:
                         return None
                     index.uri_at = limit + 1 - start
                     index.uri_end = colon - start
+                    uri = cut(limit + 1, colon)
                 number = 1
                 at = stop + 2
                 continue
@@ -400,7 +400,7 @@ cdef class Scanner:
         index.body_at = at - start
         if index.repeated:
             marks |= self.repeated
-        return index, raw, marks, method, status, phrase
+        return index, raw, marks, method, uri, status, phrase
 
     cdef bytes method(self, const char *text, Py_ssize_t size):
         """A method's name as one of those that are kept, None for an unusual one."""
@@ -498,17 +498,9 @@ cdef bint party(Span value, Span *uri, Span *tag) noexcept nogil:
 cdef bint plain(Span value) noexcept nogil:
     """Whether an address is `<uri>` and nothing else."""
     cdef const char *last = value.end - 1
-    cdef const char *at
-    cdef bint colon = False
     if length(value) <= 6 or value.start[0] != 60 or last[0] != 62:
         return False
-    at = value.start + 1
-    while at < last:
-        if at[0] == 60 or at[0] == 62 or at[0] == 32 or at[0] == 44 or at[0] == 34:
-            return False
-        colon |= at[0] == 58
-        at += 1
-    return colon
+    return all_of(value.start + 1, last, IN_BRACKETS) and seek(value.start + 1, last, 58) != last
 
 
 cdef class Vias:
@@ -852,6 +844,11 @@ def ack_key(bytes data not None, bytes address not None):
     branch.start = first + 8
     branch.end = seek(first + 8, stop, 59)
     return joined(branch, sent_by, address, b"INVITE")
+
+
+def text(bytes value not None):
+    """As proxy.intake has it."""
+    return PyUnicode_DecodeUTF8(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), b"surrogateescape")
 
 
 def only_uri(bytes line not None):

@@ -169,7 +169,6 @@ class SipMessage:
         "_first_line",
         "_lines",
         "_more_lines",
-        "_uri",
         "index",
         "is_request",
         "marks",
@@ -180,6 +179,7 @@ class SipMessage:
         "start",
         "status",
         "top",
+        "uri",
     )
 
     def __init__(self, found: Scanned | None = None) -> None:
@@ -190,12 +190,11 @@ class SipMessage:
         self._more_lines: dict[bytes, list[int]] | None = None
         self.index: Index | None = None
         if found is not None:
-            self.index, self.raw, self.marks, self.method, self.status, self.phrase = found
+            self.index, self.raw, self.marks, self.method, self.uri, self.status, self.phrase = found
             self.is_request = not self.status
             self._lines: list[bytes] | None = None
             self._first_line: dict[bytes, int] | None = None
             self._body: bytes | None = None
-            self._uri: bytes | None = None
             return
         self.raw = b""
         self._lines = []
@@ -204,7 +203,7 @@ class SipMessage:
         self.marks = 0
         self.is_request = True
         self.method = b""
-        self._uri = b""
+        self.uri = b""
         self.status = 0
         self.phrase = b""
 
@@ -238,15 +237,6 @@ class SipMessage:
             assert self.index is not None
             body = self._body = self.index.body()
         return body
-
-    @property
-    def uri(self) -> bytes:
-        """The Request-URI as it came, b"" of a response."""
-        uri = self._uri
-        if uri is None:
-            assert self.index is not None
-            uri = self._uri = self.index.uri()
-        return uri
 
     def _fields(self) -> dict[bytes, int]:
         assert self.index is not None
@@ -336,7 +326,7 @@ class SipMessage:
         self.method = parts[0]
         if len(parts) != 3 or (parts[0] not in _METHODS and not is_token(parts[0])) or not parts[1]:
             raise ParseError(400, "Bad request line")
-        self._uri = parts[1]
+        self.uri = parts[1]
         if parts[2] != b"SIP/2.0":
             if parts[2].upper() == b"SIP/2.0":
                 self.start = parts[0] + b" " + parts[1] + b" SIP/2.0"  # §7.1: read in any case, sent in upper case
