@@ -21,11 +21,11 @@ from proxy.config import Config, ConfigFaults, load_config
 from proxy.config.duration import Duration
 from proxy.records.audit import Asked, Trail, asker
 from proxy.records.hop import hop_request
-from proxy.records.likeness import Sought, sought
 from proxy.records.search import Changed, TooMany, search
 from proxy.records.store import StoreFault
 from proxy.records.trace import Found, hidden, ranked, row_json, utc
 from proxy.report import write_json
+from rules.numbers.sought import Sought, sought
 
 LONGEST_WINDOW: Final = 31 * 86400.0
 _WORDS: Final = 1000

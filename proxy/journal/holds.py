@@ -1,7 +1,7 @@
 """Legal holds: what may not be purged though its time is over, as rows of a CSV file: case,from,to,number.
 
 `from` and `to` are days (2026-11-24) or times (2026-11-24T10:00:00+08:00), empty for no limit; without a zone they are UTC, and the day
-that `to` names is held whole. `number` is a canonical number, or `*` for all calls of that time.
+that `to` names is held whole. `number` is a number in any form, a canonical one best, or `*` for all calls of that time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,23 @@ from typing import Final
 
 import msgspec
 
+from proxy.events import Attempt
+from rules.numbers.sought import Sought, written_as
+
 COLUMNS: Final = ("case", "from", "to", "number")
 LARGEST: Final = 16 << 20
 EVER: Final = 1 << 62
 ALL: Final = "*"
 
+_IDENTITIES: Final = frozenset(
+    (b"from", b"f", b"to", b"t", b"p-asserted-identity", b"p-preferred-identity", b"remote-party-id", b"diversion", b"history-info")
+)
+_VALUES: Final = 16
+"""Values of one header line that are looked at."""
+
 
 class Hold(msgspec.Struct, frozen=True):
-    """What one case needs: events from one time to another (ms since 1970), of a canonical number or of `*`."""
+    """What one case needs: events from one time to another (ms since 1970), of a number or of `*`."""
 
     case: str
     begin: int
@@ -83,6 +92,21 @@ def _holds(path: Path, rows: Iterable[list[str]]) -> list[Hold]:
     if faults:
         raise HoldsFault("\n".join(faults[:20]))
     return holds
+
+
+def names(event: Attempt, numbers: Iterable[Sought]) -> bool:
+    """Whether a call is one of these numbers' own: as caller, as called, as what was shown to others, or in a header line that names an
+    identity; in canonical form, or by its digits where it has none. What may be one of them is taken for it: it is only kept for longer.
+    """
+    written = [event.caller_raw, event.called_raw, event.sent_as]
+    for line in event.lines:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() in _IDENTITIES:
+            written += [part.decode("utf-8", "replace") for part in value.split(b",", _VALUES)[:_VALUES]]
+    return any(
+        event.caller in number.canonical or event.called in number.canonical or any(written_as(number, text) for text in written if text)
+        for number in numbers
+    )
 
 
 def _time(text: str, *, last: bool) -> int:

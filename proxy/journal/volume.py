@@ -11,9 +11,11 @@ What is found half done (a line without its rename or removal) is finished by `V
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -27,6 +29,12 @@ from proxy.journal.segment import OPEN, SEALED, Header, Segment, begin, file_nam
 LOCK: Final = "keeper.lock"
 DAMAGED: Final = ".damaged"
 CHUNK: Final = 1 << 20
+
+STUBBORN: Final = frozenset((errno.EACCES, errno.EBUSY, errno.EISDIR, errno.ENOTDIR, errno.EPERM, errno.EROFS))
+"""What the system says of one file that cannot be removed where others can; anything else is a disk that does not do what it should."""
+
+BEAT: Final = 4096
+"""Events, or octets times CHUNK, between two signs of life while the folder is put in order."""
 
 log = logging.getLogger(__name__)
 
@@ -70,14 +78,17 @@ class OpenSegment:
         name = file_name(self.header.node, self.header.serial, SEALED)
         return Stored(name, self._hash.hexdigest(), self.octets, self.events, self.first, self.last)
 
-    def adopt(self, segment: Segment) -> None:
-        """Know what is in the file already, up to the last whole frame."""
-        for worker, position, at in segment.times():
+    def adopt(self, segment: Segment, beat: Callable[[], None]) -> None:
+        """Know what is in the file already, up to the last whole frame; `beat` is called all the while."""
+        for number, (worker, position, at) in enumerate(segment.times()):
+            if not number % BEAT:
+                beat()
             self._count(1, at, at)
             self.positions[worker] = position
         self.octets = segment.end
         at = 0
         while at < segment.end:
+            beat()
             chunk = os.pread(self.fd, min(CHUNK, segment.end - at), at)
             if not chunk:
                 raise VolumeFault(f"{self.path}: became shorter while it was read")
@@ -94,10 +105,14 @@ class OpenSegment:
 class Volume:
     """The folder, locked for this process. `unsealed` are finished segments that wait for their seal, oldest first; `live` are the sealed
     and compacted files that should be there, by name. What `seal`, `compacted` and `purge` do may run in one other thread.
+
+    `stuck` are files that the chain counts as removed, or sealed, and that cannot be removed or renamed, with why: the journal goes on
+    without it, and each later removal tries again.
     """
 
-    def __init__(self, folder: Path, node: str, key: Path, now: int) -> None:
-        """Put the folder in order, and begin a segment or go on with one; `now` in ms since 1970.
+    def __init__(self, folder: Path, node: str, key: Path, now: int, beat: Callable[[], None] = lambda: None) -> None:
+        """Put the folder in order, and begin a segment or go on with one; `now` in ms since 1970. That takes as long as it takes to read
+        what is not sealed: `beat` is called all the while.
 
         Raises OSError, VolumeFault, KeyFault.
         """
@@ -106,6 +121,8 @@ class Volume:
         self.live: dict[str, Stored] = {}
         self.cut = 0
         self.unsealed: list[OpenSegment] = []
+        self.stuck: dict[str, str] = {}
+        self._beat = beat
         self._serial = 0
         self._removed: set[str] = set()
         self._sealed: set[int] = set()
@@ -120,7 +137,7 @@ class Volume:
             self.chain = self._chain(key, now)
             try:
                 self._know()
-                self._finish()
+                self._finish(opening=True)
                 self.segment = self._resume(now)
             except BaseException:
                 self.chain.close()
@@ -199,7 +216,9 @@ class Volume:
 
     def _know(self) -> None:
         """Read in the chain what there should be."""
-        for _raw, line in read_lines(self.folder / CHAIN):
+        for number, (_raw, line) in enumerate(read_lines(self.folder / CHAIN)):
+            if not number % BEAT:
+                self._beat()
             if line is not None:
                 self._note(line)
 
@@ -221,16 +240,35 @@ class Volume:
             self.live.pop(name, None)
         self._removed.update(names)
 
-    def _finish(self) -> None:
-        """Do what lines of the chain say was to be done: remove files, give sealed segments their name."""
-        for name in self._removed:
-            if ".." not in Path(name).parts and not name.startswith("/"):
+    def _finish(self, *, opening: bool = False) -> None:
+        """Do what lines of the chain say was to be done: remove files, give sealed segments their name. While the folder is opened,
+        nothing that one file does keeps all others from being written.
+        """
+        left: set[str] = set()
+        stuck: dict[str, str] = {}
+        for number, name in enumerate(self._removed):
+            if opening and not number % BEAT:
+                self._beat()
+            if ".." in Path(name).parts or name.startswith("/"):
+                continue
+            try:
                 (self.folder / name).unlink(missing_ok=True)
-        self._removed.clear()
+            except OSError as error:
+                if not opening and error.errno not in STUBBORN:
+                    raise
+                left.add(name)
+                stuck[name] = error.strerror or str(error)
+        self._removed = left
         for path in self._with(OPEN):
-            serial = serial_of(path.name)
-            if serial in self._sealed:
+            if serial_of(path.name) not in self._sealed:
+                continue
+            try:
                 path.rename(path.with_suffix(SEALED))
+            except OSError as error:
+                if not opening and error.errno not in STUBBORN:
+                    raise
+                stuck[path.name] = error.strerror or str(error)
+        self.stuck = stuck
         sync_folder(self.folder)
 
     def _with(self, ending: str) -> list[Path]:
@@ -242,6 +280,8 @@ class Volume:
         found = []
         self._serial = max([self._serial, *(serial_of(path.name) or 0 for path in self.folder.iterdir())])
         for path in self._with(OPEN):
+            if serial_of(path.name) in self._sealed:
+                continue  # it is, but could not be given its name
             segment = self._repaired(path, now)
             if segment is not None:
                 found.append(segment)
@@ -258,7 +298,7 @@ class Volume:
             header = segment.header
             opened = OpenSegment(path, fd, header or Header(self.node, 0, now))
             if header is not None:
-                opened.adopt(segment)
+                opened.adopt(segment, self._beat)
             if segment.size > segment.end:
                 self._cut(path, fd, segment, now)
         if header is None:
@@ -274,6 +314,7 @@ class Volume:
     def _cut(self, path: Path, fd: int, segment: Segment, now: int) -> None:
         digest = sha256()
         for at in range(segment.end, segment.size, CHUNK):
+            self._beat()
             digest.update(os.pread(fd, min(CHUNK, segment.size - at), at))
         octets = segment.size - segment.end
         log.error("%s: a tail of %d octets is cut off: %s", path.name, octets, segment.damage)

@@ -16,8 +16,8 @@ from proxy.journal.segment import OPEN, SEALED, Segment, serial_of
 from proxy.records.columns import DAY, NAMES, row
 from proxy.records.compact import pending_events
 from proxy.records.join import LONGEST, Key, resolve
-from proxy.records.likeness import Sought, called_as
 from proxy.records.store import FOLDER, File, Manifest, aside, day_name, place, read_manifest
+from rules.numbers.sought import Sought, called_as
 
 SKEW: Final = 600_000
 """Milliseconds by which a segment's events may lie before its beginning or behind its last change: clocks are set, workers restart."""

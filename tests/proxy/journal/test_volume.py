@@ -199,6 +199,79 @@ def test_killed_between_a_line_and_the_removal_that_it_tells_of(bench: Bench, mo
     assert isinstance(bench.lines()[-1], Compacted if kind == "compacted" else Purged)
 
 
+@pytest.mark.parametrize("kind", ["compacted", "purged"])
+def test_a_file_that_cannot_be_removed_keeps_nothing_from_being_written(bench: Bench, kind: str) -> None:
+    names = tuple(bench.seal(attempt(number)).name for number in range(3))
+    bench.volume.close()
+    stubborn = bench.folder / names[1]
+    stubborn.unlink()
+    (stubborn / "somebody's").mkdir(parents=True)  # a folder is no file, and is not removed as one
+    bench.open()
+    if kind == "compacted":
+        bench.volume.compacted(names, (), NOW)
+    else:
+        bench.volume.purge(names, NOW, (), NOW)
+    for _ in range(2):
+        assert [path.name for path in sealed_segments(bench.folder)] == [stubborn.name]
+        assert list(bench.volume.stuck) == [stubborn.name]
+        bench.crash()
+    bench.write(attempt(7))
+    shutil.rmtree(stubborn)
+    bench.seal(attempt(8))
+    assert bench.events() == [attempt(7), attempt(8)]
+    bench.volume.purge(("gone before",), NOW, (), NOW)
+    assert bench.volume.stuck == {}
+    assert bench.verify().breaks == []
+
+
+def test_a_disk_that_does_not_do_what_it_should_is_no_stubborn_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is opened anew then, and what is left is done there."""
+    path = bench.seal(attempt(1))
+
+    def broken(_self: Path, missing_ok: bool = False) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            bench.volume.purge((path.name,), NOW, (), NOW)
+        bench.crash()
+        assert bench.volume.stuck == {path.name: "Input/output error"}
+    bench.write(attempt(2))
+    bench.crash()
+    assert (bench.volume.stuck, bench.events()) == ({}, [attempt(2)])
+
+
+def test_a_sealed_segment_that_cannot_be_given_its_name_is_not_sealed_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(attempt(1))
+    path = bench.volume.segment.path
+    bench.volume.rotate(NOW)
+
+    def refused(_self: Path, _target: Path) -> Path:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refused)
+        with pytest.raises(PermissionError):
+            bench.volume.seal(NOW, {})
+        bench.crash()
+        assert bench.volume.stuck == {path.name: "Operation not permitted"}
+        bench.write(attempt(2))
+    assert bench.volume.unsealed == []
+    bench.crash()
+    assert (bench.volume.stuck, bench.events()) == ({}, [attempt(1), attempt(2)])
+    assert len([line for line in bench.lines() if isinstance(line, Sealed)]) == 1
+    assert bench.verify().breaks == []
+
+
+def test_a_sign_of_life_while_a_large_segment_is_taken_up(bench: Bench) -> None:
+    bench.write(*[attempt(number) for number in range(600)])
+    bench.volume.close()
+    beats: list[int] = []
+    bench.volume = Volume(bench.folder, "gw1", bench.key, NOW, lambda: beats.append(1))
+    assert len(beats) >= 3  # of the chain, the events and the octets
+
+
 def test_a_line_that_was_not_written_whole_is_cut_off(bench: Bench) -> None:
     bench.seal(attempt(1))
     chain = bench.folder / "chain"
