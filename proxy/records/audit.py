@@ -33,7 +33,9 @@ class Asker(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """One line. Times are ms since 1970; `rows` is how many calls the answer shows, by match; `masked` whether numbers were."""
+    """One line. Times are ms since 1970; `rows` is how many calls the answer shows, by match; `masked` whether numbers were; `outcome` why
+    there was no answer ("" where there was one).
+    """
 
     n: int
     at: int
@@ -50,6 +52,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     rows: dict[str, int]
     masked: bool
+    outcome: str = ""
 
 
 class Trail:
