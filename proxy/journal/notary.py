@@ -26,10 +26,15 @@ from proxy.journal.holds import ALL, Hold, HoldsFault, names, read_holds
 from proxy.journal.ring import RingReader
 from proxy.journal.segment import SEALED, Segment
 from proxy.journal.settings import KeeperSettings
+from proxy.journal.trail import NAME as TRAIL
+from proxy.journal.trail import TrailFault
 from proxy.journal.volume import Volume
 from rules.numbers.sought import sought
 
 PURGE_EVERY: Final = 3600.0
+SIGN_EVERY: Final = 1.0
+"""Seconds between two looks at the trail of tracebacks."""
+
 PURGE_AT_ONCE: Final = 1000
 """Files that one line of the chain removes at most."""
 
@@ -85,6 +90,7 @@ class Notary:
         self._ending = False
         self._flushed = -1
         self._purge_at = monotonic()
+        self._sign_at = monotonic()
         self._compact_at = monotonic()
         self._compacting: subprocess.Popen[bytes] | None = None
         # the newest record that was there before this start: what comes from now on is told by the clock that is in question
@@ -146,6 +152,9 @@ class Notary:
         while self._volume.unsealed:
             self._seal()
             self._compact_at = monotonic()
+        if self._ending or monotonic() >= self._sign_at:
+            self._sign_at = monotonic() + SIGN_EVERY
+            self._sign_trail(now)
         if self._ending:
             return
         if monotonic() >= self._purge_at:
@@ -163,6 +172,24 @@ class Notary:
             ring.loss_sealed(count)
         self._board.add("sealed")
         self._publish(now)
+
+    def _sign_trail(self, now: int) -> None:
+        """Have the chain vouch for what was asked since."""
+        try:
+            if self._volume.asked(now):
+                self._publish(now)
+        except TrailFault as fault:
+            self._unsigned(str(fault))
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            self._unsigned(error.strerror or str(error))
+        else:
+            self._board.put("unsigned", 0)
+
+    def _unsigned(self, why: str) -> None:
+        self._board.put("unsigned", 1)
+        self._complain("what tracebacks were asked for is not signed: %s", f"{self._volume.folder / TRAIL}: {why}")
 
     def _publish(self, now: int) -> None:
         chain = self._volume.chain

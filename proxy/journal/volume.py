@@ -20,11 +20,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from proxy.journal.chain import ASIDE, Chain, ChainFault, Compacted, Cut, Line, Purged, Sealed, Stored, read_lines, sync_folder, write_all
+from proxy.journal.chain import (
+    ASIDE,
+    Asked,
+    Chain,
+    ChainFault,
+    Compacted,
+    Cut,
+    Line,
+    Purged,
+    Sealed,
+    Stored,
+    read_lines,
+    sync_folder,
+    write_all,
+)
 from proxy.journal.chain import NAME as CHAIN
 from proxy.journal.key import key_name, signing_key
 from proxy.journal.ring import Taken
 from proxy.journal.segment import OPEN, SEALED, Header, Segment, begin, file_name, serial_of
+from proxy.journal.trail import NAME as TRAIL
+from proxy.journal.trail import Reached, Shorter, reach
 
 LOCK: Final = "keeper.lock"
 DAMAGED: Final = ".damaged"
@@ -122,6 +138,7 @@ class Volume:
         self.cut = 0
         self.unsealed: list[OpenSegment] = []
         self.stuck: dict[str, str] = {}
+        self._asked = Reached()
         self._beat = beat
         self._serial = 0
         self._removed: set[str] = set()
@@ -196,6 +213,22 @@ class Volume:
         """Note that files are removed, and remove them. Raises OSError."""
         self._do(Purged(files=files, before=before, held=held, **self.chain.stamp(now)))
 
+    def asked(self, now: int) -> bool:
+        """Note how far the trail of tracebacks was written, where that is further than was noted; whether it is. Raises OSError,
+        TrailFault.
+        """
+        try:
+            reached = reach(self.folder, self._asked)
+        except Shorter as error:  # `verify` will name it by what was noted before; what comes now is vouched for from its beginning
+            log.error("%s %s: somebody took questions out of it", self.folder / TRAIL, error)
+            self._asked = Reached()
+            reached = reach(self.folder, self._asked)
+        if reached.line == self._asked.line:
+            return False
+        self.chain.append(Asked(line=reached.line, head=reached.head, octets=reached.octets, **self.chain.stamp(now)))
+        self._asked = reached
+        return True
+
     def _chain(self, key: Path, now: int) -> Chain:
         """The chain; one that cannot be read is put aside, for `verify` to tell of, and another begun: records go on."""
         signer = signing_key(key)
@@ -234,6 +267,8 @@ class Volume:
                 self._removed.difference_update(file.name for file in line.files)
             case Purged():
                 self._remove(line.files)
+            case Asked():
+                self._asked = Reached(line.line, line.head, line.octets)
 
     def _remove(self, names: tuple[str, ...]) -> None:
         for name in names:

@@ -18,6 +18,7 @@ import pytest
 from proxy.events import Attempt, Event
 from proxy.journal import notary, volume
 from proxy.journal.board import Board, format_board
+from proxy.journal.chain import Asked as Noted
 from proxy.journal.chain import Compacted, Purged, Sealed, read_lines
 from proxy.journal.holds import HoldsFault, names, read_holds
 from proxy.journal.keeper import END, Keeper
@@ -391,6 +392,32 @@ def test_without_a_note_the_newest_record_is_believed(tmp_path: Path, monkeypatc
     monkeypatch.setattr(notary, "time", lambda: now + years(1))
     bench.work(pause)
     assert (len(bench.events()), bench.board.get("clock_doubted")) == (1, 1)
+
+
+def test_the_keeper_signs_the_trail_of_tracebacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notary, "SIGN_EVERY", 0.0)
+    bench = Bench(tmp_path)
+    bench.folder.mkdir()
+    trail = bench.folder / "traceback.audit"
+
+    def asked(line: int) -> Callable[[], None]:
+        return until(lambda: [one.line for one in bench.lines(Noted)][-1:] == [line])
+
+    steps: list[Callable[[], object]] = [
+        lambda: trail.write_bytes(b"a\n"),
+        asked(1),
+        lambda: trail.write_bytes(b"a\nb\nc\n"),
+        asked(3),
+        lambda: trail.write_bytes(b"d\n"),  # somebody took questions out: that is a break, and those that follow are signed again
+        asked(1),
+        trail.unlink,
+        trail.mkdir,
+        until(lambda: bench.board.get("unsigned") == 1),
+    ]
+    assert bench.work(*steps) == 0
+    assert bench.board.get("failures") == 0
+    first, *_ = verify(bench.folder, [public_key(Path(bench.settings.key).with_suffix(".pub"))]).breaks
+    assert first.file == "traceback.audit"
 
 
 def test_a_keeper_shows_that_it_lives_while_it_takes_up_what_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
