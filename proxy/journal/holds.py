@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 
 from proxy.events import Attempt
-from rules.numbers.sought import Sought, written_as
+from rules.numbers import normalise
+from rules.numbers.sought import LAST, LONG, core, sought, uri_of
 
 COLUMNS: Final = ("case", "from", "to", "number")
 LARGEST: Final = 16 << 20
@@ -94,19 +95,46 @@ def _holds(path: Path, rows: Iterable[list[str]]) -> list[Hold]:
     return holds
 
 
-def names(event: Attempt, numbers: Iterable[Sought]) -> bool:
-    """Whether a call is one of these numbers' own: as caller, as called, as what was shown to others, or in a header line that names an
-    identity; in canonical form, or by its digits where it has none. What may be one of them is taken for it: it is only kept for longer.
+class Numbers:
+    """Numbers that are held, and whether a call is one of theirs: as caller, as called, as what was shown to others, or in a header line
+    that names an identity; in canonical form, or by its digits, which may have another area code or a prefix before them. What may be one
+    of them is taken for it: it is only kept for longer.
     """
-    written = [event.caller_raw, event.called_raw, event.sent_as]
-    for line in event.lines:
-        name, _, value = line.partition(b":")
-        if name.strip().lower() in _IDENTITIES:
-            written += [part.decode("utf-8", "replace") for part in value.split(b",", _VALUES)[:_VALUES]]
-    return any(
-        event.caller in number.canonical or event.called in number.canonical or any(written_as(number, text) for text in written if text)
-        for number in numbers
-    )
+
+    def __init__(self, written: Iterable[str]) -> None:
+        self._canonical: set[str] = set()
+        self._cores: set[str] = set()
+        self._names: set[str] = set()
+        self._tails: dict[str, list[str]] = {}
+        for text in written:
+            wanted = sought(text)
+            self._canonical.update(wanted.canonical)
+            for digits in {wanted.core, *map(core, wanted.canonical)} - {""}:
+                self._cores.add(digits)
+                if len(digits) >= LAST:
+                    self._tails.setdefault(digits[-LAST:], []).append(digits)
+            if not wanted.core:
+                self._names.add(normalise(text, None).raw.lower())
+
+    def has(self, event: Attempt) -> bool:
+        """Whether a call is one of theirs."""
+        if event.caller in self._canonical or event.called in self._canonical:
+            return True
+        written = [event.caller_raw, event.called_raw, event.sent_as]
+        for line in event.lines:
+            name, _, value = line.partition(b":")
+            if name.strip().lower() in _IDENTITIES:
+                written += [part.decode("utf-8", "replace") for part in value.split(b",", _VALUES)[:_VALUES]]
+        return any(self._is(text) for text in written if text)
+
+    def _is(self, text: str) -> bool:
+        number = normalise(uri_of(text[:LONG]), None)
+        if not number.digits:
+            return bool(number.raw) and number.raw.lower() in self._names
+        mine = core(number.digits)
+        if number.canonical in self._canonical or mine in self._cores:
+            return True
+        return len(mine) >= LAST and any(mine.endswith(other) or other.endswith(mine) for other in self._tails.get(mine[-LAST:], ()))
 
 
 def _time(text: str, *, last: bool) -> int:

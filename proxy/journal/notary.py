@@ -22,14 +22,13 @@ from proxy.journal.board import Board
 from proxy.journal.chain import Stored
 from proxy.journal.clock import Seen, leap_of, note_seen, read_seen
 from proxy.journal.heads import note_head, tell_syslog
-from proxy.journal.holds import ALL, Hold, HoldsFault, names, read_holds
+from proxy.journal.holds import ALL, Hold, HoldsFault, Numbers, read_holds
 from proxy.journal.ring import RingReader
 from proxy.journal.segment import SEALED, Segment
 from proxy.journal.settings import KeeperSettings
 from proxy.journal.trail import NAME as TRAIL
 from proxy.journal.trail import TrailFault
 from proxy.journal.volume import Volume
-from rules.numbers.sought import sought
 
 PURGE_EVERY: Final = 3600.0
 SIGN_EVERY: Final = 1.0
@@ -248,12 +247,12 @@ class Notary:
         numbers = {hold.number for hold in holds if hold.covers(file.first, file.last)}
         if not numbers or ALL in numbers or not file.name.endswith(SEALED):
             return bool(numbers)
-        wanted = [sought(number) for number in numbers]
+        wanted = Numbers(numbers)
         try:
             with Segment(self._volume.folder / file.name) as segment:
                 for entry in segment:
                     event = entry.event
-                    if isinstance(event, Attempt) and names(event, wanted):
+                    if isinstance(event, Attempt) and wanted.has(event):
                         return True
                 return bool(segment.damage or segment.unknown)
         except OSError:  # nobody can say what is in it

@@ -56,17 +56,3 @@ def called_as(wanted: Sought, raw: str) -> bool:
     if number.digits:
         return number.canonical in wanted.canonical or (bool(wanted.core) and core(number.digits) == wanted.core)
     return not wanted.core and number.raw.lower() == normalise(wanted.written, None).raw.lower() != ""
-
-
-def written_as(wanted: Sought, raw: str) -> bool:
-    """Whether a number that was written in any form may be the one sought: equal, or all that tells them apart is what stands before one
-    of them (an area code, a gateway's prefix). It is so of many a number that is another: for what is better kept than lost.
-    """
-    if called_as(wanted, raw):
-        return True
-    mine = core(normalise(uri_of(raw[:LONG]), None).digits)
-    for other in {wanted.core, *map(core, wanted.canonical)}:
-        short, long = sorted((mine, other), key=len)
-        if len(short) >= LAST and long.endswith(short):
-            return True
-    return False

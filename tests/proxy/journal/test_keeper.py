@@ -20,14 +20,13 @@ from proxy.journal import notary, volume
 from proxy.journal.board import Board, format_board
 from proxy.journal.chain import Asked as Noted
 from proxy.journal.chain import Compacted, Purged, Sealed, read_lines
-from proxy.journal.holds import HoldsFault, names, read_holds
+from proxy.journal.holds import HoldsFault, Numbers, read_holds
 from proxy.journal.keeper import END, Keeper
 from proxy.journal.key import public_key
 from proxy.journal.ring import RingView, RingWriter, format_ring
 from proxy.journal.segment import Segment, sealed_segments
 from proxy.journal.settings import KeeperSettings, RingSetting
 from proxy.journal.verify import verify
-from rules.numbers.sought import sought
 from tests.proxy.journal.events import attempt
 
 DAY = 86_400_000
@@ -312,13 +311,22 @@ HELD = "+8613811112222"
         ({"lines": (b"diversion : <sip:13811112222@h>",)}, True),
         ({"lines": (b"Via: SIP/2.0/UDP 13811112222.example",)}, False),
         ({"caller_raw": "sip:13811112223@h"}, False),
+        ({"caller_raw": "sip:1111222@h"}, False),
+        ({"caller_raw": "sip:11112222@h"}, True),  # what is left of it behind some gateways
         ({"caller_raw": "sip:alice@h", "lines": (b"\xff\x00", b"From", b"From: <sip:@")}, False),
     ],
 )
 @pytest.mark.parametrize("written", [HELD, "138 1111 2222"])
 def test_a_hold_on_a_number_knows_it_in_every_form(changes: dict[str, Any], held: bool, written: str) -> None:
     bare: dict[str, Any] = {"caller": "", "called": "", "caller_raw": "", "called_raw": "", "lines": ()}
-    assert names(attempt(1, **{**bare, **changes}), [sought("+862083123456"), sought(written)]) is held
+    assert Numbers(["+862083123456", written]).has(attempt(1, **{**bare, **changes})) is held
+
+
+def test_a_held_name_and_a_held_short_code() -> None:
+    held = Numbers(["Alice", "110"])
+    assert held.has(attempt(1, caller_raw="<sip:alice@h>"))
+    assert held.has(attempt(1, called_raw="sip:110@h"))
+    assert not held.has(attempt(1, called_raw="sip:1110@h", caller_raw="sip:@h"))
 
 
 def test_a_held_number_without_a_canonical_form_is_not_purged(tmp_path: Path) -> None:
