@@ -21,7 +21,7 @@ def journal_metrics(state: JournalState) -> Iterator[Metric]:
         ("flush_age_seconds", "Time since the disk had everything", state.flush_age),
         ("segment_bytes", "Size of the open segment", counts["segment_octets"]),
         ("chain_lines", "Lines of the signed chain", counts["chain"]),
-        ("stuck_files", "Files that should be gone and cannot be removed: the log names one", counts["stuck"]),
+        ("stuck_files", "Files that cannot be removed, renamed or opened as they should be: the log names one", counts["stuck"]),
         ("clock_doubted", "1: the clock is far ahead of the newest record, and nothing is purged", counts["clock_doubted"]),
         ("trail_unsigned", "1: the trail of tracebacks cannot be signed", counts["unsigned"]),
     ):

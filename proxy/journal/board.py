@@ -28,7 +28,7 @@ NAMES: Final = (
     "unsigned",
 )
 """The words. heartbeat, flushed, started: times in ms since 1970; up: 1 while events reach the disk; segment_octets: of the open segment;
-chain: lines in it; stuck: files that cannot be removed; clock_doubted: 1 while nothing is purged since the clock is not believed;
+chain: lines in it; stuck: files that cannot be dealt with; clock_doubted: 1 while nothing is purged since the clock is not believed;
 unsigned: 1 while the trail of tracebacks cannot be signed; all others count since the board was made.
 """
 

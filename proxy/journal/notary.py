@@ -46,7 +46,7 @@ AFTER_ANOTHER: Final = 10.0
 TASK: Final = ".compact.task"
 ANSWER: Final = ".compact.answer"
 
-STUCK: Final = "a file that the chain tells of as done with cannot be removed: remove it by hand (chattr -i, rm): %s"
+STUCK: Final = "a file of the journal is left as it is: %s"
 NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 log = logging.getLogger(__name__)
@@ -235,11 +235,11 @@ class Notary:
                 self._publish(now)
 
     def _tell_stuck(self) -> None:
-        """Say which files cannot be removed."""
+        """Say which files are left as they are."""
         stuck = self._volume.stuck
         self._board.put("stuck", len(stuck))
         for name, why in stuck.items():
-            self._complain(STUCK, f"{self._volume.folder / name} ({why}){f', nor can {len(stuck) - 1} others' if len(stuck) > 1 else ''}")
+            self._complain(STUCK, f"{self._volume.folder / name} {why}{f' (and {len(stuck) - 1} more)' if len(stuck) > 1 else ''}")
             break
 
     def _held(self, file: Stored, holds: Sequence[Hold]) -> bool:

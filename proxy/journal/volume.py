@@ -122,8 +122,8 @@ class Volume:
     """The folder, locked for this process. `unsealed` are finished segments that wait for their seal, oldest first; `live` are the sealed
     and compacted files that should be there, by name. What `seal`, `compacted` and `purge` do may run in one other thread.
 
-    `stuck` are files that the chain counts as removed, or sealed, and that cannot be removed or renamed, with why: the journal goes on
-    without it, and each later removal tries again.
+    `stuck` are files that cannot be removed, renamed or opened as they should be, with why: the journal goes on without, and tries again at
+    each later removal those that the chain counts as removed or sealed.
     """
 
     def __init__(self, folder: Path, node: str, key: Path, now: int, beat: Callable[[], None] = lambda: None) -> None:
@@ -138,6 +138,7 @@ class Volume:
         self.cut = 0
         self.unsealed: list[OpenSegment] = []
         self.stuck: dict[str, str] = {}
+        self._unopened: dict[str, str] = {}
         self._asked = Reached()
         self._beat = beat
         self._serial = 0
@@ -292,7 +293,7 @@ class Volume:
                 if not opening and error.errno not in STUBBORN:
                     raise
                 left.add(name)
-                stuck[name] = error.strerror or str(error)
+                stuck[name] = f"cannot be removed: {error.strerror or error}; remove it by hand (chattr -i, rm)"
         self._removed = left
         for path in self._with(OPEN):
             if serial_of(path.name) not in self._sealed:
@@ -302,8 +303,8 @@ class Volume:
             except OSError as error:
                 if not opening and error.errno not in STUBBORN:
                     raise
-                stuck[path.name] = error.strerror or str(error)
-        self.stuck = stuck
+                stuck[path.name] = f"is sealed and cannot be renamed: {error.strerror or error}"
+        self.stuck = stuck | self._unopened
         sync_folder(self.folder)
 
     def _with(self, ending: str) -> list[Path]:
@@ -317,9 +318,16 @@ class Volume:
         for path in self._with(OPEN):
             if serial_of(path.name) in self._sealed:
                 continue  # it is, but could not be given its name
-            segment = self._repaired(path, now)
+            try:
+                segment = self._repaired(path, now)
+            except OSError as error:
+                if error.errno not in STUBBORN:
+                    raise
+                self._unopened[path.name] = f"cannot be gone on with: {error.strerror or error}; its owner and mode are to be the node's"
+                continue
             if segment is not None:
                 found.append(segment)
+        self.stuck |= self._unopened
         if not found:
             return self._begin(now)
         *self.unsealed, newest = found

@@ -241,7 +241,7 @@ def test_a_disk_that_does_not_do_what_it_should_is_no_stubborn_file(bench: Bench
         with pytest.raises(OSError, match="Input/output"):
             bench.volume.purge((path.name,), NOW, (), NOW)
         bench.crash()
-        assert bench.volume.stuck == {path.name: "Input/output error"}
+        assert bench.volume.stuck == {path.name: "cannot be removed: Input/output error; remove it by hand (chattr -i, rm)"}
     bench.write(attempt(2))
     bench.crash()
     assert (bench.volume.stuck, bench.events()) == ({}, [attempt(2)])
@@ -260,13 +260,32 @@ def test_a_sealed_segment_that_cannot_be_given_its_name_is_not_sealed_again(benc
         with pytest.raises(PermissionError):
             bench.volume.seal(NOW, {})
         bench.crash()
-        assert bench.volume.stuck == {path.name: "Operation not permitted"}
+        assert bench.volume.stuck == {path.name: "is sealed and cannot be renamed: Operation not permitted"}
         bench.write(attempt(2))
     assert bench.volume.unsealed == []
     bench.crash()
     assert (bench.volume.stuck, bench.events()) == ({}, [attempt(1), attempt(2)])
     assert len([line for line in bench.lines() if isinstance(line, Sealed)]) == 1
     assert bench.verify().breaks == []
+
+
+def test_an_open_segment_that_cannot_be_opened_is_left_and_another_begun(bench: Bench) -> None:
+    bench.write(attempt(1))
+    path = bench.volume.segment.path
+    bench.volume.close()
+    path.rename(bench.folder / "kept")
+    path.mkdir()
+    bench.open()
+    assert list(bench.volume.stuck) == [path.name]
+    assert bench.volume.segment.header.serial == 2
+    bench.seal(attempt(2))
+    bench.volume.purge(("gone before",), NOW, (), NOW)
+    assert list(bench.volume.stuck) == [path.name]
+    path.rmdir()
+    (bench.folder / "kept").rename(path)
+    bench.crash()
+    assert bench.volume.stuck == {}
+    assert bench.events() == [attempt(2), attempt(1)]
 
 
 def test_a_sign_of_life_while_a_large_segment_is_taken_up(bench: Bench) -> None:
