@@ -12,7 +12,7 @@ import threading
 from typing import Final
 
 from proxy.call_records import CAPACITY, HEADER, RECORD
-from proxy.calls import CallTable
+from proxy.call_table import CallTable
 from proxy.tally import ROW_SIZE, Tally
 
 _RECORDS: Final = HEADER + CAPACITY * RECORD

@@ -15,7 +15,7 @@ from secrets import token_hex
 from time import monotonic, perf_counter, time
 from typing import Any, Final
 
-from proxy.calls import CallTable
+from proxy.call_table import CallTable
 from proxy.config import Config, TraceConfig
 from proxy.control import Snapshot
 from proxy.core import Proxy
