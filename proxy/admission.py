@@ -19,11 +19,12 @@ SEGMENTS_KEPT: Final = 16_384
 class Admission:
     """What calls are counted of: `trunks` by id code, and the segments that have a limit."""
 
-    __slots__ = ("_admitted", "_segments", "_tally", "trunks")
+    __slots__ = ("_admitted", "_kept", "_segments", "_tally", "trunks")
 
     def __init__(self) -> None:
         self.trunks: dict[bytes, Subject] = {}
         self._segments: dict[int, Subject] = {}
+        self._kept = SEGMENTS_KEPT
         self._tally: Tally | None = None
         self._admitted: tuple[bytes, Segment | None] | None = None
 
@@ -60,37 +61,27 @@ class Admission:
         """
         self.settle()
         line = self._line(code, trunk)
-        if trunk.max_calls is not None and not force and not room:
-            return "TRK_CALLS"  # what cannot be counted cannot be held to a limit
-        part = self.segment(segment) if segment is not None else None
-        over = ""
-        if not line.add(trunk.max_calls):
-            over = "TRK_CALLS"
-            if not force:
-                return over
+        limited = trunk.max_calls is not None or trunk.max_cps is not None
+        if not limited and segment is None:
             line.add(None)
-        if part is not None and segment is not None and not part.add(segment.max_calls):
-            over = over or "SEG_CALLS"
-            if not force:
-                line.remove()
-                return over
-            part.add(None)
-        if trunk.max_cps is not None and not line.start(trunk.max_cps, now, force=force):
-            over = over or "TRK_CPS"
-            if not force:
-                line.remove()
+            self._admitted = (code, None)
+            return ""
+        part = self.segment(segment) if segment is not None else None
+        if limited:
+            line.take_turn()  # always before a segment's: of two that want both, one waits and has neither
+        try:
+            if part is not None:
+                part.take_turn()
+            try:
+                over = _count(line, trunk, part, segment, now, force, room)
+            finally:
                 if part is not None:
-                    part.remove()
-                return over
-        if part is not None and segment is not None and segment.max_cps is not None and not part.start(segment.max_cps, now, force=force):
-            over = over or "SEG_CPS"
-            if not force:
-                line.remove()
-                part.remove()
-                if trunk.max_cps is not None:
-                    line.take_back()
-                return over
-        self._admitted = (code, segment)
+                    part.end_turn()
+        finally:
+            if limited:
+                line.end_turn()
+        if not over or force:
+            self._admitted = (code, segment)
         return over
 
     def settle(self) -> None:
@@ -127,12 +118,46 @@ class Admission:
         """The same by its key, which stands in the records of calls."""
         found = self._segments.get(key)
         if found is None:
-            if len(self._segments) >= SEGMENTS_KEPT:
+            if len(self._segments) >= self._kept:
                 for other in [other for other, subject in self._segments.items() if not subject.count]:
                     self._segments.pop(other).forget()
+                self._kept = max(SEGMENTS_KEPT, 2 * len(self._segments))  # the next look is as far away as this one was long
             assert self._tally is not None
             found = self._segments[key] = Subject("", key, self._tally)
         return found
+
+
+def _count(line: Subject, trunk: Trunk, part: Subject | None, segment: Segment | None, now: float, force: bool, room: bool) -> str:
+    """Count one call more of a trunk and a segment, or of neither; the code of the first limit that it is above."""
+    over = ""
+    # what cannot be counted cannot be held to a limit
+    if not ((room or force or trunk.max_calls is None) and line.add(trunk.max_calls)):
+        over = "TRK_CALLS"
+        if not force:
+            return over
+        line.add(None)
+    if part is not None and segment is not None and not ((room or force or segment.max_calls is None) and part.add(segment.max_calls)):
+        over = over or "SEG_CALLS"
+        if not force:
+            line.remove()
+            return over
+        part.add(None)
+    if trunk.max_cps is not None and not line.start(trunk.max_cps, now, force=force):
+        over = over or "TRK_CPS"
+        if not force:
+            line.remove()
+            if part is not None:
+                part.remove()
+            return over
+    if part is not None and segment is not None and segment.max_cps is not None and not part.start(segment.max_cps, now, force=force):
+        over = over or "SEG_CPS"
+        if not force:
+            line.remove()
+            part.remove()
+            if trunk.max_cps is not None:
+                line.take_back()
+            return over
+    return over
 
 
 def _key(kind: bytes, name: str) -> int:

@@ -301,7 +301,9 @@ class Worker:
         self.flush()
 
     def _set_clock(self) -> None:
-        self.proxy.wall_offset = time() - monotonic()
+        self.proxy.wall_offset = offset = time() - monotonic()
+        if self.trace is not None:
+            self.trace.set_clock(offset)
         self._clock = self.loop.call_later(CLOCK, self._set_clock)
 
     def _answered(self, ticket: int, answer: object) -> None:
