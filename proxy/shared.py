@@ -13,6 +13,7 @@ from typing import Final
 
 from proxy.call_records import CAPACITY, HEADER, RECORD
 from proxy.calls import CallTable
+from proxy.owners import octets
 from proxy.tally import ROW_SIZE, Tally
 
 _RECORDS: Final = HEADER + CAPACITY * RECORD
@@ -36,6 +37,18 @@ def map_table(fd: int, own: int) -> CallTable:
     rows = [whole[at * ROW_SIZE : (at + 1) * ROW_SIZE].cast("Q") for at in range(workers)]
     start = workers * ROW_SIZE + own * _RECORDS
     return CallTable(rows, whole[start : start + _RECORDS], own, Tally(rows, own, fence))
+
+
+def make_owners(workers: int) -> int:
+    """A file descriptor of memory in which so many workers note whose an INVITE is. OSError where the system has none."""
+    fd = os.memfd_create("sipwarden-owners", os.MFD_CLOEXEC)
+    os.ftruncate(fd, octets(workers))
+    return fd
+
+
+def map_owners(fd: int) -> memoryview:
+    """That memory. OSError or ValueError where it is none."""
+    return memoryview(mmap.mmap(fd, os.fstat(fd).st_size))
 
 
 def fence() -> None:

@@ -223,7 +223,7 @@ class Wire:
         moved = [parcel for proxy in self.proxies for parcel in proxy.take_handovers()]
         for owner, flow, data in moved:
             if owner < len(self.proxies):
-                self.proxies[owner].receive(data, flow, self.now)
+                self.proxies[owner].receive_handed(data, flow, self.now)
         return bool(moved)
 
     def calls(self) -> dict[str, int]:
