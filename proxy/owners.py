@@ -18,9 +18,9 @@ from proxy.token import keyed
 if TYPE_CHECKING:
     from proxy.validate import Request
 
-SETS: Final = 1 << 16
+SETS: Final = 1 << 15
 WAYS: Final = 8
-"""A key has its place in one set, in which each worker has so many numbers of its own: 524,288 INVITEs of a worker, in 4 MiB."""
+"""A key has its place in one set, in which each worker has so many numbers of its own: 262,144 INVITEs of a worker, in 2 MiB."""
 
 SEARCHED_FROM: Final = 72
 """Where the kernel's search for a Call-ID begins (`proxy.steering.BEGIN`)."""
