@@ -9,6 +9,7 @@ import pytest
 from proxy.owners import SEARCHED_FROM, SETS, WAYS, Owners, octets
 from proxy.shared import make_owners, map_owners
 from proxy.steering import BEGIN, LARGE, reach
+from proxy.token import keyed
 from tests.proxy.wire import SECRET, Wire, make_proxy
 
 
@@ -44,17 +45,30 @@ def test_a_worker_that_starts_again_has_none_and_leaves_the_others_alone() -> No
     assert all(again.owner(b"%d" % number) == (-1 if number % 2 else 1) for number in range(300))
 
 
-def test_a_full_set_takes_no_more_and_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Owners, "_number", lambda _, key: 1 + int(key) * SETS)
+def of_one_set() -> list[bytes]:
+    """One key more than a worker has room for in a set."""
+    digest = keyed(SECRET, b"sw-owners", 16)
+    sets: dict[int, list[bytes]] = {}
+    for number in range(1_000_000):
+        key = b"%d" % number
+        there = sets.setdefault(int(digest(key), 16) % SETS, [])
+        there.append(key)
+        if len(there) > WAYS:
+            return there
+    raise AssertionError("no such keys")
+
+
+def test_a_full_set_takes_no_more_and_keeps_what_it_has() -> None:
     one, two = made(2)
-    places = [one.note(b"%d" % number) for number in range(WAYS + 1)]
+    keys = of_one_set()
+    places = [one.note(key) for key in keys]
     assert all(places[:WAYS])
     assert places[WAYS] == 0
-    assert [two.owner(b"%d" % number) for number in range(WAYS + 1)] == [0] * WAYS + [-1]
-    assert two.note(b"5")  # its own numbers have room
+    assert [two.owner(key) for key in keys] == [0] * WAYS + [-1]
+    assert two.note(keys[5])  # its own numbers have room
     one.forget(places[3])
-    assert one.note(b"8") == places[3]
-    assert two.owner(b"8") == 0
+    assert one.note(keys[8]) == places[3]
+    assert two.owner(keys[8]) == 0
 
 
 def test_memory_of_the_supervisor() -> None:
