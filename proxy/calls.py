@@ -259,7 +259,7 @@ class Calls:
         self._end(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status, by, why)
 
     def hung_up(self, within: Within, by: By, why: str, now: float) -> None:
-        """A BYE came, or what ends a call as well."""
+        """A BYE went to the other side, or what ends a call as well came from there."""
         own = self._table
         token = within.token
         if own is None or not token.invite:

@@ -13,6 +13,7 @@ from proxy.enforce import Refusal, apply_labels, distrust, keep_internal, plain_
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
 from proxy.limits import above, limited_segment
+from proxy.owners import by_call_id
 from proxy.redirect import UNDECIDED, final_answer
 from proxy.relay import Relay
 from proxy.routing import Hop, Peer, Routing
@@ -139,6 +140,8 @@ class Screening:
         server = ServerTransaction(request.key, request, self._answers.reply_flow(request.flow, request.reply_port))
         self._layer.servers[request.key] = server
         if server.invite:
+            if self._layer.owners is not None and not by_call_id(request):
+                server.place = self._layer.owners.note(request.key)
             self._relay.answer(server, 100, now)
         return server
 

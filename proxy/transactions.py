@@ -17,6 +17,7 @@ from proxy.sip.transaction import CLIENT_INVITE, CLIENT_OTHER, SERVER_INVITE, SE
 if TYPE_CHECKING:
     from proxy.calls import Setup, Within
     from proxy.correlation import Leg
+    from proxy.owners import Owners
     from proxy.routing import Hop, Target
     from proxy.validate import Request
 
@@ -55,7 +56,8 @@ class ServerTransaction(Transaction):
     `request` and `last` are dropped when they can no longer be needed. `targets` are those still to be tried; `client` the one being tried;
     `clients` those tried before it; `rang` says that a 101-199 went upstream; `leg` is told of the final response; `own_from` is the
     sender's From line where the request went on with another; `told` what the sender is told in Reason of a call that goes on;
-    `setup` is the call that an initial INVITE begins, `within` the one that a request inside a dialog belongs to.
+    `setup` is the call that an initial INVITE begins, `within` the one that a request inside a dialog belongs to; `place` is where other
+    workers find the INVITE noted as this one's, 0 where it is not.
     """
 
     __slots__ = (
@@ -70,6 +72,7 @@ class ServerTransaction(Transaction):
         "leg",
         "own_from",
         "parked",
+        "place",
         "rang",
         "reasons",
         "render",
@@ -102,6 +105,7 @@ class ServerTransaction(Transaction):
         self.timed_out = False
         self.reasons: list[bytes] | None = None
         self.parked = 0
+        self.place = 0
         self.leg: Leg | None = None
         self.setup: Setup | None = None
         self.within: Within | None = None
@@ -149,12 +153,13 @@ _AFTER_FIRST: Final = TRANSACTION - T1
 
 
 class TransactionLayer:
-    """Tables, timers and sends of one worker."""
+    """Tables, timers and sends of one worker. `owners`: where INVITEs are noted for other workers to find, None for the only one."""
 
-    __slots__ = ("clients", "counters", "sends", "servers", "timers")
+    __slots__ = ("clients", "counters", "owners", "sends", "servers", "timers")
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
+        self.owners: Owners | None = None
         self.servers: dict[bytes, ServerTransaction] = {}
         self.clients: dict[bytes, ClientTransaction] = {}
         self.timers = Timers()
@@ -217,6 +222,9 @@ class TransactionLayer:
         server.state = State.TERMINATED
         if self.servers.get(server.key) is server:
             del self.servers[server.key]
+        if server.place and self.owners is not None:
+            self.owners.forget(server.place)
+            server.place = 0
         server.request = server.targets = server.render = None
         server.client = server.clients = None
         server.last = b""
