@@ -115,7 +115,7 @@ class Proxy:
         except Exception:
             self._defect()
         if self._calls.stirred and not self._sweeping:
-            self._sweep_later(now)
+            self._sweep_later(SWEEP, now)
 
     def send_failed(self, flow: Flow, data: bytes, now: float) -> None:
         """A stream destination could not be reached: a request counts as answered 503 (§16.9), a response is lost."""
@@ -190,7 +190,7 @@ class Proxy:
         """Follow calls in this table; those that a worker before this one left in it go on. Limits hold from then on."""
         self._calls.count(table, self.routing.trunk_codes, now)
         if self._calls.known and not self._sweeping:
-            self._sweep_later(now)
+            self._sweep_later(SWEEP, now)
 
     def take_hangups(self) -> list[tuple[int, Hangup]]:
         """What other workers are to hear of the end of their calls: worker id, notice."""
@@ -200,7 +200,7 @@ class Proxy:
         """What another worker tells of the end of a call of this one's."""
         self._calls.hear(said, now)
         if not self._sweeping:
-            self._sweep_later(now)
+            self._sweep_later(SWEEP, now)
 
     def apply(
         self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None, routing: Routing | None = None
@@ -265,7 +265,7 @@ class Proxy:
 
     def pending(self) -> int:
         """INVITE transactions without a final response: what a worker that is to stop waits for."""
-        return sum(1 for server in self._layer.servers.values() if server.invite and server.state is State.PROCEEDING)
+        return self._layer.unanswered
 
     def _sign_with(self, credential: Credential | None) -> None:
         self._screening.signer = None if credential is None else Signer(credential, self.secret, self._unsigned)
@@ -420,7 +420,7 @@ class Proxy:
                 self._answers.send(request, CANCELLED if asked else NO_SUCH_CALL)
             return
         own = ServerTransaction(key, request, self._answers.reply_flow(request.flow, request.reply_port))
-        self._layer.servers[key] = own
+        self._layer.open(own)
         lines = request.message.lines
         reasons = [lines[at] for at in request.message.positions(b"reason")]
         self._relay.answer(own, 200, now)
@@ -431,9 +431,9 @@ class Proxy:
 
     # timers
 
-    def _sweep_later(self, now: float) -> None:
+    def _sweep_later(self, delay: float, now: float) -> None:
         self._sweeping = True
-        self._layer.timers.start(now, SWEEP, Duty.SWEEP, None)
+        self._layer.timers.start(now, delay, Duty.SWEEP, None)
 
     def _fire(self, kind: Any, owner: Any, now: float) -> None:
         if kind is LINGER or kind is RETRANSMIT or kind is Timer.TIMEOUT:
@@ -447,8 +447,9 @@ class Proxy:
             self._relay.cancel_unanswered(owner, now)
         elif kind is Duty.SWEEP:
             self._sweeping = False
-            if self._calls.sweep(now):
-                self._sweep_later(now)
+            again = self._calls.sweep(now)
+            if again:
+                self._sweep_later(again, now)
             else:
                 self._calls.stirred = False
         elif kind is Duty.PING:

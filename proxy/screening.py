@@ -137,7 +137,7 @@ class Screening:
 
     def _opened(self, request: Request, now: float) -> ServerTransaction:
         server = ServerTransaction(request.key, request, self._answers.reply_flow(request.flow, request.reply_port))
-        self._layer.servers[request.key] = server
+        self._layer.open(server)
         if server.invite:
             self._relay.answer(server, 100, now)
         return server

@@ -13,6 +13,7 @@ from proxy.counters import Counters
 from proxy.flow import Flow
 from proxy.sip.timers import T1, T2, T4, TRANSACTION, Timers
 from proxy.sip.transaction import CLIENT_INVITE, CLIENT_OTHER, SERVER_INVITE, SERVER_OTHER, Action, Event, State, Transaction
+from proxy.spread import Spread
 
 if TYPE_CHECKING:
     from proxy.calls import Setup, Within
@@ -149,18 +150,25 @@ _AFTER_FIRST: Final = TRANSACTION - T1
 
 
 class TransactionLayer:
-    """Tables, timers and sends of one worker."""
+    """Tables, timers and sends of one worker. `unanswered`: INVITEs in `servers` without a final response."""
 
-    __slots__ = ("clients", "counters", "sends", "servers", "timers")
+    __slots__ = ("clients", "counters", "sends", "servers", "timers", "unanswered")
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
-        self.servers: dict[bytes, ServerTransaction] = {}
-        self.clients: dict[bytes, ClientTransaction] = {}
+        self.servers: Spread[ServerTransaction] = Spread()
+        self.clients: Spread[ClientTransaction] = Spread()
+        self.unanswered = 0
         self.timers = Timers()
         self.sends: list[tuple[Flow, bytes]] = []
 
     # server side
+
+    def open(self, server: ServerTransaction) -> None:
+        """Begin with a server transaction."""
+        self.servers.put(server.key, server)
+        if server.invite:
+            self.unanswered += 1
 
     def respond(self, server: ServerTransaction, event: Event, data: bytes, now: float) -> bool:
         """Send a response in a server transaction; False where its state no longer takes one."""
@@ -172,7 +180,10 @@ class TransactionLayer:
         if event is _PROVISIONAL:
             server.last = data
             return True
-        server.request = server.render = None
+        if server.request is not None:  # the first final response
+            server.request = server.render = None
+            if server.invite:
+                self.unanswered -= 1
         leg = server.leg
         if leg is not None:
             leg.over(now)
@@ -215,8 +226,9 @@ class TransactionLayer:
     def end_server(self, server: ServerTransaction) -> None:
         """Forget a server transaction."""
         server.state = State.TERMINATED
-        if self.servers.get(server.key) is server:
-            del self.servers[server.key]
+        self.servers.remove(server.key, server)
+        if server.invite and server.request is not None:
+            self.unanswered -= 1
         server.request = server.targets = server.render = None
         server.client = server.clients = None
         server.last = b""
@@ -225,7 +237,7 @@ class TransactionLayer:
 
     def send_request(self, client: ClientTransaction, now: float) -> None:
         """Start a client transaction: into the table, onto the wire, timers running."""
-        self.clients[client.key] = client
+        self.clients.put(client.key, client)
         self.sends.append((client.flow, client.data))
         if client.flow.listener.transport == "udp":
             self.timers.start(now, T1, RETRANSMIT, client)  # timers B and F start with its first tick, if nothing was heard by then
@@ -251,8 +263,7 @@ class TransactionLayer:
     def end_client(self, client: ClientTransaction) -> None:
         """Forget a client transaction."""
         client.state = State.TERMINATED
-        if self.clients.get(client.key) is client:
-            del self.clients[client.key]
+        self.clients.remove(client.key, client)
         client.data = b""
         client.server = None
 
