@@ -37,8 +37,8 @@ class Clocked:
         self.take()
         while (due := self.layer.timers.next_due()) is not None and due <= until:
             self.now = due
-            for kind, owner in self.layer.timers.expired(due, 10):
-                if self.layer.timer(kind, owner, due):
+            while (queue := self.layer.timers.due(due)) is not None:
+                if self.layer.timer(queue.kind, queue.take(), due):
                     self.timed_out.append(due)
             self.take()
         self.now = until
@@ -91,7 +91,7 @@ def test_client_that_heard_a_provisional_response(method: bytes, later: list[flo
         (b"BYE", "tcp", Event.SUCCESS, 0.0),
     ],
 )
-def test_client_lingers(method: bytes, transport: str, event: Event, life: float) -> None:
+def test_client_lingers(method: bytes, transport: str, event: int, life: float) -> None:
     clocked = Clocked()
     one = client(method, transport)
     clocked.layer.send_request(one, 0.0)
