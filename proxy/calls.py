@@ -10,16 +10,16 @@ Nothing else is needed to pass a BYE on, so that a call of which there is no rec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-from proxy.call_records import ANSWERED, HEADER, LATE, OVER, RECORD, SETUP, TOLD, CallRecords, Record
+from proxy.admission import Admission
+from proxy.call_records import ANSWERED, HEADER, LATE, OVER, SETUP, TOLD, CallRecords, Record
+from proxy.call_table import CallTable, plain_table
 from proxy.events import Answer, By, End, Event, Ringing
 from proxy.hangup import Hangup
-from proxy.limits import Subject
-from proxy.tally import ROW_SIZE, Tally
+from proxy.spread import PARTS, Spread
+from proxy.tally import Tally
 from proxy.token import NO_TABLE
 
 if TYPE_CHECKING:
@@ -36,20 +36,18 @@ and may be sent again for as long.
 SWEEP: Final = 32.0
 """Seconds between two looks at what is to be forgotten."""
 
+_FEW: Final = 2048
+_PARTS_A_TURN: Final = 2
+"""More calls than a few are not looked at all at once, but so many of their parts (see Spread) at a time, all of them within SWEEP."""
+
 ORPHANED: Final = 217.0
 """Seconds in which a call is answered that was being set up when its worker ended, if it is at all (Timer C and 64*T1)."""
-
-SEGMENTS_KEPT: Final = 16_384
-"""Segments with a limit that are remembered while they have no call."""
 
 NOTICES_KEPT: Final = 8192
 """Notices that wait for the other workers; more are dropped and counted. They are taken after each batch of input."""
 
 NAME_AT_MOST: Final = 256
 """Octets of a Call-ID and of a tag that events tell, and characters of a caller or called as it stood in the request."""
-
-PLAIN_CAPACITY: Final = 4096
-"""Records where nobody gave memory for more."""
 
 
 class Setup:
@@ -81,32 +79,15 @@ class Within:
         self.trunk = trunk
 
 
-class CallTable:
-    """The memory that calls are kept and counted in: `rows` of all workers (see Tally), `records` of worker `own`."""
-
-    __slots__ = ("own", "records", "tally", "workers")
-
-    def __init__(self, rows: Sequence[memoryview], records: memoryview, own: int, tally: Tally | None = None) -> None:
-        self.own = own
-        self.workers = len(rows)
-        self.records = records
-        self.tally = tally if tally is not None else Tally(rows, own)
-
-
-def plain_table() -> CallTable:
-    """A table of the process's own, for one worker."""
-    return CallTable([memoryview(bytearray(ROW_SIZE)).cast("Q")], memoryview(bytearray(HEADER + PLAIN_CAPACITY * RECORD)), 0)
-
-
 class Calls:
     """The book of calls. `events` is what happened since it was last taken, None where nobody asks. `active`: whether calls are followed
-    at all. `table` stands in the tokens of calls that have a record. `stirred`: whether there is something for `sweep`. Times are the
-    core's seconds but for `at`, ms since 1970.
+    at all. `admission`: what they are counted of. `table` stands in the tokens of calls that have a record. `stirred`: whether there is
+    something for `sweep`. Times are the core's seconds but for `at`, ms since 1970.
     """
 
     __slots__ = (
-        "_admitted",
         "_counters",
+        "_looked_at",
         "_notices",
         "_open",
         "_orphans",
@@ -115,10 +96,10 @@ class Calls:
         "_records",
         "_salt",
         "_secret",
-        "_segments",
         "_table",
         "_trunks",
         "active",
+        "admission",
         "events",
         "longest",
         "stirred",
@@ -134,14 +115,14 @@ class Calls:
         self._secret = secret
         self.longest = longest
         self._table: CallTable | None = None
-        self._admitted: tuple[bytes, Segment | None] | None = None
         self._records = CallRecords(memoryview(bytearray(HEADER)))
-        self._open: dict[bytes, int] = {}
-        self._over: dict[bytes, int] = {}
-        self._orphans: dict[bytes, int] = {}
+        self._open: Spread[int] = Spread()
+        self._over: Spread[int] = Spread()
+        self._orphans: Spread[int] = Spread()
+        self._looked_at = 0
         self._orphans_until = 0.0
-        self._trunks: dict[bytes, Subject] = {}
-        self._segments: dict[int, Subject] = {}
+        self.admission = Admission()
+        self._trunks = self.admission.trunks
         self._notices: list[tuple[int, Hangup]] = []
         self.active = False
         self.stirred = False
@@ -176,9 +157,8 @@ class Calls:
         self.active = True
         for book in (self._open, self._over, self._orphans):
             book.clear()
-        self._trunks.clear()
-        self._segments.clear()
-        self.know(trunks)
+        self.admission.begin(table.tally)
+        self.admission.know(trunks)
         self._orphans_until = now + ORPHANED
         if used:
             self._recover(table.tally)
@@ -191,37 +171,21 @@ class Calls:
                 self._records.give_back(slot)
                 continue
             if record.state == OVER:
-                self._over[record.key] = slot
+                self._over.put(record.key, slot)
                 continue
-            self._open[record.key] = slot
+            self._open.put(record.key, slot)
             if record.state == SETUP:
-                self._orphans[record.key] = slot  # its transaction went with the worker
+                self._orphans.put(record.key, slot)  # its transaction went with the worker
             trunk.count += 1
             if record.segment:
-                self._segment_by(record.segment).count += 1
-        for subject in (*self._trunks.values(), *self._segments.values()):
-            subject.recount(subject.count)
+                self.admission.segment_by(record.segment).count += 1
+        self.admission.recount()
         tally.drop_left()
-
-    def know(self, trunks: dict[bytes, Trunk]) -> None:
-        """The trunks in force, by id code: each worker tells its calls of all of them, so that a limit which one worker has heard of
-        counts the calls of those that have not.
-        """
-        if self._table is None:
-            return
-        for code in [code for code, subject in self._trunks.items() if code not in trunks and not subject.count]:
-            self._trunks.pop(code).forget()
-        for code, trunk in trunks.items():
-            self._line(code, trunk)
 
     def take_notices(self) -> list[tuple[int, Hangup]]:
         """What owners of calls are to be told: worker, notice."""
         notices, self._notices = self._notices, []
         return notices
-
-    def counts(self) -> dict[str, int]:
-        """This worker's calls by trunk."""
-        return {subject.name: subject.count for subject in self._trunks.values()}
 
     @property
     def known(self) -> int:
@@ -235,76 +199,25 @@ class Calls:
     # limits
 
     def admit(self, code: bytes, trunk: Trunk, segment: Segment | None, now: float, *, force: bool) -> str:
-        """Count a call that policy lets go on; the reason code of the limit that it is above, "" for none.
-
-        A call above a limit is not counted, unless with `force`: it goes on all the same.
-        """
-        self.settle()
-        line = self._line(code, trunk)
-        if trunk.max_calls is not None and not force and not self.room:
-            return "TRK_CALLS"  # what cannot be counted cannot be held to a limit
-        part = self._segment(segment) if segment is not None else None
-        over = ""
-        if not line.add(trunk.max_calls):
-            over = "TRK_CALLS"
-            if not force:
-                return over
-            line.add(None)
-        if part is not None and segment is not None and not part.add(segment.max_calls):
-            over = over or "SEG_CALLS"
-            if not force:
-                line.remove()
-                return over
-            part.add(None)
-        if trunk.max_cps is not None and not line.start(trunk.max_cps, now, force=force):
-            over = over or "TRK_CPS"
-            if not force:
-                line.remove()
-                if part is not None:
-                    part.remove()
-                return over
-        if part is not None and segment is not None and segment.max_cps is not None and not part.start(segment.max_cps, now, force=force):
-            over = over or "SEG_CPS"
-            if not force:
-                line.remove()
-                part.remove()
-                if trunk.max_cps is not None:
-                    line.take_back()
-                return over
-        self._admitted = (code, segment)
-        return over
-
-    def settle(self) -> None:
-        """Release a call that was admitted and then neither began nor was released: something went wrong with its request."""
-        admitted = self._admitted
-        if admitted is not None:
-            self.release(admitted[0], admitted[1])
-
-    def release(self, code: bytes, segment: Segment | None) -> None:
-        """A call that was admitted went no further."""
-        self._admitted = None
-        line = self._trunks.get(code)
-        if line is not None:
-            line.remove()
-        if segment is not None:
-            self._segment(segment).remove()
+        """Count a call that policy lets go on; the reason code of the limit that it is above, "" for none (see `Admission.admit`)."""
+        return self.admission.admit(code, trunk, segment, now, force=force, room=self.room)
 
     # a call's way
 
     def begin(self, setup: Setup, ingress: bytes, segment: Segment | None, now: float) -> None:
         """An admitted call was sent on."""
-        self._admitted = None
+        self.admission.admitted()
         self.stirred = True
         key = setup.key
         slot = -1 if key in self._open or key in self._over else self._take()
         if slot < 0:
             self._counters.calls_untracked += 1
-            self.release(ingress, segment)
+            self.admission.release(ingress, segment)
             return
         self._records.name(slot, setup.call_id, setup.from_tag)
-        record = Record(key, ingress, setup.cseq, int(now * 1000), self._segment(segment).key if segment is not None else 0)
+        record = Record(key, ingress, setup.cseq, int(now * 1000), self.admission.segment(segment).key if segment is not None else 0)
         self._records.write(slot, record)
-        self._open[key] = slot
+        self._open.put(key, slot)
 
     def rang(self, setup: Setup, status: int, now: float) -> None:
         """The first 101-199 went to the caller."""
@@ -314,7 +227,7 @@ class Calls:
     @property
     def room(self) -> bool:
         """Whether one more call can be known."""
-        return self._records.room or bool(self._over)
+        return self._records.room or len(self._over) > 0
 
     def forgot(self, token: DialogToken) -> bool:
         """Whether a call was known here and is over for long."""
@@ -324,8 +237,8 @@ class Calls:
         """A 2xx went to the caller: the first, one of another callee, or one sent again."""
         tag = self._secret.tag_code(to_tag)
         setup.over = True
-        slot = self._open.get(setup.key, -1)
-        if slot >= 0:
+        slot = self._open.get(setup.key)
+        if slot is not None:
             record = self._records.read(slot)
             tell = record.state == SETUP
             record.open_dialog(tag)
@@ -333,10 +246,10 @@ class Calls:
                 record.state = ANSWERED
                 record.flags |= TOLD
                 record.since = int(now * 1000)
-                del self._open[setup.key]
-                self._open[setup.key] = slot  # in the order in which they were answered
+                self._open.pop(setup.key)
+                self._open.put(setup.key, slot)  # in the order in which they were answered
             self._records.write(slot, record)
-            self._orphans.pop(setup.key, None)
+            self._orphans.pop(setup.key)
         else:
             tell = self._late(setup, tag, now)
         if tell and self.events is not None:
@@ -347,13 +260,13 @@ class Calls:
         if setup.over:
             return
         setup.over = True
-        slot = self._open.get(setup.key, -1)
-        if slot >= 0:
+        slot = self._open.get(setup.key)
+        if slot is not None:
             self._close(setup.key, slot, self._records.read(slot), now)
         self._end(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status, by, why)
 
     def hung_up(self, within: Within, by: By, why: str, now: float) -> None:
-        """A BYE came, or what ends a call as well."""
+        """A BYE went to the other side, or what ends a call as well came from there."""
         own = self._table
         token = within.token
         if own is None or not token.invite:
@@ -378,8 +291,8 @@ class Calls:
 
     def _hear(self, said: Hangup, trunk: str, now: float) -> None:
         key = said.key
-        slot = self._open.get(key, -1)
-        if slot >= 0:
+        slot = self._open.get(key)
+        if slot is not None:
             record = self._records.read(slot)
             place = record.dialog(said.tag)
             if place < 0:
@@ -390,8 +303,8 @@ class Calls:
                 return
             self._close(key, slot, record, now)
         else:
-            slot = self._over.get(key, -1)
-            if slot >= 0:
+            slot = self._over.get(key)
+            if slot is not None:
                 record = self._records.read(slot)
                 place = record.dialog(said.tag)
                 if place < 0 or record.closed >> place & 1 or not record.flags & LATE:
@@ -409,8 +322,8 @@ class Calls:
         """An answer after the end of a call, or to one of which nothing is known; whether it is the first. It is not counted: its caller,
         who was told that it failed, will end it, and if caller and callee know better no count of ours can hold them.
         """
-        slot = self._over.get(setup.key, -1)
-        if slot < 0:
+        slot = self._over.get(setup.key)
+        if slot is None:
             said = Hangup(setup.key, NO_TABLE, tag, setup.call_id, setup.from_tag, b"", self.at(now), "callee", "")
             return self._remember(setup.key, said, TOLD | LATE, now)
         record = self._records.read(slot)
@@ -433,22 +346,22 @@ class Calls:
             record.open_dialog(said.tag)
             record.closed = 0 if flags & LATE else 1
             self._records.write(slot, record)
-            self._over[key] = slot
+            self._over.put(key, slot)
         return True
 
     def _close(self, key: bytes, slot: int, record: Record, now: float) -> None:
         """A call is over: it counts no more."""
-        del self._open[key]
-        self._orphans.pop(key, None)
+        self._open.pop(key)
+        self._orphans.pop(key)
         record.state = OVER
         record.since = int(now * 1000)
         self._records.write_state(slot, record)
-        self._over[key] = slot
+        self._over.put(key, slot)
         line = self._trunks.get(record.ingress)
         if line is not None:
             line.remove()
         if record.segment:
-            self._segment_by(record.segment).remove()
+            self.admission.segment_by(record.segment).remove()
 
     def _end(self, at: int, call_id: bytes, from_tag: bytes, trunk: str, cseq: int, status: int, by: By, why: str) -> None:
         if self.events is not None:
@@ -456,22 +369,32 @@ class Calls:
 
     # what time does
 
-    def sweep(self, now: float) -> bool:
-        """Forget calls that are long over, and take off those that nobody ended; whether anything is left to look after."""
+    def sweep(self, now: float) -> float:
+        """Forget calls that are long over, and take off those that nobody ended: of a few calls all, of many some parts. Seconds until it
+        is to be done again; 0 where nothing is left to look after.
+        """
+        turn = PARTS if self.known <= _FEW else _PARTS_A_TURN
+        for _ in range(turn):
+            self._looked_at = at = (self._looked_at + 1) % PARTS
+            self._sweep_part(at, now)
+        return SWEEP * turn / PARTS if self.known else 0.0
+
+    def _sweep_part(self, at: int, now: float) -> None:
         until = int((now - REMEMBERED) * 1000)
-        over = self._over
-        while over:
-            key = next(iter(over))
-            if self._records.since(over[key]) > until:
+        forgotten: list[bytes] = []
+        for key, slot in self._over.parts[at].items():
+            if self._records.since(slot) > until:
                 break
-            self._records.give_back(over.pop(key))
-        if self._orphans and now >= self._orphans_until:
-            for key, slot in list(self._orphans.items()):
+            forgotten.append(key)
+            self._records.give_back(slot)
+        for key in forgotten:
+            self._over.pop(key)
+        if len(self._orphans) and now >= self._orphans_until:
+            for key, slot in list(self._orphans.parts[at].items()):
                 self._lose(key, slot, now)
-            self._orphans.clear()
         until = int((now - self.longest) * 1000)
         lost: list[tuple[bytes, int]] = []
-        for key, slot in self._open.items():
+        for key, slot in self._open.parts[at].items():
             if self._records.since(slot) > until:
                 break
             record = self._records.read(slot)
@@ -479,7 +402,6 @@ class Calls:
                 lost.append((key, slot))
         for key, slot in lost:
             self._lose(key, slot, now)
-        return bool(self._open) or bool(self._over)
 
     def _lose(self, key: bytes, slot: int, now: float) -> None:
         """Nobody ended it."""
@@ -492,35 +414,15 @@ class Calls:
         if names is not None and line is not None:
             self._end(self.at(now), names[0], names[1], line.name, cseq, 0, "proxy", "lost")
 
-    # subjects and slots
+    # slots
 
     def _take(self) -> int:
         slot = self._records.take()
-        if slot < 0 and self._over:  # what is over gives way
-            slot = self._over.pop(next(iter(self._over)))
+        if slot < 0 and len(self._over):  # what is over gives way: the oldest of a part, of each in its turn
+            at = self._looked_at
+            while not self._over.parts[at]:
+                at = (at + 1) % PARTS
+            self._looked_at = (at + 1) % PARTS
+            taken = self._over.pop(next(iter(self._over.parts[at])))
+            slot = -1 if taken is None else taken
         return slot
-
-    def _line(self, code: bytes, trunk: Trunk) -> Subject:
-        found = self._trunks.get(code)
-        if found is None:
-            assert self._table is not None
-            found = self._trunks[code] = Subject(trunk.id, _key(b"trunk", trunk.id), self._table.tally)
-        return found
-
-    def _segment(self, segment: Segment) -> Subject:
-        return self._segment_by(_key(b"segment", f"{segment.customer} {segment.trunk} {segment.first} {segment.last}"))
-
-    def _segment_by(self, key: int) -> Subject:
-        found = self._segments.get(key)
-        if found is None:
-            if len(self._segments) >= SEGMENTS_KEPT:
-                for other in [other for other, subject in self._segments.items() if not subject.count]:
-                    self._segments.pop(other).forget()
-            assert self._table is not None
-            found = self._segments[key] = Subject("", key, self._table.tally)
-        return found
-
-
-def _key(kind: bytes, name: str) -> int:
-    """An even number that stands for a subject in every worker (the odd one behind it is for its starts)."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8, person=kind).digest(), "little") & ~1 or 2
