@@ -15,7 +15,8 @@ from zlib import crc32
 
 from proxy.answers import Answers
 from proxy.attempts import unjudged
-from proxy.calls import SWEEP, Calls, CallTable
+from proxy.call_table import CallTable
+from proxy.calls import SWEEP, Calls
 from proxy.config import Config
 from proxy.counters import Counters
 from proxy.enforce import Refusal
@@ -192,7 +193,7 @@ class Proxy:
     def keep_events(self, wanted: bool = True) -> None:
         """Have what happens to calls kept for `take_events`, which is then to be asked after each batch."""
         self._calls.keep_events(wanted)
-        self._calls.know(self.routing.trunk_codes)
+        self._calls.admission.know(self.routing.trunk_codes)
 
     def take_events(self) -> list[Event]:
         """What happened to calls since, in order; to be written down before `take_sends` is sent. Nothing without `keep_events`."""
@@ -230,7 +231,7 @@ class Proxy:
         self._screening.ruleset = ruleset
         self._sign_with(credential)
         self._screening.limit = config.node.max_transactions
-        self._calls.know(routing.trunk_codes)
+        self._calls.admission.know(routing.trunk_codes)
         self._calls.longest = config.node.longest_call
         self._layer.timers.drop_unused()
         self._health.start(routing, self._layer.timers, Duty.PING, now)
@@ -271,7 +272,7 @@ class Proxy:
             "transactions_server": len(self._layer.servers),
             "transactions_client": len(self._layer.clients),
             "parked": len(self._screening.parked),
-            "calls": self._calls.counts(),
+            "calls": self._calls.admission.counts(),
             "next_hops": {(hop.id, target.uri): target.up for hop, target in self.routing.all_targets()},
         }
 
@@ -287,7 +288,7 @@ class Proxy:
             self._tell_unsigned(why)
 
     def _defect(self) -> None:
-        self._calls.settle()
+        self._calls.admission.settle()
         self.counters.internal_errors += 1
         if len(self.faults) < _FAULTS_KEPT:
             self.faults.append(traceback.format_exc())
@@ -328,7 +329,7 @@ class Proxy:
 
     def _broken(self, request: Request, peer: Peer, status: int, now: float) -> None:
         """Something went wrong with a request on its way: a call that was admitted is none, and an initial INVITE is told of still."""
-        self._calls.settle()
+        self._calls.admission.settle()
         if self._calls.events is None or request.method != b"INVITE" or request.to_tag:
             return
         server = self._layer.servers.get(request.key)

@@ -209,7 +209,7 @@ class Screening:
         try:
             self._carry_out(found, parked.call, parked.peer, parked.pai, request, parked.server, parked.seconds, now)
         except Exception:
-            self._calls.settle()
+            self._calls.admission.settle()
             if parked.server.client is None:
                 if parked.server.setup is None and self._calls.events is not None:
                     self._calls.events.append(unjudged(request, parked.call.trunk, parked.call.at, 500))
@@ -276,7 +276,7 @@ class Screening:
             elif verdict.action == "pass" and verdict.would is None:
                 self._note_leg(call, now, known=verdict.authenticated is True)
             if verdict.action == "pass" and calls.active:
-                calls.release(ingress, segment)  # whether and for how long it goes on is not seen
+                calls.admission.release(ingress, segment)  # whether and for how long it goes on is not seen
             self._turn_down(request, server, answer, verdict, call, now)
             return
         if verdict.action != "pass":
@@ -301,7 +301,7 @@ class Screening:
                 refused = _FULL
         if refused is not None or hop is None:
             if calls.active:
-                calls.release(ingress, segment)
+                calls.admission.release(ingress, segment)
             self._turn_down(request, server, refused or NOT_FOUND, verdict, call, now)
             return
         message = request.message

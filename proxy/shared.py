@@ -6,18 +6,18 @@ for all that was never written: of a worker's records only as much as it had cal
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
-import threading
+from functools import partial
 from typing import Final
 
 from proxy.call_records import CAPACITY, HEADER, RECORD
-from proxy.calls import CallTable
+from proxy.call_table import CallTable
 from proxy.owners import octets
 from proxy.tally import ROW_SIZE, Tally
 
 _RECORDS: Final = HEADER + CAPACITY * RECORD
-_FENCE: Final = threading.Lock()
 
 
 def make_memory(workers: int) -> int:
@@ -36,7 +36,7 @@ def map_table(fd: int, own: int) -> CallTable:
     whole = memoryview(mmap.mmap(fd, size))
     rows = [whole[at * ROW_SIZE : (at + 1) * ROW_SIZE].cast("Q") for at in range(workers)]
     start = workers * ROW_SIZE + own * _RECORDS
-    return CallTable(rows, whole[start : start + _RECORDS], own, Tally(rows, own, fence))
+    return CallTable(rows, whole[start : start + _RECORDS], own, Tally(rows, own, partial(_turn, fd)))
 
 
 def make_owners(workers: int) -> int:
@@ -51,7 +51,8 @@ def map_owners(fd: int) -> memoryview:
     return memoryview(mmap.mmap(fd, os.fstat(fd).st_size))
 
 
-def fence() -> None:
-    """Have what was written be seen by others before anything else is read: a lock's atomic instruction waits for all stores before it."""
-    _FENCE.acquire()
-    _FENCE.release()
+def _turn(fd: int, key: int, take: bool) -> None:
+    """A record lock (POSIX) on an octet that stands for a key: one process has it, the kernel takes it back from one that ends, and who
+    waits sleeps. OSError where the kernel has no room for it.
+    """
+    fcntl.lockf(fd, fcntl.LOCK_EX if take else fcntl.LOCK_UN, 1, key >> 2)  # an offset has 63 bits

@@ -15,7 +15,7 @@ from secrets import token_hex
 from time import monotonic, perf_counter, time
 from typing import Any, Final
 
-from proxy.calls import CallTable
+from proxy.call_table import CallTable
 from proxy.config import Config, TraceConfig
 from proxy.control import Snapshot
 from proxy.core import Proxy
@@ -310,7 +310,9 @@ class Worker:
         self.flush()
 
     def _set_clock(self) -> None:
-        self.proxy.wall_offset = time() - monotonic()
+        self.proxy.wall_offset = offset = time() - monotonic()
+        if self.trace is not None:
+            self.trace.set_clock(offset)
         self._clock = self.loop.call_later(CLOCK, self._set_clock)
 
     def _answered(self, ticket: int, answer: object) -> None:

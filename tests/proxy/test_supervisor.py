@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import select
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.supervisor import Supervisor
 from tests.proxy.node import SLOW, Node, Peer, running, wait_until
 
 
@@ -244,6 +246,38 @@ def test_a_bad_reload_changes_nothing(node: Node, file: str, text: str | None, s
     assert says in node.log
     assert node.get("/readyz")[0] == 200
     assert node.metric("sipwarden_worker_restarts_total") == len(node.log.split("is started again")) - 1
+
+
+def test_a_reload_without_room_for_it_changes_nothing(node: Node) -> None:
+    failures, reloads = (node.metric(f"sipwarden_{name}_total") for name in ("reload_failures", "reloads"))
+    (folder,) = node.folder.glob("sipwarden-*")
+    aside = folder.rename(node.folder / "aside")
+    try:
+        node.hang_up()
+        wait_until(lambda: node.metric("sipwarden_reload_failures_total") == failures + 1)
+    finally:
+        aside.rename(folder)
+    assert "nothing can read it: [Errno 2] No such file or directory" in node.log
+    node.hang_up()
+    wait_until(lambda: node.metric("sipwarden_reloads_total") == reloads + 1)
+    assert node.get("/readyz")[0] == 200
+
+
+async def test_a_node_that_fails_itself_says_so_to_whoever_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Node(tmp_path)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    supervisor = Supervisor(made.config, lambda _: None)
+
+    async def fail() -> bool:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(supervisor, "reload", fail)
+    task = asyncio.get_running_loop().create_task(supervisor.run())
+    async with asyncio.timeout(30):
+        while not supervisor.ready and not task.done():  # noqa: ASYNC110  # nobody tells of it
+            await asyncio.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not await task
 
 
 def test_a_port_in_use_is_said(node: Node, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -18,7 +19,9 @@ import pytest_asyncio
 
 from proxy.config import load_config
 from proxy.control import Ask, Forget, Load, Loaded, Switch, Switched
+from proxy.flow import Flow
 from proxy.generation import Faults, Generation, load, open_generation, save_generation
+from proxy.hep import decode
 from proxy.owners import octets
 from proxy.session import Session
 from proxy.sockets import open_inboxes, open_own, open_sockets
@@ -421,3 +424,27 @@ def test_a_worker_that_starts_again_finds_the_calls_of_the_one_before() -> None:
     finally:
         for file in files:
             os.close(file)
+
+
+async def test_a_clock_that_is_set_is_followed_by_all_that_tell_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair(tmp_path)
+    worker = pair.workers[0]
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        traced = pair.text + f'[trace]\ncollector = "127.0.0.1:{server.getsockname()[1]}"\n'
+        worker.switch(generation(tmp_path, traced))
+        try:
+            monkeypatch.setattr("proxy.worker.CLOCK", 0.01)
+            await worker.start()
+            stepped = int(time.time()) + 86_400
+            monkeypatch.setattr("proxy.worker.time", lambda: float(stepped))
+            await asyncio.sleep(0.1)
+            assert worker.trace is not None
+            worker.trace.sent([(Flow(worker.listeners[0], "127.0.0.9", 5060), b"SIP/2.0 200 OK\r\nCall-ID: a\r\n\r\n")])
+            async with asyncio.timeout(5):
+                heard = decode(await asyncio.get_running_loop().sock_recv(server, 65535))
+            assert stepped <= heard.seconds <= stepped + 5
+            assert int(worker.proxy.wall_offset + time.monotonic()) in range(stepped, stepped + 6)
+        finally:
+            await pair.close()

@@ -41,7 +41,7 @@ import re
 from pathlib import Path
 
 from proxy.call_records import HEADER, RECORD
-from proxy.calls import CallTable
+from proxy.call_table import CallTable
 from proxy.core import Proxy
 from proxy.events import Answer, Attempt, End, Event, Ringing
 from proxy.flow import Listener
