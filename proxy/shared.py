@@ -39,6 +39,13 @@ def map_table(fd: int, own: int) -> CallTable:
     return CallTable(rows, whole[start : start + _RECORDS], own, Tally(rows, own, partial(_turn, fd)))
 
 
+def _turn(fd: int, key: int, take: bool) -> None:
+    """A record lock (POSIX) on an octet that stands for a key: one process has it, the kernel takes it back from one that ends, and who
+    waits sleeps. OSError where the kernel has no room for it.
+    """
+    fcntl.lockf(fd, fcntl.LOCK_EX if take else fcntl.LOCK_UN, 1, key >> 2)  # an offset has 63 bits
+
+
 def make_owners(workers: int) -> int:
     """A file descriptor of memory in which so many workers note whose an INVITE is. OSError where the system has none."""
     fd = os.memfd_create("sipwarden-owners", os.MFD_CLOEXEC)
@@ -49,10 +56,3 @@ def make_owners(workers: int) -> int:
 def map_owners(fd: int) -> memoryview:
     """That memory. OSError or ValueError where it is none."""
     return memoryview(mmap.mmap(fd, os.fstat(fd).st_size))
-
-
-def _turn(fd: int, key: int, take: bool) -> None:
-    """A record lock (POSIX) on an octet that stands for a key: one process has it, the kernel takes it back from one that ends, and who
-    waits sleeps. OSError where the kernel has no room for it.
-    """
-    fcntl.lockf(fd, fcntl.LOCK_EX if take else fcntl.LOCK_UN, 1, key >> 2)  # an offset has 63 bits

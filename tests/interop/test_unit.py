@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ def allowed() -> set[str]:
     return calls
 
 
+def counted(node: Node, what: str, count: int) -> bool:
+    """Whether the node has counted so many."""
+    return node.metric(f"sipwarden_{what}_total") == count
+
+
 @pytest.mark.interop("systemd-analyze")
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / UNIT.name
@@ -65,9 +71,9 @@ def test_the_filter_has_every_system_call_that_the_node_makes(tmp_path: Path) ->
     node.config.write_text(text + f'\n[journal]\npath = "{tmp_path}/journal"\n')
     traced = tmp_path / "traced"
     command = [
-        *("strace", "-f", "--seccomp-bpf", "-qq", "-o", traced, "-e", "signal=none"),
+        *("strace", "-f", "--seccomp-bpf", "-qq", "-o", str(traced), "-e", "signal=none"),
         *("-e", "trace=!" + ",".join("?" + call for call in sorted(calls))),
-        *(sys.executable, "-m", "proxy", "run", "-c", node.config),
+        *(sys.executable, "-m", "proxy", "run", "-c", str(node.config)),
     ]
     with open(tmp_path / "log", "wb") as log, open(tmp_path / "out", "wb") as out:
         node.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=log, env=os.environ | {"TMPDIR": str(tmp_path)})
@@ -83,11 +89,11 @@ def test_the_filter_has_every_system_call_that_the_node_makes(tmp_path: Path) ->
                 assert caller.final().startswith(b"SIP/2.0 486 ")
         for count in (1, 2):
             os.kill(supervisor, signal.SIGHUP)
-            wait_until(lambda count=count: node.metric("sipwarden_reloads_total") == count, 30)
+            wait_until(partial(counted, node, "reloads", count), 30)
         for child, restarts in (("proxy.session", "worker_restarts"), ("proxy.journal.keeper", "journal_keeper_restarts")):
             children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
             os.kill(next(int(one) for one in children if child.encode() in Path(f"/proc/{one}/cmdline").read_bytes()), signal.SIGKILL)
-            wait_until(lambda restarts=restarts: node.metric(f"sipwarden_{restarts}_total") == 1, 30)
+            wait_until(partial(counted, node, restarts, 1), 30)
         wait_until(lambda: node.get("/readyz")[0] == 200, 30)
         os.kill(supervisor, signal.SIGTERM)
         assert node.process.wait(30) == 0, node.log
