@@ -25,7 +25,7 @@ CORE = {
     "rules": "call judge legs ruleset shared_legs verdict",
     "rules/builtin": "emergency forwarding identity intercept international label marketing own_number passport privacy purpose regular"
     " segments trunk",
-    "rules/directory": "clock directory entries index places register_index rows segments statement_index terms",
+    "rules/directory": "clock directory entries index places register_index rows segment_index segments statement_index terms",
     "rules/numbers": "classify locality normalise number plan",
 }
 LIBRARY = "sipwarden"
