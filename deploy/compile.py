@@ -13,14 +13,14 @@ from pathlib import Path
 from setuptools import Extension
 from setuptools.command.build_ext import build_ext
 
-KERNEL = ("proxy.sip._kernel", "proxy.transport._batch")
+KERNEL = ("proxy.sip._kernel", "proxy.transport._batch", "rules._kernel")
 """What pyproject.toml names, and how."""
 
 # Not here: msgspec's Structs, which mypyc cannot make; exceptions (proxy.sip.error), since the collector does not see through native ones.
 # No function in a function may hold a directory: mypyc makes circles of them, and the lists of before a reload would stay mapped.
 CORE = {
     "proxy": "admission answers attempts call_records call_table calls core correlation counters dialogs enforce flow forward health"
-    " history indialog intake limits refusals relay responses routing screening tally token transactions validate",
+    " history indialog intake limits owners refusals relay responses routing screening spread tally token transactions validate",
     "proxy/sip": "caller grammar message response timers transaction uri via",
     "rules": "call judge legs ruleset shared_legs verdict",
     "rules/builtin": "emergency forwarding identity intercept international label marketing own_number passport privacy purpose regular"

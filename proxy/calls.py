@@ -18,6 +18,7 @@ from proxy.call_records import ANSWERED, HEADER, LATE, OVER, SETUP, TOLD, CallRe
 from proxy.call_table import CallTable, plain_table
 from proxy.events import Answer, By, End, Event, Ringing
 from proxy.hangup import Hangup
+from proxy.spread import PARTS, Spread
 from proxy.tally import Tally
 from proxy.token import NO_TABLE
 
@@ -34,6 +35,10 @@ and may be sent again for as long.
 
 SWEEP: Final = 32.0
 """Seconds between two looks at what is to be forgotten."""
+
+_FEW: Final = 2048
+_PARTS_A_TURN: Final = 2
+"""More calls than a few are not looked at all at once, but so many of their parts (see Spread) at a time, all of them within SWEEP."""
 
 ORPHANED: Final = 217.0
 """Seconds in which a call is answered that was being set up when its worker ended, if it is at all (Timer C and 64*T1)."""
@@ -82,6 +87,7 @@ class Calls:
 
     __slots__ = (
         "_counters",
+        "_looked_at",
         "_notices",
         "_open",
         "_orphans",
@@ -110,9 +116,10 @@ class Calls:
         self.longest = longest
         self._table: CallTable | None = None
         self._records = CallRecords(memoryview(bytearray(HEADER)))
-        self._open: dict[bytes, int] = {}
-        self._over: dict[bytes, int] = {}
-        self._orphans: dict[bytes, int] = {}
+        self._open: Spread[int] = Spread()
+        self._over: Spread[int] = Spread()
+        self._orphans: Spread[int] = Spread()
+        self._looked_at = 0
         self._orphans_until = 0.0
         self.admission = Admission()
         self._trunks = self.admission.trunks
@@ -164,11 +171,11 @@ class Calls:
                 self._records.give_back(slot)
                 continue
             if record.state == OVER:
-                self._over[record.key] = slot
+                self._over.put(record.key, slot)
                 continue
-            self._open[record.key] = slot
+            self._open.put(record.key, slot)
             if record.state == SETUP:
-                self._orphans[record.key] = slot  # its transaction went with the worker
+                self._orphans.put(record.key, slot)  # its transaction went with the worker
             trunk.count += 1
             if record.segment:
                 self.admission.segment_by(record.segment).count += 1
@@ -210,7 +217,7 @@ class Calls:
         self._records.name(slot, setup.call_id, setup.from_tag)
         record = Record(key, ingress, setup.cseq, int(now * 1000), self.admission.segment(segment).key if segment is not None else 0)
         self._records.write(slot, record)
-        self._open[key] = slot
+        self._open.put(key, slot)
 
     def rang(self, setup: Setup, status: int, now: float) -> None:
         """The first 101-199 went to the caller."""
@@ -220,7 +227,7 @@ class Calls:
     @property
     def room(self) -> bool:
         """Whether one more call can be known."""
-        return self._records.room or bool(self._over)
+        return self._records.room or len(self._over) > 0
 
     def forgot(self, token: DialogToken) -> bool:
         """Whether a call was known here and is over for long."""
@@ -230,8 +237,8 @@ class Calls:
         """A 2xx went to the caller: the first, one of another callee, or one sent again."""
         tag = self._secret.tag_code(to_tag)
         setup.over = True
-        slot = self._open.get(setup.key, -1)
-        if slot >= 0:
+        slot = self._open.get(setup.key)
+        if slot is not None:
             record = self._records.read(slot)
             tell = record.state == SETUP
             record.open_dialog(tag)
@@ -239,10 +246,10 @@ class Calls:
                 record.state = ANSWERED
                 record.flags |= TOLD
                 record.since = int(now * 1000)
-                del self._open[setup.key]
-                self._open[setup.key] = slot  # in the order in which they were answered
+                self._open.pop(setup.key)
+                self._open.put(setup.key, slot)  # in the order in which they were answered
             self._records.write(slot, record)
-            self._orphans.pop(setup.key, None)
+            self._orphans.pop(setup.key)
         else:
             tell = self._late(setup, tag, now)
         if tell and self.events is not None:
@@ -253,13 +260,13 @@ class Calls:
         if setup.over:
             return
         setup.over = True
-        slot = self._open.get(setup.key, -1)
-        if slot >= 0:
+        slot = self._open.get(setup.key)
+        if slot is not None:
             self._close(setup.key, slot, self._records.read(slot), now)
         self._end(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status, by, why)
 
     def hung_up(self, within: Within, by: By, why: str, now: float) -> None:
-        """A BYE came, or what ends a call as well."""
+        """A BYE went to the other side, or what ends a call as well came from there."""
         own = self._table
         token = within.token
         if own is None or not token.invite:
@@ -284,8 +291,8 @@ class Calls:
 
     def _hear(self, said: Hangup, trunk: str, now: float) -> None:
         key = said.key
-        slot = self._open.get(key, -1)
-        if slot >= 0:
+        slot = self._open.get(key)
+        if slot is not None:
             record = self._records.read(slot)
             place = record.dialog(said.tag)
             if place < 0:
@@ -296,8 +303,8 @@ class Calls:
                 return
             self._close(key, slot, record, now)
         else:
-            slot = self._over.get(key, -1)
-            if slot >= 0:
+            slot = self._over.get(key)
+            if slot is not None:
                 record = self._records.read(slot)
                 place = record.dialog(said.tag)
                 if place < 0 or record.closed >> place & 1 or not record.flags & LATE:
@@ -315,8 +322,8 @@ class Calls:
         """An answer after the end of a call, or to one of which nothing is known; whether it is the first. It is not counted: its caller,
         who was told that it failed, will end it, and if caller and callee know better no count of ours can hold them.
         """
-        slot = self._over.get(setup.key, -1)
-        if slot < 0:
+        slot = self._over.get(setup.key)
+        if slot is None:
             said = Hangup(setup.key, NO_TABLE, tag, setup.call_id, setup.from_tag, b"", self.at(now), "callee", "")
             return self._remember(setup.key, said, TOLD | LATE, now)
         record = self._records.read(slot)
@@ -339,17 +346,17 @@ class Calls:
             record.open_dialog(said.tag)
             record.closed = 0 if flags & LATE else 1
             self._records.write(slot, record)
-            self._over[key] = slot
+            self._over.put(key, slot)
         return True
 
     def _close(self, key: bytes, slot: int, record: Record, now: float) -> None:
         """A call is over: it counts no more."""
-        del self._open[key]
-        self._orphans.pop(key, None)
+        self._open.pop(key)
+        self._orphans.pop(key)
         record.state = OVER
         record.since = int(now * 1000)
         self._records.write_state(slot, record)
-        self._over[key] = slot
+        self._over.put(key, slot)
         line = self._trunks.get(record.ingress)
         if line is not None:
             line.remove()
@@ -362,22 +369,32 @@ class Calls:
 
     # what time does
 
-    def sweep(self, now: float) -> bool:
-        """Forget calls that are long over, and take off those that nobody ended; whether anything is left to look after."""
+    def sweep(self, now: float) -> float:
+        """Forget calls that are long over, and take off those that nobody ended: of a few calls all, of many some parts. Seconds until it
+        is to be done again; 0 where nothing is left to look after.
+        """
+        turn = PARTS if self.known <= _FEW else _PARTS_A_TURN
+        for _ in range(turn):
+            self._looked_at = at = (self._looked_at + 1) % PARTS
+            self._sweep_part(at, now)
+        return SWEEP * turn / PARTS if self.known else 0.0
+
+    def _sweep_part(self, at: int, now: float) -> None:
         until = int((now - REMEMBERED) * 1000)
-        over = self._over
-        while over:
-            key = next(iter(over))
-            if self._records.since(over[key]) > until:
+        forgotten: list[bytes] = []
+        for key, slot in self._over.parts[at].items():
+            if self._records.since(slot) > until:
                 break
-            self._records.give_back(over.pop(key))
-        if self._orphans and now >= self._orphans_until:
-            for key, slot in list(self._orphans.items()):
+            forgotten.append(key)
+            self._records.give_back(slot)
+        for key in forgotten:
+            self._over.pop(key)
+        if len(self._orphans) and now >= self._orphans_until:
+            for key, slot in list(self._orphans.parts[at].items()):
                 self._lose(key, slot, now)
-            self._orphans.clear()
         until = int((now - self.longest) * 1000)
         lost: list[tuple[bytes, int]] = []
-        for key, slot in self._open.items():
+        for key, slot in self._open.parts[at].items():
             if self._records.since(slot) > until:
                 break
             record = self._records.read(slot)
@@ -385,7 +402,6 @@ class Calls:
                 lost.append((key, slot))
         for key, slot in lost:
             self._lose(key, slot, now)
-        return bool(self._open) or bool(self._over)
 
     def _lose(self, key: bytes, slot: int, now: float) -> None:
         """Nobody ended it."""
@@ -402,6 +418,11 @@ class Calls:
 
     def _take(self) -> int:
         slot = self._records.take()
-        if slot < 0 and self._over:  # what is over gives way
-            slot = self._over.pop(next(iter(self._over)))
+        if slot < 0 and len(self._over):  # what is over gives way: the oldest of a part, of each in its turn
+            at = self._looked_at
+            while not self._over.parts[at]:
+                at = (at + 1) % PARTS
+            self._looked_at = (at + 1) % PARTS
+            taken = self._over.pop(next(iter(self._over.parts[at])))
+            slot = -1 if taken is None else taken
         return slot

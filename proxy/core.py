@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Final
 from zlib import crc32
 
@@ -26,19 +25,20 @@ from proxy.forward import Branches
 from proxy.hangup import Hangup
 from proxy.health import Health, Ping
 from proxy.indialog import NO_SUCH_CALL, InDialog
+from proxy.owners import Owners, by_call_id
 from proxy.redirect import CANCELLED, other_answer
 from proxy.relay import CANCEL_KEY, Relay, answer_directly
 from proxy.responses import Responses
 from proxy.routing import Peer, Routing
-from proxy.screening import FORBIDDEN, ParkedTimer, Screening
+from proxy.screening import FORBIDDEN, Screening
 from proxy.signing import Credential, Signer
 from proxy.sip.error import ParseError
-from proxy.sip.message import SipMessage
+from proxy.sip.message import SipMessage, mark
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.sip.via import Via
 from proxy.token import TAG_SIZE, Secret
-from proxy.transactions import LINGER, RETRANSMIT, ServerTransaction, Timer, TransactionLayer
+from proxy.transactions import ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request, top_value
 from rules import RuleSet
 from rules.call import Call, Trunk
@@ -49,18 +49,12 @@ from rules.verdict import Lookup, Verdict
 _METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO")
 """Methods that every trunk may use; those of its `methods` come to them."""
 _CAPABLE: Final = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\nAccept: application/sdp\r\nSupported: \r\n"
+_PROXY_REQUIRE: Final = mark(b"proxy-require")
 _TIMERS_A_TURN: Final = 256
 _FAULTS_KEPT: Final = 5
 _TOO_MANY_HOPS: Final = Refusal(483, PHRASES[483])
 _NO_TLS: Final = Refusal(416, PHRASES[416])
 """A sips URI promises TLS on every hop (RFC 3261 §26.2.2): what cannot keep that must not send the request on."""
-
-
-class Duty(Enum):
-    """Timer kinds of the core itself."""
-
-    PING = "OPTIONS"
-    SWEEP = "calls that are over, and that nobody ended"
 
 
 class Proxy:
@@ -102,9 +96,10 @@ class Proxy:
         )
         self._in_dialog = InDialog(self._layer, relay, answers, self._screening, self.secret, self._branches, calls)
         self._sweeping = False
+        self._handed = False
         self._tell_unsigned: Callable[[str], None] | None = None
         self._sign_with(credential)
-        self._health.start(self.routing, self._layer.timers, Duty.PING, now)
+        self._health.start(self.routing, now)
 
     # the rim's side
 
@@ -116,7 +111,13 @@ class Proxy:
         except Exception:
             self._defect()
         if self._calls.stirred and not self._sweeping:
-            self._sweep_later(now)
+            self._sweep_later(SWEEP, now)
+
+    def receive_handed(self, data: bytes, flow: Flow, now: float) -> None:
+        """Take in what another worker handed over. What is not known here either goes no further: it is answered from here."""
+        self._handed = True
+        self.receive(data, flow, now)
+        self._handed = False
 
     def send_failed(self, flow: Flow, data: bytes, now: float) -> None:
         """A stream destination could not be reached: a request counts as answered 503 (§16.9), a response is lost."""
@@ -151,11 +152,15 @@ class Proxy:
 
     def handle_timer(self, now: float) -> None:
         """Fire what is due, a bounded number at a time: what is left is due again at once."""
-        for kind, owner in self._layer.timers.expired(now, _TIMERS_A_TURN):
-            try:
-                self._fire(kind, owner, now)
-            except Exception:
-                self._defect()
+        left = _TIMERS_A_TURN
+        for queue in self._layer.timers.queues[:]:
+            kind = queue.kind
+            while left and queue.is_due(now):
+                left -= 1
+                try:
+                    self._fire(kind, queue.take(), now)
+                except Exception:
+                    self._defect()
 
     def take_sends(self) -> list[tuple[Flow, bytes]]:
         """What is to be sent, in order."""
@@ -170,13 +175,17 @@ class Proxy:
         return self._screening.take_lookups()
 
     def take_handovers(self) -> list[tuple[int, Flow, bytes]]:
-        """Messages that belong to another worker's transactions: worker id, flow, bytes."""
+        """Messages that belong to another worker's transactions, for its `receive_handed`: worker id, flow, bytes."""
         handovers, self._responses.handovers = self._responses.handovers, []
         return handovers
 
     def share_legs(self, legs: Legs) -> None:
         """Remember the calls that go toward trunks there, before the first of them comes."""
         self._screening.correlation.legs = legs
+
+    def share_owners(self, owners: Owners) -> None:
+        """Note INVITEs there for other workers to find, and find theirs, before the first of them comes."""
+        self._layer.owners = owners
 
     def keep_events(self, wanted: bool = True) -> None:
         """Have what happens to calls kept for `take_events`, which is then to be asked after each batch."""
@@ -191,7 +200,7 @@ class Proxy:
         """Follow calls in this table; those that a worker before this one left in it go on. Limits hold from then on."""
         self._calls.count(table, self.routing.trunk_codes, now)
         if self._calls.known and not self._sweeping:
-            self._sweep_later(now)
+            self._sweep_later(SWEEP, now)
 
     def take_hangups(self) -> list[tuple[int, Hangup]]:
         """What other workers are to hear of the end of their calls: worker id, notice."""
@@ -201,7 +210,7 @@ class Proxy:
         """What another worker tells of the end of a call of this one's."""
         self._calls.hear(said, now)
         if not self._sweeping:
-            self._sweep_later(now)
+            self._sweep_later(SWEEP, now)
 
     def apply(
         self, config: Config, ruleset: RuleSet, now: float, credential: Credential | None = None, routing: Routing | None = None
@@ -222,7 +231,7 @@ class Proxy:
         self._calls.admission.know(routing.trunk_codes)
         self._calls.longest = config.node.longest_call
         self._layer.timers.drop_unused()
-        self._health.start(routing, self._layer.timers, Duty.PING, now)
+        self._health.start(routing, now)
 
     @property
     def ruleset(self) -> RuleSet:
@@ -266,7 +275,7 @@ class Proxy:
 
     def pending(self) -> int:
         """INVITE transactions without a final response: what a worker that is to stop waits for."""
-        return sum(1 for server in self._layer.servers.values() if server.invite and server.state is State.PROCEEDING)
+        return self._layer.unanswered
 
     def _sign_with(self, credential: Credential | None) -> None:
         self._screening.signer = None if credential is None else Signer(credential, self.secret, self._unsigned)
@@ -340,6 +349,8 @@ class Proxy:
             return
         if self._answers.refused_before(request, now):
             return
+        if method == b"INVITE" and self._owned_elsewhere(request):  # sent again from another port
+            return
         trunk = peer.trunk
         if trunk is not None and trunk.reject_profile == REDIRECT and not request.to_tag:
             self._asked(request, trunk, peer, now)
@@ -356,9 +367,9 @@ class Proxy:
             )
         elif request.hops == 0:
             self._refuse(request, _TOO_MANY_HOPS, trunk, now)
-        elif request.uri.scheme == b"sips":
+        elif request.secure:
             self._refuse(request, _NO_TLS, trunk, now)
-        elif b"proxy-require" in message.first_line:
+        elif message.marks & _PROXY_REQUIRE:
             tags = b", ".join(message.all(b"proxy-require"))
             self._refuse(request, Refusal(420, PHRASES[420], b"Unsupported: " + tags + b"\r\n"), trunk, now)
         elif request.to_tag:
@@ -381,7 +392,7 @@ class Proxy:
         """A request to us as a redirect server, which sends nothing on: it looks at neither Max-Forwards nor at what else a request wants
         understood (RFC 3261 §8.3).
         """
-        if request.uri.scheme == b"sips":
+        if request.secure:
             self._refuse(request, _NO_TLS, trunk, now)
         elif request.method == b"INVITE":
             self._screening.invite(request, trunk, peer, now)
@@ -396,12 +407,30 @@ class Proxy:
 
     # ACK and CANCEL
 
+    def _owned_elsewhere(self, request: Request) -> bool:
+        """Whether another worker has the INVITE that a request is, or belongs to; it was handed to that one then.
+
+        Nothing is handed over twice, and what no worker has is handed to none: a flood of it costs this worker a look, and the others
+        nothing.
+        """
+        owners = self._layer.owners
+        if owners is None or self._handed or not owners.used or (request.method == b"INVITE" and by_call_id(request)):
+            return False
+        worker = owners.owner(request.key)
+        if worker < 0:
+            return False
+        self._responses.handovers.append((worker, request.flow, request.message.raw))
+        self.counters.handed_over += 1
+        return True
+
     def _ack(self, request: Request, server: ServerTransaction | None, peer: Peer, now: float) -> None:
         if server is not None and server.state in (State.COMPLETED, State.CONFIRMED):
             self._layer.acknowledged(server, now)
             return
         if self._answers.refused(request, now):  # remembered, or of a re-INVITE, whose To tag is not ours
             self.counters.stateless_acks += 1
+            return
+        if self._owned_elsewhere(request):
             return
         if len(request.to_tag) == TAG_SIZE and request.to_tag == self._answers.to_tag(request):  # another worker's, or forgotten
             self.counters.stateless_acks += 1
@@ -416,12 +445,14 @@ class Proxy:
             return
         if server is None or not server.invite:
             fate = self._answers.fate(request, now)
+            if fate is None and self._owned_elsewhere(request):
+                return
             if fate is None or fate.status:
                 asked = fate is not None and peer.trunk is not None and peer.trunk.reject_profile == REDIRECT
                 self._answers.send(request, CANCELLED if asked else NO_SUCH_CALL)
             return
         own = ServerTransaction(key, request, self._answers.reply_flow(request.flow, request.reply_port))
-        self._layer.servers[key] = own
+        self._layer.open(own)
         lines = request.message.lines
         reasons = [lines[at] for at in request.message.positions(b"reason")]
         self._relay.answer(own, 200, now)
@@ -432,28 +463,29 @@ class Proxy:
 
     # timers
 
-    def _sweep_later(self, now: float) -> None:
+    def _sweep_later(self, delay: float, now: float) -> None:
         self._sweeping = True
-        self._layer.timers.start(now, SWEEP, Duty.SWEEP, None)
+        self._layer.timers.start(now, delay, Timer.SWEEP, None)
 
-    def _fire(self, kind: Any, owner: Any, now: float) -> None:
-        if kind is LINGER or kind is RETRANSMIT or kind is Timer.TIMEOUT:
+    def _fire(self, kind: int, owner: Any, now: float) -> None:
+        if kind <= Timer.LINGER:
             if self._layer.timer(kind, owner, now):
                 self._relay.timed_out(owner, now)
-        elif kind is Timer.RINGING:
+        elif kind == Timer.RINGING:
             self._relay.rang_out(owner, now)
-        elif kind is Timer.NO_RESPONSE:
+        elif kind == Timer.NO_RESPONSE:
             self._relay.no_response(owner, now)
-        elif kind is Timer.CANCEL_WAIT:
+        elif kind == Timer.CANCEL_WAIT:
             self._relay.cancel_unanswered(owner, now)
-        elif kind is Duty.SWEEP:
+        elif kind == Timer.SWEEP:
             self._sweeping = False
-            if self._calls.sweep(now):
-                self._sweep_later(now)
+            again = self._calls.sweep(now)
+            if again:
+                self._sweep_later(again, now)
             else:
                 self._calls.stirred = False
-        elif kind is Duty.PING:
+        elif kind == Timer.PING:
             assert isinstance(owner, Ping)
-            self._health.due(owner, Duty.PING, self.routing, now)
-        elif kind is ParkedTimer.OVERDUE and owner in self._screening.parked:
+            self._health.due(owner, self.routing, now)
+        elif kind == Timer.OVERDUE and owner in self._screening.parked:
             self._screening.resume(owner, None, now)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from proxy.forward import Branches, build_options
 from proxy.routing import Hop, Routing, Target
-from proxy.sip.timers import Timers
 from proxy.token import BRANCH
-from proxy.transactions import ClientTransaction, TransactionLayer
+from proxy.transactions import ClientTransaction, Timer, TransactionLayer
 
 _SILENCE = 2
 """Pings without an answer that make a target down."""
@@ -34,13 +33,13 @@ class Health:
         self._layer = layer
         self._branches = branches
 
-    def start(self, routing: Routing, timers: Timers, kind: object, now: float) -> None:
-        """Begin to ping a new configuration's targets (`kind` is the timer kind that calls `due`)."""
+    def start(self, routing: Routing, now: float) -> None:
+        """Begin to ping a new configuration's targets."""
         for hop, target in routing.all_targets():
             if hop.options_interval > 0:
-                timers.start(now, 0.0, kind, Ping(routing, hop, target))
+                self._layer.timers.start(now, 0.0, Timer.PING, Ping(routing, hop, target))
 
-    def due(self, ping: Ping, kind: object, routing: Routing, now: float) -> None:
+    def due(self, ping: Ping, routing: Routing, now: float) -> None:
         """Send one ping and arrange for the next; pings of a configuration that is no longer in force end here."""
         if ping.routing is not routing:
             return
@@ -53,7 +52,7 @@ class Health:
         client = ClientTransaction(branch, b"OPTIONS", data, target.flow, None, now)
         client.target = target
         self._layer.send_request(client, now)
-        self._layer.timers.start(now, ping.hop.options_interval, kind, ping)
+        self._layer.timers.start(now, ping.hop.options_interval, Timer.PING, ping)
 
     def heard(self, client: ClientTransaction, status: int, now: float) -> None:
         """A ping's outcome: the response's status, 0 when there was none."""

@@ -1,11 +1,14 @@
 """Memories with a bound: refused transactions (so that a retransmission is not judged, counted or recorded again) and unknown sources.
 
 Both keep two generations and drop the older one whole: no entry needs a timer, and a flood of invented keys costs a fixed amount of memory.
+What grows with calls is dropped part by part, one with each entry that is added.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from proxy.spread import Spread
 
 if TYPE_CHECKING:
     from proxy.enforce import Refusal
@@ -14,14 +17,15 @@ if TYPE_CHECKING:
 class RefusedTransactions:
     """What was refused without a transaction, for at least `life` seconds: key to the answer that every retransmission gets again."""
 
-    __slots__ = ("_fresh", "_life", "_limit", "_old", "_turned", "overflow")
+    __slots__ = ("_dropped", "_fresh", "_life", "_limit", "_old", "_turned", "overflow")
 
     def __init__(self, life: float, limit: int) -> None:
         """`life` in seconds; `limit`: entries in all. `overflow` counts entries that were dropped before their time."""
         self._life = life
         self._limit = limit // 2
-        self._fresh: dict[bytes, Refusal] = {}
-        self._old: dict[bytes, Refusal] = {}
+        self._fresh: Spread[Refusal] = Spread()
+        self._old: Spread[Refusal] = Spread()
+        self._dropped: list[dict[bytes, Refusal]] = []
         self._turned = 0.0
         self.overflow = 0
 
@@ -36,12 +40,17 @@ class RefusedTransactions:
         if len(self._fresh) >= self._limit:
             self.overflow += len(self._old)
             self._turn(now)
-        self._fresh[key] = answer
+        self._fresh.put(key, answer)
+        if self._dropped:
+            self._dropped.pop()
 
     def _turn(self, now: float) -> None:
-        if now - self._turned >= 2 * self._life:
-            self._fresh = {}
-        self._old, self._fresh, self._turned = self._fresh, {}, now
+        late = now - self._turned >= 2 * self._life
+        self._dropped = self._old.parts
+        self._old, self._fresh, self._turned = self._fresh, Spread(), now
+        if late:
+            self._dropped += self._old.parts
+            self._old = Spread()
 
     def __len__(self) -> int:
         return len(self._fresh) + len(self._old)

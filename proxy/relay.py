@@ -18,7 +18,7 @@ from proxy.intake import privacy_values
 from proxy.routing import Hop, Peer, Target
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import COMMA, TOKEN, is_token, name_addr, param
-from proxy.sip.message import SipMessage
+from proxy.sip.message import SipMessage, mark
 from proxy.sip.response import START_LINES, build_response
 from proxy.sip.timers import TIMER_C, TRANSACTION
 from proxy.sip.transaction import Action, Event, State, response_event
@@ -29,16 +29,9 @@ from proxy.validate import Request
 CANCEL_KEY: Final = b" CANCEL"
 """What the key of a CANCEL's client transaction has behind the branch that it shares with its INVITE."""
 
+_TIMESTAMP: Final = mark(b"timestamp")
 _URI: Final = TOKEN + b":@;=&?/[],$()"
 """Octets of a URI in brackets: neither quotes nor brackets among them."""
-
-# an Enum's member as a global of the module: half the price, for each response several times
-_CALLING: Final = State.CALLING
-_PROVISIONAL: Final = Event.PROVISIONAL
-_SUCCESS: Final = Event.SUCCESS
-_FAILURE: Final = Event.FAILURE
-_PASS_ON: Final = Action.PASS_ON
-_RINGING: Final = Timer.RINGING
 
 
 class Relay:
@@ -47,7 +40,7 @@ class Relay:
     `pinged` hears what became of requests that were our own (OPTIONS pings): the client transaction and the response's status, 0 for none.
     """
 
-    __slots__ = ("_branches", "_calls", "_counters", "_layer", "_pinged", "_secret")
+    __slots__ = ("_branches", "_calls", "_counters", "_layer", "_pinged", "_ringing", "_secret")
 
     def __init__(
         self,
@@ -59,6 +52,7 @@ class Relay:
     ) -> None:
         self._calls = calls
         self._layer = layer
+        self._ringing = layer.timers.queue(TIMER_C, Timer.RINGING)
         self._counters = layer.counters
         self._branches = branches
         self._secret = secret
@@ -105,15 +99,13 @@ class Relay:
         if request is None:
             return
         if status > 100:
-            via = request.via
-            tag = self._secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
+            tag = self._secret.to_tag(request.branch or request.via.value, request.call_id, request.from_tag, request.cseq)
             if server.told is not None:
                 extra += b"Reason: " + server.told + b"\r\n"
         else:
             tag = b""
-            at = request.message.first_line.get(b"timestamp")
-            if at is not None:
-                extra = request.message.lines[at] + b"\r\n"  # RFC 3261 §8.2.6.1
+            if request.message.marks & _TIMESTAMP:
+                extra = request.message.lines[request.message.first_line[b"timestamp"]] + b"\r\n"  # RFC 3261 §8.2.6.1
         start = f"SIP/2.0 {status} {phrase}".encode() if phrase else START_LINES[status]
         data = build_response(request.message, start, request.via_line, tag, extra)
         if self._layer.respond(server, response_event(status), data, now) and status >= 300:
@@ -129,26 +121,26 @@ class Relay:
             self._counters.stray_responses += 1  # nobody to pass it to: as if it never came
             return
         event = response_event(message.status)
-        ringing_first = client.state is _CALLING
+        ringing_first = client.state == State.CALLING
         sent = client.data  # over a stream the transaction ends with its final response
         actions = self._layer.response(client, event, now)
-        if event is _FAILURE and Action.ACKNOWLEDGE in actions:
-            self._acknowledge(client, sent, message, again=_PASS_ON not in actions)
-        if _PASS_ON not in actions:
+        if event == Event.FAILURE and actions & Action.ACKNOWLEDGE:
+            self._acknowledge(client, sent, message, again=not actions & Action.PASS_ON)
+        if not actions & Action.PASS_ON:
             return
         if server is None:
-            if client.target is not None and event is not _PROVISIONAL:
+            if client.target is not None and event != Event.PROVISIONAL:
                 self._pinged(client, message.status, now)
             return
-        if event is _PROVISIONAL:
+        if event == Event.PROVISIONAL:
             self._provisional(client, server, message, ringing_first, now)
-        elif event is _SUCCESS:
-            if server.invite and client.state is State.ACCEPTED:
+        elif event == Event.SUCCESS:
+            if server.invite and client.state == State.ACCEPTED:
                 client.data = b""
             if server.clients:
                 self._cancel_others(server, client, now)
             server.targets = None
-            self._pass_on(server, message, _SUCCESS, now)
+            self._pass_on(server, message, Event.SUCCESS, now)
             if server.setup is not None:
                 self._calls.answered(server.setup, to_tag_of(message), message.status, answering(client), now)
         elif server.client is client:
@@ -159,7 +151,7 @@ class Relay:
             self._counters.retransmissions_in += 1
         else:
             sent = build_ack(sent, failure)
-            if client.state is State.COMPLETED:
+            if client.state == State.COMPLETED:
                 client.data = sent
         self._layer.sends.append((client.flow, sent))
 
@@ -170,14 +162,14 @@ class Relay:
                 first or message.status > 100
             ):  # a callee cannot make timers faster than one a second
                 client.ringing_until = until
-                self._layer.timers.start(now, TIMER_C, _RINGING, client)
+                self._ringing.start(now, client)
             if client.cancel_wanted and not client.cancel_sent:
                 self._send_cancel(client, server, now)
         if message.status == 100 or server.client is not client:
             return
         rang = server.rang
         server.rang = True
-        self._pass_on(server, message, _PROVISIONAL, now)
+        self._pass_on(server, message, Event.PROVISIONAL, now)
         if not rang and server.setup is not None:
             self._calls.rang(server.setup, message.status, now)
 
@@ -195,7 +187,7 @@ class Relay:
         else:
             self._pass_on(server, message, Event.FAILURE, now)
 
-    def _pass_on(self, server: ServerTransaction, message: SipMessage, event: Event, now: float) -> None:
+    def _pass_on(self, server: ServerTransaction, message: SipMessage, event: int, now: float) -> None:
         present = message.first_line
         upstream: Peer | None = server.flow.peer
         if b"privacy" in present and (b"p-asserted-identity" in present or b"remote-party-id" in present):
@@ -208,10 +200,10 @@ class Relay:
             message.insert_top(b"Reason: " + server.told)
         data = without_top_via(message)
         if data is not None and self._layer.respond(server, event, data, now):
-            if event is Event.FAILURE:
+            if event == Event.FAILURE:
                 self._refused(server, message.status, "refused", now)
         else:
-            if data is not None and event is Event.SUCCESS and server.invite:  # the callee has picked up, however late (§16.7 step 5)
+            if data is not None and event == Event.SUCCESS and server.invite:  # the callee has picked up, however late (§16.7 step 5)
                 self._layer.sends.append((server.flow, data))
             else:
                 self._counters.stray_responses += 1
@@ -235,7 +227,7 @@ class Relay:
     def no_response(self, client: ClientTransaction, now: float) -> None:
         """`no_response` is over: the next target, if this one has not said a word."""
         server = client.server
-        if client.state is not State.CALLING and client.state is not State.TRYING:
+        if client.state != State.CALLING and client.state != State.TRYING:
             return
         if server is None or server.client is not client or not server.targets:
             return
@@ -274,7 +266,7 @@ class Relay:
     def rang_out(self, client: ClientTransaction, now: float) -> None:
         """Timer C (§16.8): CANCEL what rings too long; the caller gets 408 with the callee's final response, or when none comes."""
         server = client.server
-        if client.state is not State.PROCEEDING or now < client.ringing_until - 0.01 or server is None or server.client is not client:
+        if client.state != State.PROCEEDING or now < client.ringing_until - 0.01 or server is None or server.client is not client:
             return
         if client.cancel_sent:
             return
@@ -285,7 +277,7 @@ class Relay:
     def cancel_unanswered(self, client: ClientTransaction, now: float) -> None:
         """64*T1 after our CANCEL (§9.1): the INVITE counts as cancelled, whatever became of it."""
         server = client.server
-        if client.state is State.PROCEEDING:
+        if client.state == State.PROCEEDING:
             self._layer.end_client(client)
             if server is not None and server.client is client:
                 self.answer(server, 487 if server.cancelled else 408, now)
@@ -294,7 +286,7 @@ class Relay:
 
     def cancel(self, server: ServerTransaction, reasons: list[bytes], now: float) -> None:
         """The caller's CANCEL for a forwarded INVITE (§16.10): passed on as soon as the callee has answered with anything."""
-        if server.state is not State.PROCEEDING or server.cancelled:
+        if server.state != State.PROCEEDING or server.cancelled:
             return
         self._counters.cancelled += 1
         server.cancelled = True
@@ -311,9 +303,9 @@ class Relay:
                     self._cancel(client, server, now)
 
     def _cancel(self, client: ClientTransaction, server: ServerTransaction, now: float) -> None:
-        if client.state is State.CALLING:
+        if client.state == State.CALLING:
             client.cancel_wanted = True  # §9.1: no CANCEL before a provisional response
-        elif client.state is State.PROCEEDING and not client.cancel_sent:
+        elif client.state == State.PROCEEDING and not client.cancel_sent:
             self._send_cancel(client, server, now)
 
     def _send_cancel(self, client: ClientTransaction, server: ServerTransaction, now: float) -> None:
@@ -368,7 +360,6 @@ def without_top_via(message: SipMessage) -> bytes | None:
 
 def answer_directly(request: Request, secret: Secret, status: int, extra: bytes = b"", phrase: str = "") -> bytes:
     """A final response outside any transaction (§8.2.7): its To tag is the same for every retransmission."""
-    via = request.via
-    tag = secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
+    tag = secret.to_tag(request.branch or request.via.value, request.call_id, request.from_tag, request.cseq)
     start = f"SIP/2.0 {status} {phrase}".encode() if phrase else START_LINES[status]
     return build_response(request.message, start, request.via_line, tag, extra)

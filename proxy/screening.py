@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 
 from proxy.answers import SILENCE, Answers
 from proxy.attempts import attempt_of, sent_as, unjudged
@@ -13,6 +12,7 @@ from proxy.enforce import Refusal, apply_labels, distrust, keep_internal, plain_
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
 from proxy.limits import above, limited_segment
+from proxy.owners import by_call_id
 from proxy.redirect import UNDECIDED, final_answer
 from proxy.relay import Relay
 from proxy.routing import Hop, Peer, Routing
@@ -20,7 +20,7 @@ from proxy.signing import Signer
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.token import NO_TABLE, Secret, call_key
-from proxy.transactions import ServerTransaction, TransactionLayer
+from proxy.transactions import ServerTransaction, Timer, TransactionLayer
 from proxy.validate import Request
 from rules import RuleSet
 from rules.call import Call, Trunk, side_of
@@ -38,12 +38,6 @@ _OVERDUE = 6.0
 """Seconds after which a look-up counts as unanswered whatever became of it: its own deadline is kept by the rim, which knows none
 longer than 5 s. A fixed time, for timers come in fixed lengths.
 """
-
-
-class ParkedTimer(Enum):
-    """Timer kind of a parked call; the owner is its ticket."""
-
-    OVERDUE = "its look-up never came back"
 
 
 class Parked:
@@ -137,15 +131,17 @@ class Screening:
 
     def _opened(self, request: Request, now: float) -> ServerTransaction:
         server = ServerTransaction(request.key, request, self._answers.reply_flow(request.flow, request.reply_port))
-        self._layer.servers[request.key] = server
+        self._layer.open(server)
         if server.invite:
+            if self._layer.owners is not None and not by_call_id(request):
+                server.place = self._layer.owners.note(request.key)
             self._relay.answer(server, 100, now)
         return server
 
     def invite(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
         """Judge an initial INVITE."""
         started = self._clock() if self._clock is not None else 0.0
-        pai = asserted(request.message, trunk)
+        pai = asserted(request, trunk)
         call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset, self.correlation.legs)
         found = self.ruleset.evaluate(call)
         seconds = self._clock() - started if self._clock is not None else 0.0
@@ -172,7 +168,7 @@ class Screening:
         inside a dialog names nobody who is called, let a caller through whom another rule would reject. An identity that would have to be
         withheld is refused too: the dialog began with another, which was shown.
         """
-        call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset, self.correlation.legs)
+        call = call_of(request, trunk, request.flow.source, asserted(request, trunk), now + self.wall_offset, self.correlation.legs)
         found = self.ruleset.evaluate(call)
         while isinstance(found, Lookup):
             found = self.ruleset.resume(call, found, None)
@@ -192,7 +188,7 @@ class Screening:
         """The answer to a look-up, None when there is none."""
         parked = self.parked.pop(ticket, None)
         request = None if parked is None else parked.server.request
-        if parked is None or request is None or parked.server.state is not State.PROCEEDING:
+        if parked is None or request is None or parked.server.state != State.PROCEEDING:
             self._counters.lookups_late += 1
             return
         parked.server.parked = 0
@@ -233,7 +229,7 @@ class Screening:
         if waited > 0:  # a second question to the same service: one deadline for both
             lookup = Lookup(lookup.kind, lookup.key, lookup.deadline - waited)
         self._lookups.append((lookup, ticket))
-        self._layer.timers.start(now, _OVERDUE, ParkedTimer.OVERDUE, ticket)
+        self._layer.timers.start(now, _OVERDUE, Timer.OVERDUE, ticket)
 
     # verdicts
 

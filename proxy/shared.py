@@ -14,6 +14,7 @@ from typing import Final
 
 from proxy.call_records import CAPACITY, HEADER, RECORD
 from proxy.call_table import CallTable
+from proxy.owners import octets
 from proxy.tally import ROW_SIZE, Tally
 
 _RECORDS: Final = HEADER + CAPACITY * RECORD
@@ -43,3 +44,15 @@ def _turn(fd: int, key: int, take: bool) -> None:
     waits sleeps. OSError where the kernel has no room for it.
     """
     fcntl.lockf(fd, fcntl.LOCK_EX if take else fcntl.LOCK_UN, 1, key >> 2)  # an offset has 63 bits
+
+
+def make_owners(workers: int) -> int:
+    """A file descriptor of memory in which so many workers note whose an INVITE is. OSError where the system has none."""
+    fd = os.memfd_create("sipwarden-owners", os.MFD_CLOEXEC)
+    os.ftruncate(fd, octets(workers))
+    return fd
+
+
+def map_owners(fd: int) -> memoryview:
+    """That memory. OSError or ValueError where it is none."""
+    return memoryview(mmap.mmap(fd, os.fstat(fd).st_size))

@@ -28,7 +28,7 @@ from proxy.journal.state import JournalState
 from proxy.reading import fixed, read, remove
 from proxy.recording import Recording
 from proxy.secret import node_secret
-from proxy.shared import make_memory
+from proxy.shared import make_memory, make_owners
 from proxy.slot import Slot, WorkerGone
 from proxy.sockets import open_admin, open_inboxes, open_own, open_sockets, place, receive_drops
 from proxy.steering import steer
@@ -85,6 +85,7 @@ class Supervisor:
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
         self._legs: list[int] = []
         self._calls = -1
+        self._owners = -1
         self._secret = b""
         self._recording: Recording | None = None
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
@@ -125,6 +126,7 @@ class Supervisor:
         self._inboxes = open_inboxes(count)
         self._legs = open_tables(count) if count > 1 else []
         self._calls = make_memory(count)
+        self._owners = make_owners(count) if count > 1 else -1
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         if config.journal is not None:
             try:
@@ -283,6 +285,8 @@ class Supervisor:
             others=others,
             ring=-1 if self._recording is None else self._recording.ring_fd(slot.number),
             calls=self._calls,
+            owners=self._owners,
+            reaches=tuple(self.steering.get(place(binding), 0) for binding in self.config.bindings()),
         )
 
     async def _end_without_start(self) -> None:

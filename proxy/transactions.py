@@ -6,47 +6,34 @@ Carries out what the tables of `proxy.sip.transaction` ask for. What a response 
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.counters import Counters
 from proxy.flow import Flow
 from proxy.sip.timers import T1, T2, T4, TRANSACTION, Timers
 from proxy.sip.transaction import CLIENT_INVITE, CLIENT_OTHER, SERVER_INVITE, SERVER_OTHER, Action, Event, State, Transaction
+from proxy.spread import Spread
 
 if TYPE_CHECKING:
     from proxy.calls import Setup, Within
     from proxy.correlation import Leg
+    from proxy.owners import Owners
     from proxy.routing import Hop, Target
     from proxy.validate import Request
 
 
-class Timer(Enum):
-    """What a timer entry of a transaction is for; the owner is the transaction."""
+class Timer:
+    """What a timer entry is for; the owner is a transaction but for the last three."""
 
-    RETRANSMIT = "A, E, G"
-    TIMEOUT = "B, F, H"
-    LINGER = "D, I, J, K, L, M"
-    NO_RESPONSE = "next target"
-    RINGING = "C"
-    CANCEL_WAIT = "64*T1 after CANCEL"
-
-
-# an Enum's member as a global of the module: half the price, for each message several times
-_CALLING: Final = State.CALLING
-_TRYING: Final = State.TRYING
-_PROCEEDING: Final = State.PROCEEDING
-_ACCEPTED: Final = State.ACCEPTED
-_COMPLETED: Final = State.COMPLETED
-_PROVISIONAL: Final = Event.PROVISIONAL
-_SUCCESS: Final = Event.SUCCESS
-_TICK: Final = Event.TIMER_RETRANSMIT
-_LINGERED: Final = Event.TIMER_LINGER
-_TERMINATED: Final = State.TERMINATED
-_TO_LINGER: Final = Action.LINGER
-LINGER: Final = Timer.LINGER
-RETRANSMIT: Final = Timer.RETRANSMIT
-_TIMEOUT: Final = Timer.TIMEOUT
+    RETRANSMIT: Final = 0  # A, E, G
+    TIMEOUT: Final = 1  # B, F, H
+    LINGER: Final = 2  # D, I, J, K, L, M
+    NO_RESPONSE: Final = 3  # next target
+    RINGING: Final = 4  # C
+    CANCEL_WAIT: Final = 5  # 64*T1 after CANCEL
+    OVERDUE: Final = 6  # a parked call's look-up never came back; the owner is its ticket
+    SWEEP: Final = 7  # calls that are over, and that nobody ended
+    PING: Final = 8  # OPTIONS
 
 
 class ServerTransaction(Transaction):
@@ -55,7 +42,8 @@ class ServerTransaction(Transaction):
     `request` and `last` are dropped when they can no longer be needed. `targets` are those still to be tried; `client` the one being tried;
     `clients` those tried before it; `rang` says that a 101-199 went upstream; `leg` is told of the final response; `own_from` is the
     sender's From line where the request went on with another; `told` what the sender is told in Reason of a call that goes on;
-    `setup` is the call that an initial INVITE begins, `within` the one that a request inside a dialog belongs to.
+    `setup` is the call that an initial INVITE begins, `within` the one that a request inside a dialog belongs to; `place` is where other
+    workers find the INVITE noted as this one's, 0 where it is not.
     """
 
     __slots__ = (
@@ -70,6 +58,7 @@ class ServerTransaction(Transaction):
         "leg",
         "own_from",
         "parked",
+        "place",
         "rang",
         "reasons",
         "render",
@@ -84,7 +73,7 @@ class ServerTransaction(Transaction):
     def __init__(self, key: bytes, request: Request, flow: Flow) -> None:
         invite = request.method == b"INVITE"
         self.table = SERVER_INVITE if invite else SERVER_OTHER
-        self.state = _PROCEEDING if invite else _TRYING
+        self.state = State.PROCEEDING if invite else State.TRYING
         self.key = key
         self.invite = invite
         self.request: Request | None = request
@@ -102,6 +91,7 @@ class ServerTransaction(Transaction):
         self.timed_out = False
         self.reasons: list[bytes] | None = None
         self.parked = 0
+        self.place = 0
         self.leg: Leg | None = None
         self.setup: Setup | None = None
         self.within: Within | None = None
@@ -130,7 +120,7 @@ class ClientTransaction(Transaction):
     def __init__(self, key: bytes, method: bytes, data: bytes, flow: Flow, server: ServerTransaction | None, now: float) -> None:
         invite = method == b"INVITE"
         self.table = CLIENT_INVITE if invite else CLIENT_OTHER
-        self.state = _CALLING if invite else _TRYING
+        self.state = State.CALLING if invite else State.TRYING
         self.key = key
         self.method = method
         self.data = data
@@ -149,51 +139,80 @@ _AFTER_FIRST: Final = TRANSACTION - T1
 
 
 class TransactionLayer:
-    """Tables, timers and sends of one worker."""
+    """Tables, timers and sends of one worker. `unanswered`: INVITEs in `servers` without a final response. `owners`: where INVITEs are
+    noted for other workers to find, None for the only one.
+    """
 
-    __slots__ = ("clients", "counters", "sends", "servers", "timers")
+    __slots__ = (
+        "_lingering",
+        "_lingering_t4",
+        "_timeouts",
+        "_unheard",
+        "clients",
+        "counters",
+        "owners",
+        "sends",
+        "servers",
+        "timers",
+        "unanswered",
+    )
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
-        self.servers: dict[bytes, ServerTransaction] = {}
-        self.clients: dict[bytes, ClientTransaction] = {}
-        self.timers = Timers()
+        self.owners: Owners | None = None
+        self.servers: Spread[ServerTransaction] = Spread()
+        self.clients: Spread[ClientTransaction] = Spread()
+        self.unanswered = 0
+        self.timers = timers = Timers()
+        self._unheard = timers.queue(T1, Timer.RETRANSMIT)
+        self._timeouts = timers.queue(TRANSACTION, Timer.TIMEOUT)
+        self._lingering = timers.queue(TRANSACTION, Timer.LINGER)
+        self._lingering_t4 = timers.queue(T4, Timer.LINGER)
         self.sends: list[tuple[Flow, bytes]] = []
 
     # server side
 
-    def respond(self, server: ServerTransaction, event: Event, data: bytes, now: float) -> bool:
+    def open(self, server: ServerTransaction) -> None:
+        """Begin with a server transaction."""
+        self.servers.put(server.key, server)
+        if server.invite:
+            self.unanswered += 1
+
+    def respond(self, server: ServerTransaction, event: int, data: bytes, now: float) -> bool:
         """Send a response in a server transaction; False where its state no longer takes one."""
         actions = server.fire(event)
         if not actions:
             return False
         flow = server.flow
         self.sends.append((flow, data))
-        if event is _PROVISIONAL:
+        if event == Event.PROVISIONAL:
             server.last = data
             return True
-        server.request = server.render = None
+        if server.request is not None:  # the first final response
+            server.request = server.render = None
+            if server.invite:
+                self.unanswered -= 1
         leg = server.leg
         if leg is not None:
             leg.over(now)
             server.leg = None
         state = server.state
-        if state is _ACCEPTED:
+        if state == State.ACCEPTED:
             server.last = b""  # 2xx to INVITE are sent again by the callee, end to end
-            if _TO_LINGER in actions:
-                self.timers.start(now, TRANSACTION, LINGER, server)
-        elif state is _COMPLETED and _TO_LINGER in actions:
+            if actions & Action.LINGER:
+                self._lingering.start(now, server)
+        elif state == State.COMPLETED and actions & Action.LINGER:
             server.last = data
             reliable = flow.listener.transport != "udp"
             if not server.invite:
                 if reliable:
                     self.end_server(server)
                 else:
-                    self.timers.start(now, TRANSACTION, LINGER, server)
+                    self._lingering.start(now, server)
             elif reliable:
-                self.timers.start(now, TRANSACTION, _TIMEOUT, server)
+                self._timeouts.start(now, server)
             else:
-                self.timers.start(now, T1, RETRANSMIT, server)
+                self._unheard.start(now, server)
         return True
 
     def again(self, server: ServerTransaction) -> None:
@@ -208,15 +227,19 @@ class TransactionLayer:
         if server.fire(Event.ACK):
             server.last = b""
             if server.flow.listener.transport == "udp":
-                self.timers.start(now, T4, Timer.LINGER, server)
+                self._lingering_t4.start(now, server)
             else:
                 self.end_server(server)
 
     def end_server(self, server: ServerTransaction) -> None:
         """Forget a server transaction."""
         server.state = State.TERMINATED
-        if self.servers.get(server.key) is server:
-            del self.servers[server.key]
+        self.servers.remove(server.key, server)
+        if server.invite and server.request is not None:
+            self.unanswered -= 1
+        if server.place and self.owners is not None:
+            self.owners.forget(server.place)
+            server.place = 0
         server.request = server.targets = server.render = None
         server.client = server.clients = None
         server.last = b""
@@ -225,25 +248,25 @@ class TransactionLayer:
 
     def send_request(self, client: ClientTransaction, now: float) -> None:
         """Start a client transaction: into the table, onto the wire, timers running."""
-        self.clients[client.key] = client
+        self.clients.put(client.key, client)
         self.sends.append((client.flow, client.data))
         if client.flow.listener.transport == "udp":
-            self.timers.start(now, T1, RETRANSMIT, client)  # timers B and F start with its first tick, if nothing was heard by then
+            self._unheard.start(now, client)  # timers B and F start with its first tick, if nothing was heard by then
         else:
-            self.timers.start(now, TRANSACTION, _TIMEOUT, client)
+            self._timeouts.start(now, client)
 
-    def response(self, client: ClientTransaction, event: Event, now: float) -> tuple[Action, ...]:
+    def response(self, client: ClientTransaction, event: int, now: float) -> int:
         """A response for a client transaction; what is to be done (PASS_ON, ACKNOWLEDGE) is returned, lingering is arranged."""
         actions = client.fire(event)
-        if event is not _PROVISIONAL and _TO_LINGER in actions:
+        if event != Event.PROVISIONAL and actions & Action.LINGER:
             if client.method == b"INVITE":
-                if event is _SUCCESS or client.flow.listener.transport == "udp":
-                    self.timers.start(now, TRANSACTION, LINGER, client)
+                if event == Event.SUCCESS or client.flow.listener.transport == "udp":
+                    self._lingering.start(now, client)
                 else:
                     self.end_client(client)
             elif client.flow.listener.transport == "udp":
                 client.data = b""
-                self.timers.start(now, T4, LINGER, client)
+                self._lingering_t4.start(now, client)
             else:
                 self.end_client(client)
         return actions
@@ -251,43 +274,42 @@ class TransactionLayer:
     def end_client(self, client: ClientTransaction) -> None:
         """Forget a client transaction."""
         client.state = State.TERMINATED
-        if self.clients.get(client.key) is client:
-            del self.clients[client.key]
+        self.clients.remove(client.key, client)
         client.data = b""
         client.server = None
 
-    def timer(self, kind: Timer, owner: Transaction, now: float) -> bool:
+    def timer(self, kind: int, owner: Transaction, now: float) -> bool:
         """A timer of the tables; True where a client transaction timed out and its user must hear of it."""
         if isinstance(owner, ServerTransaction):
             self._server_timer(kind, owner, now)
             return False
         assert isinstance(owner, ClientTransaction)
-        if kind is RETRANSMIT:
-            if owner.fire(_TICK):
+        if kind == Timer.RETRANSMIT:
+            if owner.fire(Event.TIMER_RETRANSMIT):
                 if owner.interval == T1:  # timer B or F: 64*T1 from the start, of which T1 is over
-                    self.timers.start(now, _AFTER_FIRST, _TIMEOUT, owner)
+                    self.timers.start(now, _AFTER_FIRST, Timer.TIMEOUT, owner)
                 if not owner.abandoned:
                     self.sends.append((owner.flow, owner.data))
                     self.counters.retransmissions_out += 1
-                    slow = owner.state is State.PROCEEDING  # only non-INVITE goes on then
+                    slow = owner.state == State.PROCEEDING  # only non-INVITE goes on then
                     owner.interval = owner.interval * 2 if owner.method == b"INVITE" else T2 if slow else min(owner.interval * 2, T2)
-                    self.timers.start(now, owner.interval, RETRANSMIT, owner)
-        elif kind is _TIMEOUT:
+                    self.timers.start(now, owner.interval, Timer.RETRANSMIT, owner)
+        elif kind == Timer.TIMEOUT:
             return bool(owner.fire(Event.TIMER_TIMEOUT))
-        elif kind is LINGER and owner.fire(_LINGERED) == () and owner.state is _TERMINATED:
+        elif kind == Timer.LINGER and not owner.fire(Event.TIMER_LINGER) and owner.state == State.TERMINATED:
             self.end_client(owner)
         return False
 
-    def _server_timer(self, kind: Timer, server: ServerTransaction, now: float) -> None:
-        if kind is RETRANSMIT:
-            if server.fire(_TICK):
+    def _server_timer(self, kind: int, server: ServerTransaction, now: float) -> None:
+        if kind == Timer.RETRANSMIT:
+            if server.fire(Event.TIMER_RETRANSMIT):
                 self.sends.append((server.flow, server.last))
                 self.counters.retransmissions_out += 1
                 if server.interval == T1:
-                    self.timers.start(now, _AFTER_FIRST, _TIMEOUT, server)
+                    self.timers.start(now, _AFTER_FIRST, Timer.TIMEOUT, server)
                 server.interval = min(server.interval * 2, T2)
-                self.timers.start(now, server.interval, RETRANSMIT, server)
+                self.timers.start(now, server.interval, Timer.RETRANSMIT, server)
             return
-        server.fire(Event.TIMER_TIMEOUT if kind is _TIMEOUT else _LINGERED)
-        if server.state is _TERMINATED:
+        server.fire(Event.TIMER_TIMEOUT if kind == Timer.TIMEOUT else Event.TIMER_LINGER)
+        if server.state == State.TERMINATED:
             self.end_server(server)

@@ -29,9 +29,9 @@ ASKED_AT_MOST: Final = 4
 """Certificates that one call may wait for."""
 
 NOT_VERIFIED: Final = ("verified", False)
-VERIFIED = Outcome("note", "OK", labels=(("verified", True),))
-MISSING = Outcome("reject", "STIR_MISSING")
-REJECTED = {
+VERIFIED: Final = Outcome("note", "OK", labels=(("verified", True),))
+MISSING: Final = Outcome("reject", "STIR_MISSING")
+REJECTED: Final = {
     outcome.code: outcome
     for outcome in (
         Outcome("reject", "STIR_CERT", labels=(NOT_VERIFIED,)),

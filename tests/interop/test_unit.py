@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,9 @@ def allowed() -> set[str]:
     return calls
 
 
-def counted(node: Node, name: str, count: int) -> None:
-    """Wait until a counter has come so far."""
-    wait_until(lambda: node.metric(f"sipwarden_{name}_total") == count, 30)
+def counted(node: Node, what: str, count: int) -> bool:
+    """Whether the node has counted so many."""
+    return node.metric(f"sipwarden_{what}_total") == count
 
 
 @pytest.mark.interop("systemd-analyze")
@@ -88,11 +89,11 @@ def test_the_filter_has_every_system_call_that_the_node_makes(tmp_path: Path) ->
                 assert caller.final().startswith(b"SIP/2.0 486 ")
         for count in (1, 2):
             os.kill(supervisor, signal.SIGHUP)
-            counted(node, "reloads", count)
+            wait_until(partial(counted, node, "reloads", count), 30)
         for child, restarts in (("proxy.session", "worker_restarts"), ("proxy.journal.keeper", "journal_keeper_restarts")):
             children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
             os.kill(next(int(one) for one in children if child.encode() in Path(f"/proc/{one}/cmdline").read_bytes()), signal.SIGKILL)
-            counted(node, restarts, 1)
+            wait_until(partial(counted, node, restarts, 1), 30)
         wait_until(lambda: node.get("/readyz")[0] == 200, 30)
         os.kill(supervisor, signal.SIGTERM)
         assert node.process.wait(30) == 0, node.log

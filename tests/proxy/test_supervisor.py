@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import select
 import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,84 @@ def test_every_call_has_one_worker(node: Node) -> None:
     assert node.metric('sipwarden_events_total{event="handed_over"}') > before
     assert node.metric('sipwarden_events_total{event="handover_dropped"}') == 0
     assert node.metric('sipwarden_invites_total{action="pass",code="AUTH_OK",trunk="acme"}') >= 24
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_cancel_finds_its_call_at_whichever_worker(node: Node, transport: str) -> None:
+    """An INVITE whose Call-ID stands too far behind for the kernel goes by address, its CANCEL and its ACK by Call-ID; and of several
+    connections each may be another worker's.
+    """
+    before = node.metric('sipwarden_events_total{event="handed_over"}')
+    refused = node.metric('sipwarden_retransmissions_total{direction="out"}')
+    with closing(Peer("127.0.0.5", node.switch)) as switch:
+        for _ in range(12):
+            with closing(Peer("127.0.0.2")) as caller, ExitStack() as stack:
+                first: Datagrams | Stream
+                second: Datagrams | Stream
+                third: Datagrams | Stream
+                if transport == "tcp":
+                    first, second, third = (stack.enter_context(closing(Stream("127.0.0.2", node.port))) for _ in range(3))
+                else:
+                    first = second = third = Datagrams(caller, node.port)
+                plain = caller.request("INVITE", transport=transport.upper())
+                call_id = re.search(rb"Call-ID: .*\r\n", plain)
+                assert call_id is not None
+                pad = b"".join(b"X-Way-%d: " % number + b"p" * 90 + b"\r\n" for number in range(20))
+                first.send(plain.replace(call_id[0], b"").replace(b"Max-", pad + call_id[0] + b"Max-"))
+                assert first.receive().startswith(b"SIP/2.0 100 ")
+                invite = switch.receive()
+                switch.send(switch.answer(invite, "180 Ringing"), node.port)
+                assert first.receive().startswith(b"SIP/2.0 180 ")
+                second.send(plain.replace(b"INVITE", b"CANCEL"))
+                assert second.receive().startswith(b"SIP/2.0 200 ")
+                cancel = switch.receive()
+                assert cancel.startswith(b"CANCEL ")
+                switch.send(switch.answer(cancel), node.port)
+                switch.send(switch.answer(invite, "487 Request Terminated"), node.port)
+                assert switch.receive().startswith(b"ACK ")
+                failed = first.receive()
+                assert failed.startswith(b"SIP/2.0 487 ")
+                third.send(plain.replace(b"INVITE", b"ACK").replace(b"@127.0.0.1>\r\nCall", b"@127.0.0.1>;tag=callee\r\nCall"))
+                assert first.receive(0.02) == second.receive(0.02) == b""
+        assert switch.receive(0.6) == b""  # longer than T1
+    assert node.metric('sipwarden_events_total{event="handed_over"}') > before
+    assert node.metric('sipwarden_retransmissions_total{direction="out"}') == refused
+    assert node.metric('sipwarden_events_total{event="handover_dropped"}') == 0
+
+
+class Datagrams:
+    """A caller's one port."""
+
+    def __init__(self, peer: Peer, port: int) -> None:
+        self._peer = peer
+        self._port = port
+
+    def send(self, data: bytes) -> None:
+        self._peer.send(data, self._port)
+
+    def receive(self, seconds: float = 5.0) -> bytes:
+        return self._peer.receive(seconds)
+
+
+class Stream:
+    """One of a caller's connections."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 5, (address, 0))
+        self._kept = b""
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def receive(self, seconds: float = 5.0) -> bytes:
+        """The next message, none of which has a body; b"" where none comes."""
+        while b"\r\n\r\n" not in self._kept and select.select([self._socket], [], [], seconds)[0]:
+            self._kept += self._socket.recv(65535)
+        found, end, self._kept = self._kept.partition(b"\r\n\r\n")
+        return found + end
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 def test_pages(node: Node) -> None:

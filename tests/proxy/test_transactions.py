@@ -37,8 +37,8 @@ class Clocked:
         self.take()
         while (due := self.layer.timers.next_due()) is not None and due <= until:
             self.now = due
-            for kind, owner in self.layer.timers.expired(due, 10):
-                if self.layer.timer(kind, owner, due):
+            while (queue := self.layer.timers.due(due)) is not None:
+                if self.layer.timer(queue.kind, queue.take(), due):
                     self.timed_out.append(due)
             self.take()
         self.now = until
@@ -91,7 +91,7 @@ def test_client_that_heard_a_provisional_response(method: bytes, later: list[flo
         (b"BYE", "tcp", Event.SUCCESS, 0.0),
     ],
 )
-def test_client_lingers(method: bytes, transport: str, event: Event, life: float) -> None:
+def test_client_lingers(method: bytes, transport: str, event: int, life: float) -> None:
     clocked = Clocked()
     one = client(method, transport)
     clocked.layer.send_request(one, 0.0)
@@ -110,7 +110,7 @@ def test_client_lingers(method: bytes, transport: str, event: Event, life: float
 def test_failure_that_nobody_acknowledges(transport: str, times: list[float]) -> None:
     clocked = Clocked()
     one = server("INVITE", transport)
-    clocked.layer.servers[one.key] = one
+    clocked.layer.open(one)
     clocked.layer.respond(one, Event.FAILURE, b"486", 1.0)
     clocked.now = 1.0
     clocked.run(32.9)
@@ -125,7 +125,7 @@ def test_failure_that_nobody_acknowledges(transport: str, times: list[float]) ->
 def test_failure_that_is_acknowledged(transport: str, life: float) -> None:
     clocked = Clocked()
     one = server("INVITE", transport)
-    clocked.layer.servers[one.key] = one
+    clocked.layer.open(one)
     clocked.layer.respond(one, Event.FAILURE, b"486", 0.0)
     clocked.layer.acknowledged(one, 0.1)
     clocked.layer.acknowledged(one, 0.2)
@@ -146,7 +146,7 @@ def test_answered_server_lingers(method: str, transport: str, life: float) -> No
     """Timers L and J."""
     clocked = Clocked()
     one = server(method, transport)
-    clocked.layer.servers[one.key] = one
+    clocked.layer.open(one)
     assert clocked.layer.respond(one, Event.SUCCESS, b"200", 0.0)
     clocked.run(max(life - 0.1, 0.0))
     assert bool(clocked.layer.servers) is bool(life)

@@ -22,6 +22,7 @@ from proxy.control import Ask, Forget, Load, Loaded, Switch, Switched
 from proxy.flow import Flow
 from proxy.generation import Faults, Generation, load, open_generation, save_generation
 from proxy.hep import decode
+from proxy.owners import octets
 from proxy.session import Session
 from proxy.sockets import open_inboxes, open_own, open_sockets
 from proxy.supervisor import open_tables
@@ -50,6 +51,7 @@ class Pair:
         self.legs = open_tables(2)
         self.inboxes = open_inboxes(2)
         loop = asyncio.get_running_loop()
+        owners = memoryview(bytearray(octets(2)))
         self.workers = [
             Worker(
                 loop,
@@ -61,6 +63,7 @@ class Pair:
                 legs=self.legs,
                 inbox=self.inboxes[number][0],
                 others={1 - number: self.inboxes[1 - number][1]},
+                owners=owners,
             )
             for number in range(2)
         ]
@@ -138,6 +141,39 @@ async def test_with_ports_of_their_own_responses_come_straight_to_the_worker(tmp
                 assert (await received(caller)).startswith(b"SIP/2.0 200 ")
                 assert sum(worker.proxy.counters.handed_over for worker in pair.workers) == before + 1
     await pair.close()
+
+
+async def test_a_cancel_and_an_ack_from_another_port_find_their_call(pair: Pair) -> None:
+    """Without steering each port of a peer has its worker; what one of them has the other finds. An INVITE that is sent again, too."""
+    with closing(Peer("127.0.0.5", pair.switch)) as switch, closing(Peer("127.0.0.2")) as caller:
+        switch.socket.setblocking(False)
+        caller.socket.setblocking(False)
+        for _ in range(8):
+            with closing(Peer("127.0.0.2")) as other:
+                invite = caller.request("INVITE").replace(b";rport", b"")
+                caller.send(invite, pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 100 ")
+                ringing = await received(switch)
+                switch.send(switch.answer(ringing, "180 Ringing"), pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 180 ")
+                other.send(invite, pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 180 ")
+                other.send(invite.replace(b"INVITE", b"CANCEL"), pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 200 ")
+                cancel = await received(switch)
+                assert cancel.startswith(b"CANCEL ")
+                switch.send(switch.answer(cancel), pair.port)
+                switch.send(switch.answer(ringing, "487 Request Terminated"), pair.port)
+                assert (await received(switch)).startswith(b"ACK ")
+                assert (await received(caller)).startswith(b"SIP/2.0 487 ")
+                ack = invite.replace(b"INVITE", b"ACK").replace(b"@127.0.0.1>\r\nCall", b"@127.0.0.1>;tag=callee\r\nCall")
+                other.send(ack, pair.port)
+        await asyncio.sleep(0.6)  # longer than T1
+        for peer in (caller, switch):
+            with pytest.raises(BlockingIOError):
+                peer.socket.recv(65535)
+    assert sum(worker.proxy.counters.handed_over for worker in pair.workers) > 0
+    assert sum(worker.proxy.counters.retransmissions_out for worker in pair.workers) == 8  # the 180s, asked for
 
 
 async def test_timers_run_without_traffic(pair: Pair) -> None:

@@ -27,24 +27,31 @@ TABLES: dict[str, Table] = {
     "server invite": SERVER_INVITE,
     "server other": SERVER_OTHER,
 }
+STATES = ("CALLING", "TRYING", "PROCEEDING", "ACCEPTED", "COMPLETED", "CONFIRMED", "TERMINATED")
+EVENTS = ("REQUEST", "ACK", "PROVISIONAL", "SUCCESS", "FAILURE", "TIMER_RETRANSMIT", "TIMER_TIMEOUT", "TIMER_LINGER")
 ROWS = {(row["table"], row["state"], row["event"]): row for row in table(CASES / "transactions.tsv")}
 
 
-@pytest.mark.parametrize(("name", "state", "event"), list(product(TABLES, State, Event)), ids=lambda part: getattr(part, "name", part))
-def test_every_state_and_event(name: str, state: State, event: Event) -> None:
+def test_numbers_are_each_their_own() -> None:
+    assert sorted(getattr(State, name) for name in STATES) == list(range(len(STATES)))
+    assert sorted(getattr(Event, name) for name in EVENTS) == list(range(len(EVENTS)))
+
+
+@pytest.mark.parametrize(("name", "state", "event"), list(product(TABLES, STATES, EVENTS)))
+def test_every_state_and_event(name: str, state: str, event: str) -> None:
     """What the figures do not draw changes nothing and asks for nothing."""
-    row = ROWS.get((name, state.name, event.name))
-    transaction = Transaction(TABLES[name], state, b"key")
-    actions = transaction.fire(event)
+    row = ROWS.get((name, state, event))
+    transaction = Transaction(TABLES[name], getattr(State, state), b"key")
+    actions = transaction.fire(getattr(Event, event))
     if row is None:
-        assert (transaction.state, actions) == (state, ())
+        assert (transaction.state, actions) == (getattr(State, state), 0)
     else:
-        assert transaction.state is State[row["next"]]
-        assert actions == tuple(Action[action] for action in row["actions"].split())
+        assert transaction.state == getattr(State, row["next"])
+        assert actions == sum(getattr(Action, action) for action in row["actions"].split())
 
 
 def test_tables_have_no_other_rows() -> None:
-    assert sum(map(len, TABLES.values())) == len(ROWS)
+    assert sum(1 for drawn in TABLES.values() for step in drawn if step) == len(ROWS)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +65,8 @@ def test_tables_have_no_other_rows() -> None:
         (699, Event.FAILURE),
     ],
 )
-def test_response_event(status: int, event: Event) -> None:
-    assert response_event(status) is event
+def test_response_event(status: int, event: int) -> None:
+    assert response_event(status) == event
 
 
 PARTS = (b"sip:b", b"tag", b"id", b"1", b"SIP/2.0/UDP a")
