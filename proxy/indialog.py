@@ -10,7 +10,7 @@ from proxy.answers import Answers
 from proxy.calls import Calls, Within
 from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, route_onward
 from proxy.enforce import Refusal, distrust, hide_caller, keep_internal, keep_trust
-from proxy.forward import Branches, Outgoing, loops, new_loop_hash
+from proxy.forward import Branches, Outgoing, loops, new_loop_hash, numbered
 from proxy.intake import asserted, privacy_values
 from proxy.relay import Relay
 from proxy.routing import Peer, Routing
@@ -143,7 +143,8 @@ class InDialog:
             hide_caller(request.message)
         # Max-Forwards bounds an ACK that loops, and without our token it does not get this far: no loop hash. But a retransmitted one
         # gets the same branch (§16.11), and another one another, from senders too whose own branches are not unique.
-        mark = b"%012x" % (hash((request.key, request.call_id, request.cseq, request.to_tag)) & 0xFFFFFFFFFFFF)
+        said = hash((request.key, request.call_id, request.cseq, request.to_tag))
+        mark = numbered(b"", said & 0xFFFFFFFFFFFF, 12, b"")
         self._layer.sends.append((flow, Outgoing(request, mark, b"").render(flow, self._branches.for_ack(mark))))
 
 

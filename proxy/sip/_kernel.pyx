@@ -101,7 +101,7 @@ cdef class Scanner:
     cdef int fields
     cdef dict numbers
     cdef list methods
-    cdef int content_length
+    cdef int content_length, via, sender, to, call_id, cseq, privacy
     cdef Py_ssize_t max_message, max_head, max_lines
 
     def __init__(
@@ -134,6 +134,12 @@ cdef class Scanner:
             self.kept.append(name)
             self.enter(PyBytes_AS_STRING(name), len(name), self.numbers[key])
         self.content_length = self.numbers[b"content-length"]
+        self.via = self.numbers[b"via"]
+        self.sender = self.numbers[b"from"]
+        self.to = self.numbers[b"to"]
+        self.call_id = self.numbers[b"call-id"]
+        self.cseq = self.numbers[b"cseq"]
+        self.privacy = self.numbers[b"privacy"]
 
     cdef inline unsigned int place(self, const char *text, Py_ssize_t size) noexcept nogil:
         cdef unsigned int hashed = <unsigned int>size
@@ -890,3 +896,146 @@ cdef class Keyed:
 
 
 cdef const char *HEX = b"0123456789abcdef"
+
+
+def read_reply(Scanner scanner not None, bytes raw not None, bytes start not None):
+    """An ordinary provisional or 2xx response to what we sent: (status, branch, CSeq's method, the bytes that go on, where From begins in
+    them or -1).
+
+    Its first header line is our Via, `start` and the branch behind it; there is another Via line, and no Privacy.
+    """
+    cdef const char *begin = PyBytes_AS_STRING(raw)
+    cdef const char *end = begin + PyBytes_GET_SIZE(raw)
+    cdef const char *at = begin
+    cdef const char *stop
+    cdef const char *colon
+    cdef const char *behind = NULL  # the line of our Via
+    cdef const char *sender = NULL
+    cdef Py_ssize_t number = 0, size = PyBytes_GET_SIZE(start), gone
+    cdef long status = 0, length = -1
+    cdef int field, vias = 0
+    cdef bint seen[FIELDS]
+    cdef bint to = False, call_id = False
+    cdef Span value, branch
+    cdef bytes method = None, onward
+    cdef char *made
+
+    if end - begin > scanner.max_message or end - begin < 12 or memcmp(begin, b"SIP/2.0 ", 8) != 0:
+        return None
+    status = digits(begin + 8, begin + 11)
+    if not 100 <= status < 300 or (begin[11] != 32 and begin[11] != 13):
+        return None
+    memset(seen, 0, sizeof(seen))
+    while True:
+        stop = <const char *>memchr(at, 10, end - at)
+        if stop == NULL or stop == begin or (stop - 1)[0] != 13:
+            return None
+        stop -= 1  # at its CR
+        if memchr(at, 13, stop - at) != NULL:
+            return None
+        if stop == at:  # the empty line
+            at += 2
+            break
+        if number > scanner.max_lines or stop - begin > scanner.max_head:
+            return None
+        if number == 1:
+            if stop - at <= size or memcmp(at, PyBytes_AS_STRING(start), size) != 0 or memchr(at, 44, stop - at) != NULL:
+                return None
+            branch.start = at + size
+            branch.end = stop
+            behind = stop + 2
+            vias = 1
+        elif number > 1:
+            if at[0] == 32 or at[0] == 9:  # folded
+                return None
+            colon = <const char *>memchr(at, 58, stop - at)
+            if colon == NULL:
+                return None
+            field = scanner.find(at, colon - at)
+            if field < 0:
+                if colon - at < 3 or (at[0] | 32) != 120 or at[1] != 45 or not all_of(at, colon, IN_TOKEN):  # X-...: nobody acts on it
+                    return None
+            elif field == scanner.via:
+                vias += 1
+            elif seen[field] and scanner.once[field]:
+                return None
+            else:
+                seen[field] = True
+                value.start = colon + 1
+                value.end = stop
+                if field == scanner.content_length:
+                    while value.start < value.end and (value.start[0] == 32 or value.start[0] == 9):
+                        value.start += 1
+                    while value.end > value.start and ((value.end - 1)[0] == 32 or (value.end - 1)[0] == 9):
+                        value.end -= 1
+                    length = digits(value.start, value.end)
+                    if length < 0:
+                        return None
+                elif field == scanner.sender:
+                    sender = at
+                elif field == scanner.to:
+                    to = True
+                elif field == scanner.call_id:
+                    call_id = True
+                elif field == scanner.privacy:
+                    return None
+                elif field == scanner.cseq:
+                    if not begins(value, b" ", 1) or colon - at != 4 or memcmp(at, b"CSeq", 4) != 0:
+                        return None
+                    value.start = seek(value.start + 1, value.end, 32)
+                    if digits(colon + 2, value.start) < 0 or value.start == value.end:
+                        return None
+                    method = scanner.method(value.start + 1, value.end - value.start - 1)
+                    if method is None:
+                        return None
+        number += 1
+        at = stop + 2
+    if at - begin > scanner.max_head or vias < 2 or not to or not call_id or method is None or length < 0 or length > end - at:
+        return None
+    gone = behind - (branch.start - size)
+    onward = PyBytes_FromStringAndSize(NULL, at + length - begin - gone)
+    made = PyBytes_AS_STRING(onward)
+    memcpy(made, begin, behind - gone - begin)
+    memcpy(made + (behind - gone - begin), behind, at + length - behind)
+    return status, octets(branch), method, onward, (sender - begin - gone) if sender != NULL else -1
+
+
+def holds(bytes text not None, bytes wanted not None):
+    """`wanted in text`, which must not be empty."""
+    cdef const char *at = PyBytes_AS_STRING(text)
+    cdef const char *end = at + PyBytes_GET_SIZE(text)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(wanted)
+    if size == 0:
+        raise ValueError("nothing is wanted")
+    while end - at >= size:
+        at = <const char *>memchr(at, PyBytes_AS_STRING(wanted)[0], end - at - size + 1)
+        if at == NULL:
+            return False
+        if memcmp(at, PyBytes_AS_STRING(wanted), size) == 0:
+            return True
+        at += 1
+    return False
+
+
+def numbered(bytes before not None, uint64_t number, int width, bytes behind not None):
+    """`before`, the number in hex digits (`width` of them at least, 16 at most), `behind`."""
+    cdef char digit[16]
+    cdef int count = 0
+    cdef bytes made
+    cdef char *to
+    if width > 16:
+        raise ValueError("a number has 16 digits at most")
+    while number or count < width or not count:
+        digit[count] = HEX[number & 15]
+        number >>= 4
+        count += 1
+    made = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(before) + count + PyBytes_GET_SIZE(behind))
+    to = PyBytes_AS_STRING(made)
+    memcpy(to, PyBytes_AS_STRING(before), PyBytes_GET_SIZE(before))
+    to += PyBytes_GET_SIZE(before)
+    while count:
+        count -= 1
+        to[0] = digit[count]
+        to += 1
+    memcpy(to, PyBytes_AS_STRING(behind), PyBytes_GET_SIZE(behind))
+    return made

@@ -13,7 +13,7 @@ from proxy.sip.grammar import COMMA, CR, is_token, number, split_list
 from proxy.sip.kernel import compiled, nothing
 
 if TYPE_CHECKING:
-    from proxy.sip._kernel import Scanned
+    from proxy.sip._kernel import Scanned, Scanner
 
 MAX_MESSAGE: Final = 65535
 """Bytes of the longest message that is taken."""
@@ -127,9 +127,10 @@ def index_lines(lines: list[bytes]) -> tuple[dict[bytes, int], dict[bytes, list[
     return first, more
 
 
-_scan: Callable[[bytes], Scanned | None] = (
-    nothing if compiled is None else compiled.Scanner(_KNOWN, canonical_name, SINGLE, _METHODS, MAX_MESSAGE, MAX_HEAD, MAX_HEADERS).scan
+scanner: Scanner | None = (
+    None if compiled is None else compiled.Scanner(_KNOWN, canonical_name, SINGLE, _METHODS, MAX_MESSAGE, MAX_HEAD, MAX_HEADERS)
 )
+_scan: Callable[[bytes], Scanned | None] = nothing if scanner is None else scanner.scan
 _splice: Callable[[list[bytes], dict[int, bytes | None] | None, bytes | None, list[bytes] | None, bytes | None, bytes], bytes] | None = (
     None if compiled is None else compiled.splice
 )
