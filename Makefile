@@ -11,7 +11,7 @@ TESTS := $(VENV)/.tests
 # Here the wheel is installed, all of it compiled; what it needs, and what tests need, is found in $(VENV) behind it.
 COMPILED := .venv-compiled
 WHEEL := $(COMPILED)/.wheel
-KERNEL := $(wildcard proxy/*/*.pyx)
+KERNEL := $(wildcard proxy/*/*.pyx rules/*.pyx)
 PACKED := $(shell find proxy rules -type f ! -name "*.so" ! -name "*.c" ! -path "*/__pycache__/*")
 # Tested twice: with the compiled kernel and without it.
 TWICE := tests/proxy/sip tests/proxy/transport/test_udp.py $(patsubst %,tests/proxy/test_%.py,core flows hostile torture validate)

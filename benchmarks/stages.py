@@ -171,7 +171,7 @@ def measure(calls: int) -> list[str]:
             raw = invite(serial, f"+86138{draw.randrange(10**8):08d}")  # numbers never seen before, as a load's are not either
             message = SipMessage.parse(raw)
             request = Request(message, caller, b"127.0.0.1")
-            pai = asserted(message, trunk)
+            pai = asserted(request, trunk)
             call = call_of(request, trunk, caller.source, pai, 1.8e9)
             again = SipMessage.parse(raw)
 

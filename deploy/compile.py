@@ -13,7 +13,7 @@ from pathlib import Path
 from setuptools import Extension
 from setuptools.command.build_ext import build_ext
 
-KERNEL = ("proxy.sip._kernel", "proxy.transport._batch")
+KERNEL = ("proxy.sip._kernel", "proxy.transport._batch", "rules._kernel")
 """What pyproject.toml names, and how."""
 
 # Not here: msgspec's Structs, which mypyc cannot make; exceptions (proxy.sip.error), since the collector does not see through native ones.

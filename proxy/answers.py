@@ -67,8 +67,7 @@ class Answers:
 
     def to_tag(self, request: Request) -> bytes:
         """The To tag of our responses to this request, and of the ACK that acknowledges a refusal."""
-        via = request.via
-        return self._secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
+        return self._secret.to_tag(request.branch or request.via.value, request.call_id, request.from_tag, request.cseq)
 
     def refuse(self, request: Request, answer: Refusal, now: float) -> None:
         """Answer, and remember to answer retransmissions alike."""

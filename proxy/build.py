@@ -8,10 +8,11 @@ from typing import Final, Literal
 from proxy import core
 from proxy.sip import kernel
 from proxy.transport import batched
+from rules import kernel as policy
 
 Made = Literal["compiled", "pure"]
 
-WITHOUT: Final = kernel.without or batched.without
+WITHOUT: Final = kernel.without or batched.without or policy.without
 """Why there is no kernel; empty where it takes part."""
 
 KERNEL: Final[Made] = "pure" if WITHOUT else "compiled"

@@ -31,7 +31,7 @@ from proxy.routing import Peer, Routing
 from proxy.screening import FORBIDDEN, Screening
 from proxy.signing import Credential, Signer
 from proxy.sip.error import ParseError
-from proxy.sip.message import SipMessage
+from proxy.sip.message import SipMessage, mark
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.sip.via import Via
@@ -47,6 +47,7 @@ from rules.verdict import Lookup, Verdict
 _METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO")
 """Methods that every trunk may use; those of its `methods` come to them."""
 _CAPABLE: Final = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\nAccept: application/sdp\r\nSupported: \r\n"
+_PROXY_REQUIRE: Final = mark(b"proxy-require")
 _TIMERS_A_TURN: Final = 256
 _FAULTS_KEPT: Final = 5
 _TOO_MANY_HOPS: Final = Refusal(483, PHRASES[483])
@@ -353,9 +354,9 @@ class Proxy:
             )
         elif request.hops == 0:
             self._refuse(request, _TOO_MANY_HOPS, trunk, now)
-        elif request.uri.scheme == b"sips":
+        elif request.secure:
             self._refuse(request, _NO_TLS, trunk, now)
-        elif b"proxy-require" in message.first_line:
+        elif message.marks & _PROXY_REQUIRE:
             tags = b", ".join(message.all(b"proxy-require"))
             self._refuse(request, Refusal(420, PHRASES[420], b"Unsupported: " + tags + b"\r\n"), trunk, now)
         elif request.to_tag:
@@ -378,7 +379,7 @@ class Proxy:
         """A request to us as a redirect server, which sends nothing on: it looks at neither Max-Forwards nor at what else a request wants
         understood (RFC 3261 §8.3).
         """
-        if request.uri.scheme == b"sips":
+        if request.secure:
             self._refuse(request, _NO_TLS, trunk, now)
         elif request.method == b"INVITE":
             self._screening.invite(request, trunk, peer, now)

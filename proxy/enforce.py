@@ -24,10 +24,11 @@ class Refusal:
     Request-URI, which each request brings along, so that what is remembered of many is one object.
     """
 
-    __slots__ = ("extra", "original", "start", "status")
+    __slots__ = ("extra", "original", "phrase", "start", "status")
 
     def __init__(self, status: int, phrase: str, extra: bytes = b"", *, original: bool = False) -> None:
         self.status = status
+        self.phrase = phrase
         self.start = f"SIP/2.0 {status} {phrase}".encode()
         self.extra = extra
         self.original = original
@@ -40,6 +41,8 @@ class Refusal:
 _TRY_LATER: Final = Refusal(503, "Service Unavailable", b"Retry-After: 1\r\n")
 """Above a limit. A second, no more: who heeds it sends nothing at all meanwhile, emergency calls included (RFC 3261 §21.5.4)."""
 _REFUSALS: Final[dict[tuple[int, str, str, str, str], Refusal]] = {}
+_BARE: Final[dict[int, Refusal]] = {}
+"""The last made of those without further header lines, by status."""
 _HIDES_FROM_CALLEE: Final = frozenset(("id", "header", "user"))
 _HIDES_HISTORY: Final = frozenset(("history", "header", "session"))
 _CALLER: Final = (b"from", b"p-asserted-identity", b"remote-party-id")
@@ -59,6 +62,10 @@ def refusal(verdict: Verdict, trunk: Trunk) -> Refusal:
         return plain_refusal(verdict, trunk)
     if verdict.status == 503 and verdict.rule == RULE:
         return _TRY_LATER
+    if not verdict.reason and not verdict.call_info:
+        found = _BARE.get(verdict.status or 403)
+        if found is not None and found.phrase == verdict.phrase:
+            return found
     return _refusal(verdict.status or 403, verdict.phrase, verdict.reason, verdict.call_info)
 
 
@@ -78,6 +85,8 @@ def _refusal(status: int, phrase: str, reason: str, call_info: str, contact: str
         if contact:
             extra += f"Contact: <{contact}>\r\n"
         found = _REFUSALS[key] = Refusal(status, phrase, extra.encode())  # as many as profiles, redress addresses and rules that redirect
+        if not extra:
+            _BARE[status] = found
     return found
 
 

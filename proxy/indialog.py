@@ -128,7 +128,7 @@ class InDialog:
             owner = routing.hop_codes.get(token.egress)
             customer = routing.customer_of(owner) if owner is not None else None
             expected = token.egress in peer.hop_codes or customer is trunk
-        return expected and self._secret.same_identity(token, request.sender, asserted(request.message, trunk))
+        return expected and self._secret.same_identity(token, request.sender, asserted(request, trunk))
 
     def acknowledge(self, request: Request, peer: Peer, routing: Routing) -> None:
         """Send the ACK of a 2xx on, outside any transaction."""

@@ -9,15 +9,26 @@ from proxy.history import read_diversion, read_history
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import COMMA, CR, name_addr
 from proxy.sip.kernel import compiled
-from proxy.sip.message import SipMessage
+from proxy.sip.message import SipMessage, mark
 from proxy.validate import Request
 from rules.call import Call, Source, Trunk
 from rules.legs import Legs
+
+_DIVERSION: Final = mark(b"diversion")
+_HISTORY: Final = mark(b"history-info")
+_PRIVACY: Final = mark(b"privacy")
+_IDENTITY: Final = mark(b"identity")
+_ASSERTED: Final = mark(b"p-asserted-identity")
+_REMOTE_PARTY: Final = mark(b"remote-party-id")
+_SELDOM: Final = _DIVERSION | _HISTORY | _PRIVACY | _IDENTITY
 
 
 def text(value: bytes) -> str:
     """Bytes of a header field as text; what is not UTF-8 survives as surrogates, for the records."""
     return value.decode("utf-8", "surrogateescape")
+
+
+_text: Final[Callable[[bytes], str]] = text if compiled is None else compiled.text
 
 
 def only_uri(line: bytes) -> bytes | None:
@@ -51,7 +62,7 @@ def addresses(message: SipMessage, name: bytes) -> tuple[bytes, ...]:
 
 def privacy_values(message: SipMessage) -> tuple[str, ...]:
     """Privacy's values in lower case (RFC 3323: separated by semicolons; several lines and commas are read too)."""
-    if b"privacy" not in message.first_line:
+    if not message.marks & _PRIVACY:
         return ()
     return privacy_of(b";".join(message.all(b"privacy")))
 
@@ -65,30 +76,34 @@ def privacy_of(value: bytes) -> tuple[str, ...]:
 def call_of(request: Request, trunk: Trunk, source: Source, pai: tuple[bytes, ...], at: float, legs: Legs | None = None) -> Call:
     """The Call that policy judges. `pai` are the P-Asserted-Identity URIs (see `asserted`), `at` Unix time of receipt."""
     message = request.message
-    present = message.first_line
-    sender = text(request.sender)
+    marks = message.marks
+    sender = _text(request.sender)
     identities: tuple[str, ...] = ()
-    if len(pai) == 1 and pai[0] == request.sender:
+    if len(pai) == 1 and (pai[0] is request.sender or pai[0] == request.sender):
         identities = (sender,)  # as nearly always: the same text, and the same object
     elif pai:
         identities = tuple([text(uri) for uri in pai])
-    diversion, hops = read_diversion(message.all(b"diversion")) if b"diversion" in present else ((), 0)
+    customer = customer_named(message, trunk.customer_header) if trunk.customer_header is not None else None
+    to, call_id = _text(message.uri), _text(request.call_id)
+    if not marks & _SELDOM:
+        return Call(trunk, sender, to, at=at, source=source, pai=identities, call_id=call_id, legs=legs, customer=customer)
+    diversion, hops = read_diversion(message.all(b"diversion")) if marks & _DIVERSION else ((), 0)
     return Call(
         trunk,
         sender,
-        text(message.uri),
+        to,
         at=at,
         source=source,
         pai=identities,
         diversion=diversion,
         hops=hops,
-        history_info=read_history(message.all(b"history-info")) if b"history-info" in present else (),
-        privacy=privacy_values(message) if b"privacy" in present else (),
-        identity=tuple(text(value) for value in message.all(b"identity")) if b"identity" in present else (),
-        date=text(message.first(b"date") or b"") if b"identity" in present else "",
-        call_id=text(request.call_id),
+        history_info=read_history(message.all(b"history-info")) if marks & _HISTORY else (),
+        privacy=privacy_values(message) if marks & _PRIVACY else (),
+        identity=tuple(text(value) for value in message.all(b"identity")) if marks & _IDENTITY else (),
+        date=text(message.first(b"date") or b"") if marks & _IDENTITY else "",
+        call_id=call_id,
         legs=legs,
-        customer=customer_named(message, trunk.customer_header) if trunk.customer_header is not None else None,
+        customer=customer,
     )
 
 
@@ -102,12 +117,16 @@ def customer_named(message: SipMessage, header: str) -> str | None:
     return ", ".join(map(text, values)) if values else None
 
 
-def asserted(message: SipMessage, trunk: Trunk | None) -> tuple[bytes, ...]:
+def asserted(request: Request, trunk: Trunk | None) -> tuple[bytes, ...]:
     """The identities that the sender asserts: P-Asserted-Identity, and Remote-Party-ID with party=calling where the trunk counts it as
     such.
     """
-    found = addresses(message, b"p-asserted-identity")
-    if trunk is not None and trunk.rpid_as_pai and b"remote-party-id" in message.first_line:
+    message = request.message
+    found: tuple[bytes, ...] = ()
+    if message.marks & _ASSERTED:
+        only = request.identity()
+        found = (only,) if only is not None else addresses(message, b"p-asserted-identity")
+    if trunk is not None and trunk.rpid_as_pai and message.marks & _REMOTE_PARTY:
         for value in message.all(b"remote-party-id"):
             try:
                 _, uri, tail = name_addr(value, "Remote-Party-ID")

@@ -18,7 +18,7 @@ from proxy.intake import privacy_values
 from proxy.routing import Hop, Peer, Target
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import COMMA, TOKEN, is_token, name_addr, param
-from proxy.sip.message import SipMessage
+from proxy.sip.message import SipMessage, mark
 from proxy.sip.reply import Reply
 from proxy.sip.response import START_LINES, build_response
 from proxy.sip.timers import TIMER_C, TRANSACTION
@@ -30,6 +30,7 @@ from proxy.validate import Request
 CANCEL_KEY: Final = b" CANCEL"
 """What the key of a CANCEL's client transaction has behind the branch that it shares with its INVITE."""
 
+_TIMESTAMP: Final = mark(b"timestamp")
 _URI: Final = TOKEN + b":@;=&?/[],$()"
 """Octets of a URI in brackets: neither quotes nor brackets among them."""
 
@@ -99,15 +100,13 @@ class Relay:
         if request is None:
             return
         if status > 100:
-            via = request.via
-            tag = self._secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
+            tag = self._secret.to_tag(request.branch or request.via.value, request.call_id, request.from_tag, request.cseq)
             if server.told is not None:
                 extra += b"Reason: " + server.told + b"\r\n"
         else:
             tag = b""
-            at = request.message.first_line.get(b"timestamp")
-            if at is not None:
-                extra = request.message.lines[at] + b"\r\n"  # RFC 3261 §8.2.6.1
+            if request.message.marks & _TIMESTAMP:
+                extra = request.message.lines[request.message.first_line[b"timestamp"]] + b"\r\n"  # RFC 3261 §8.2.6.1
         start = f"SIP/2.0 {status} {phrase}".encode() if phrase else START_LINES[status]
         data = build_response(request.message, start, request.via_line, tag, extra)
         if self._layer.respond(server, response_event(status), data, now) and status >= 300:
@@ -370,7 +369,6 @@ def without_top_via(message: SipMessage) -> bytes | None:
 
 def answer_directly(request: Request, secret: Secret, status: int, extra: bytes = b"", phrase: str = "") -> bytes:
     """A final response outside any transaction (§8.2.7): its To tag is the same for every retransmission."""
-    via = request.via
-    tag = secret.to_tag(via.branch or via.value, request.call_id, request.from_tag, request.cseq)
+    tag = secret.to_tag(request.branch or request.via.value, request.call_id, request.from_tag, request.cseq)
     start = f"SIP/2.0 {status} {phrase}".encode() if phrase else START_LINES[status]
     return build_response(request.message, start, request.via_line, tag, extra)

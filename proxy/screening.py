@@ -138,7 +138,7 @@ class Screening:
     def invite(self, request: Request, trunk: Trunk, peer: Peer, now: float) -> None:
         """Judge an initial INVITE."""
         started = self._clock() if self._clock is not None else 0.0
-        pai = asserted(request.message, trunk)
+        pai = asserted(request, trunk)
         call = call_of(request, trunk, request.flow.source, pai, now + self.wall_offset, self.correlation.legs)
         found = self.ruleset.evaluate(call)
         seconds = self._clock() - started if self._clock is not None else 0.0
@@ -165,7 +165,7 @@ class Screening:
         inside a dialog names nobody who is called, let a caller through whom another rule would reject. An identity that would have to be
         withheld is refused too: the dialog began with another, which was shown.
         """
-        call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), now + self.wall_offset, self.correlation.legs)
+        call = call_of(request, trunk, request.flow.source, asserted(request, trunk), now + self.wall_offset, self.correlation.legs)
         found = self.ruleset.evaluate(call)
         while isinstance(found, Lookup):
             found = self.ruleset.resume(call, found, None)

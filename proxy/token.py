@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 from proxy.sip.kernel import compiled
@@ -81,14 +81,26 @@ class Keyed:
         made.update(text)
         return made.hexdigest().encode()
 
+    def hex_lines(self, a: bytes, b: bytes, c: bytes, d: bytes | None = None) -> bytes:
+        """The digest of three or four lines with a line feed between each two."""
+        return self.hex(b"\n".join((a, b, c) if d is None else (a, b, c, d)))
+
 
 def keyed(secret: bytes, purpose: bytes, digits: int) -> Callable[[bytes], bytes]:
     """What makes digests of so many hex digits with a key of their own for one purpose."""
-    key = blake2b(secret, person=purpose, digest_size=32).digest()
-    if compiled is None:
-        return Keyed(key, digits // 2).hex
-    found: Callable[[bytes], bytes] = compiled.Keyed(key, digits // 2).hex
+    found: Callable[[bytes], bytes] = _keyed(secret, purpose, digits).hex
     return found
+
+
+def keyed_lines(secret: bytes, purpose: bytes, digits: int) -> Callable[..., bytes]:
+    """The same of three or four lines of a text, each an argument."""
+    found: Callable[..., bytes] = _keyed(secret, purpose, digits).hex_lines
+    return found
+
+
+def _keyed(secret: bytes, purpose: bytes, digits: int) -> Any:
+    key = blake2b(secret, person=purpose, digest_size=32).digest()
+    return Keyed(key, digits // 2) if compiled is None else compiled.Keyed(key, digits // 2)
 
 
 class Secret:
@@ -100,8 +112,8 @@ class Secret:
         """`secret`: 16 bytes or more, shared by the workers and takeover nodes; ValueError when shorter."""
         if len(secret) < 16:
             raise ValueError("a node secret has at least 16 bytes")
-        self._tag = keyed(secret, b"sw-to-tag", TAG_SIZE)
-        self._dialog = keyed(secret, b"sw-dialog", _MAC)
+        self._tag = keyed_lines(secret, b"sw-to-tag", TAG_SIZE)
+        self._dialog = keyed_lines(secret, b"sw-dialog", _MAC)
         self._identity = keyed(secret, b"sw-identity", _HASH)
         self._loop = keyed(secret, b"sw-loop", _HASH)
         self._id = keyed(secret, b"sw-id", ID_SIZE)
@@ -109,7 +121,7 @@ class Secret:
 
     def to_tag(self, branch: bytes, call_id: bytes, from_tag: bytes, cseq: bytes) -> bytes:
         """The To tag of our refusal of this request, the same for every retransmission and worker (RFC 3261 §8.2.7)."""
-        return self._tag(b"\n".join((branch, call_id, from_tag, cseq)))
+        return self._tag(branch, call_id, from_tag, cseq)
 
     def id_code(self, identifier: str) -> bytes:
         """Eight hex digits that stand for a trunk or next hop on the wire without naming it."""
@@ -161,7 +173,7 @@ class Secret:
         return body + self._mac(body, call_id, from_tag)
 
     def _mac(self, body: bytes, call_id: bytes, from_tag: bytes) -> bytes:
-        return self._dialog(b"\n".join((body, call_id, from_tag)))
+        return self._dialog(body, call_id, from_tag)
 
     def check_dialog(self, token: bytes, call_id: bytes, from_tag: bytes, to_tag: bytes) -> DialogToken | None:
         """The token when it is ours and belongs to this dialog (either side may have written the request), None otherwise."""

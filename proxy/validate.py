@@ -9,13 +9,13 @@ from proxy.flow import Flow
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import COMMA, name_addr, number, param, split_list, split_params
 from proxy.sip.kernel import compiled, nothing
-from proxy.sip.message import SipMessage
+from proxy.sip.message import REPEATED, SipMessage, mark, scanner
 from proxy.sip.transaction import transaction_key
 from proxy.sip.uri import URI_CHARACTERS, Uri, is_absolute, parse_uri
 from proxy.sip.via import Via, mark_received, reader
 
 if TYPE_CHECKING:
-    from proxy.sip._kernel import RequestParts
+    from proxy.sip._kernel import Index, RequestParts
 
 _ADDRESSES: Final = (
     b"contact",
@@ -29,22 +29,28 @@ _ADDRESSES: Final = (
     b"referred-by",
     b"reply-to",
 )
-_LOOKED_AT: Final = frozenset((*_ADDRESSES, b"date", b"expires"))
 _CSEQ_LIMIT: Final = (1 << 32) - 1
-_read: Callable[[list[bytes], dict[bytes, int], dict[bytes, list[int]] | None, bytes, bytes], RequestParts | None] = (
-    nothing if compiled is None else compiled.Requests(reader, _ADDRESSES).read
-)
+_TO_BE_CHECKED: Final = REPEATED | sum(map(mark, (*_ADDRESSES, b"date", b"expires")))
+_CONTENT_LENGTH: Final = mark(b"content-length")
+_ASSERTED: Final = mark(b"p-asserted-identity")
+_requests = None if compiled is None else compiled.Requests(scanner, reader, _ADDRESSES)
+_read: Callable[[Index, bytes, bytes], RequestParts | None] = nothing if _requests is None else _requests.read
+_identity: Callable[[Index, bytes], bytes | None] = nothing if _requests is None else _requests.identity
 
 
 class Request:
     """A request that passed the checks.
 
     `sender`, `to_uri` are the URIs of From and To; `cseq` the CSeq digits; `hops` Max-Forwards or None; `via_line` the topmost Via line
-    with received and rport put in, None where it stays as it came; `reply_port` the port that responses go to on the sender's address;
-    `key` finds the server transaction.
+    with received and rport put in, None where it stays as it came; `branch` its branch, None without one; `reply_port` the port that
+    responses go to on the sender's address; `key` finds the server transaction; `uri` is the Request-URI, `secure`
+    whether it is a sips URI.
     """
 
     __slots__ = (
+        "_uri",
+        "_via",
+        "branch",
         "call_id",
         "cseq",
         "flow",
@@ -54,11 +60,10 @@ class Request:
         "message",
         "method",
         "reply_port",
+        "secure",
         "sender",
         "to_tag",
         "to_uri",
-        "uri",
-        "via",
         "via_line",
     )
 
@@ -69,24 +74,44 @@ class Request:
         self.message = message
         self.flow = flow
         self.method = method = message.method
+        self._via: Via | None = None
+        self._uri: Uri | None = None
+        self.via_line: bytes | None = None
+        self.branch: bytes | None = None
+        self.reply_port = 0
         try:
-            found = _read(message.lines, message.first_line, message.more_lines, method, address)
-            rest = b""
-            plain = False
+            index = message.index
+            found = None if index is None else _read(index, method, address)
             if found is None:
-                rest = self._read(message, method, address)
+                self._read_in_full(message, method, address)
+                ordinary = plain = False
             else:
-                value, parts, self.call_id, self.cseq, self.sender, self.from_tag, self.to_uri, self.to_tag, self.hops, self.key, plain = (
-                    found
-                )
-                self.via = Via(value, parts)
-            via = self.via
-            self.reply_port = flow.port if via.rport is not None and not flow.connection else (via.port or 5060)  # rport is for UDP
-            marked = mark_received(via, address, flow.port)
-            self.via_line = None if marked is None else b"Via: " + marked + (b", " + rest if rest else b"")
-            if flow.connection and b"content-length" not in message.first_line:  # RFC 3261 §18.3: what would its body be?
+                (
+                    ordinary,
+                    port,
+                    self.branch,
+                    value,
+                    parts,
+                    self.call_id,
+                    self.cseq,
+                    self.sender,
+                    self.from_tag,
+                    self.to_uri,
+                    self.to_tag,
+                    self.hops,
+                    self.key,
+                    plain,
+                ) = found
+                if value is None:
+                    self.reply_port = port  # the branch and this port are all that matters of its Via
+                else:
+                    self._mark_received(Via(value, parts), address, b"")
+            if flow.connection and not message.marks & _CONTENT_LENGTH:  # RFC 3261 §18.3: what would its body be?
                 raise ParseError(400, "No Content-Length")
-            self.uri: Uri = parse_uri(message.uri)
+            self.secure = False
+            if not ordinary:
+                self._uri = uri = parse_uri(message.uri)
+                self.secure = uri.scheme == b"sips"
             if not plain:
                 _check_rest(message)
         except ParseError as fault:
@@ -95,10 +120,41 @@ class Request:
                 fault.status = 0
             raise
 
-    def _read(self, message: SipMessage, method: bytes, address: bytes) -> bytes:
-        """Read what every request must have; what stands behind the topmost Via value on its line is given back."""
+    @property
+    def uri(self) -> Uri:
+        """The Request-URI."""
+        uri = self._uri
+        if uri is None:
+            uri = self._uri = parse_uri(self.message.uri)
+        return uri
+
+    @property
+    def via(self) -> Via:
+        """The topmost Via value as it came."""
+        via = self._via
+        if via is None:
+            via = self._via = Via(top_value(self.message)[0])
+        return via
+
+    def identity(self) -> bytes | None:
+        """The URI of P-Asserted-Identity where it stands alone on the only such line, None otherwise. Where it
+        is From's too, the same object.
+        """
+        index = self.message.index
+        return None if index is None or not self.message.marks & _ASSERTED else _identity(index, self.sender)
+
+    def _mark_received(self, via: Via, address: bytes, rest: bytes) -> None:
+        self._via = via
+        self.branch = via.branch
+        flow = self.flow
+        self.reply_port = flow.port if via.rport is not None and not flow.connection else (via.port or 5060)  # rport is for UDP
+        marked = mark_received(via, address, flow.port)
+        self.via_line = None if marked is None else b"Via: " + marked + (b", " + rest if rest else b"")
+
+    def _read_in_full(self, message: SipMessage, method: bytes, address: bytes) -> None:
+        """Read what every request must have."""
         value, rest = top_value(message)
-        self.via = via = Via(value)
+        via = Via(value)
         call_id, cseq = message.first(b"call-id"), message.first(b"cseq")
         sender, to = message.first(b"from"), message.first(b"to")
         if not call_id or not cseq or not sender or not to:
@@ -118,7 +174,7 @@ class Request:
         self.hops = None if hops is None else number(hops, 255, "Max-Forwards")
         parts = (message.uri, self.from_tag, call_id, self.cseq, value)
         self.key = transaction_key(via.branch, via.sent_by, address, method, parts)
-        return rest
+        self._mark_received(via, address, rest)
 
 
 def top_value(message: SipMessage) -> tuple[bytes, bytes]:
@@ -196,7 +252,7 @@ def _plain(value: bytes) -> bool:
 def _check_rest(message: SipMessage) -> None:
     """A defect in what we do not use ourselves is not passed on either."""
     present = message.first_line
-    if message.more_lines is None and _LOOKED_AT.isdisjoint(present) and b"," not in message.lines[present[b"via"]]:
+    if not message.marks & _TO_BE_CHECKED and b"," not in message.lines[present[b"via"]]:
         return
     if b"date" in present and not (message.first(b"date") or b"").upper().endswith(b" GMT"):
         raise ParseError(400, "Bad Date")  # RFC 3261 §20.17: GMT only

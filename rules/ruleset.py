@@ -16,7 +16,7 @@ Laws of the chain, from policy.md:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from rules.call import Call, Trunk
 from rules.codes import ReasonCode, reason_codes
@@ -32,7 +32,7 @@ RuleAction = Literal["reject", "redirect", "drop"]
 Resolver = Callable[[Lookup], object]
 """Answers a Lookup; None: no answer."""
 
-FAILED: dict[str, Outcome | None] = {
+FAILED: Final[dict[str, Outcome | None]] = {
     "reject": Outcome("reject", "RULE_FAILED"),
     "mark": Outcome("mark", "RULE_FAILED"),
     "no opinion": None,
@@ -40,19 +40,19 @@ FAILED: dict[str, Outcome | None] = {
 """What becomes of a call on which a rule failed, by `on_error`."""
 
 
-KINDS: tuple[TrunkKind, ...] = get_args(TrunkKind)
+KINDS: Final[tuple[TrunkKind, ...]] = get_args(TrunkKind)
 
-AUTHENTICATED = frozenset({"AUTH_OK", "FWD_OK"})
+AUTHENTICATED: Final = frozenset({"AUTH_OK", "FWD_OK"})
 """Codes of rules that found the caller, or who forwarded the call, to be the trunk's customer."""
 
-LOOKUPS_AT_MOST = 8
+LOOKUPS_AT_MOST: Final = 8
 """Look-ups that one call may wait for, one after the other."""
 
 
-MOVED = Refusal(302, "Moved Temporarily", "")
+MOVED: Final = Refusal(302, "Moved Temporarily", "")
 """A rejection that sends the caller elsewhere; where to is the label `redirect_to`."""
 
-_ONLY_INLINE = frozenset({"withhold", "strip_privacy"})
+_ONLY_INLINE: Final = frozenset({"withhold", "strip_privacy"})
 """Labels that have the request itself edited, for the sake of who is called."""
 
 

@@ -51,7 +51,7 @@ def test_lock_holds_what_is_wanted(wanted: str, lock: str) -> None:
 
 
 BUILDS = shutil.which("gcc") is not None and Path(sysconfig.get_paths()["include"], "Python.h").is_file()
-KERNEL = {"proxy/sip/_kernel", "proxy/transport/_batch"}
+KERNEL = {"proxy/sip/_kernel", "proxy/transport/_batch", "rules/_kernel"}
 
 
 builds = pytest.mark.skipif(not BUILDS, reason="no gcc, or no Python.h (Debian: apt-get install gcc python3-dev)")

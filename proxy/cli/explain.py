@@ -196,7 +196,7 @@ def _saved(args: argparse.Namespace, generation: Generation, routing: Routing) -
             "note: To has a tag, so this INVITE belongs to a call that stands: the node judges it only if its identity is a new one.",
             file=sys.stderr,
         )
-    return call_of(request, trunk, request.flow.source, asserted(request.message, trunk), _when(args, generation))
+    return call_of(request, trunk, request.flow.source, asserted(request, trunk), _when(args, generation))
 
 
 # what is shown

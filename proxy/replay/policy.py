@@ -61,7 +61,7 @@ class Policy:
         is passed and has nowhere to go keeps its action and code, with status 404. `answers`: what look-ups are known to have answered, by
         kind; no others are made.
         """
-        call = call_of(request, trunk, request.flow.source, asserted(request.message, trunk), at, self._correlation.legs)
+        call = call_of(request, trunk, request.flow.source, asserted(request, trunk), at, self._correlation.legs)
         refused = unfit(request, trunk)
         if refused:
             return Judged(self._refused(call, refused), call)
@@ -129,6 +129,6 @@ def unfit(request: Request, trunk: Trunk) -> int:
     if trunk.reject_profile != REDIRECT:
         if request.hops == 0:
             return 483
-        if request.uri.scheme != b"sips" and b"proxy-require" in request.message.first_line:
+        if not request.secure and b"proxy-require" in request.message.first_line:
             return 420
-    return 416 if request.uri.scheme == b"sips" else 0
+    return 416 if request.secure else 0

@@ -1,22 +1,27 @@
 # cython: language_level=3, boundscheck=True, wraparound=False, embedsignature=True
 """The compiled kernel: one pass over a message for its header index, one over what every request needs of it, one to write it with its
-edits; and the keyed hash of what we put into messages.
+edits or a response to it; and the keyed hash of what we put into messages.
+
+The index holds places in the octets, no objects: those are made of what is asked for.
 
 Only what is ordinary is read here. For everything else, and for every message with a fault, the answer is None, and the Python that
 called (proxy.sip.message, proxy.validate) reads it itself: what is accepted, refused and said about it stands there, and only there.
 Every pointer stays between the beginning of a bytes object and the NUL behind its end.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_SetItem
 from cpython.list cimport PyList_Append
 from cpython.object cimport PyObject
-from libc.stdint cimport uint64_t
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 cdef enum:
     SLOTS = 2048  # a power of two, several times as many as there are names
-    FIELDS = 192
+    FIELDS = 128
+    LINES = 96  # of an ordinary message, its start line included
     LONGEST_NAME = 40
     LONGEST_KEY = 500  # less than what transaction_key hashes
 
@@ -25,6 +30,7 @@ cdef enum:
     IN_URI = 2
     IN_NAME = 4  # of a parameter, in lower case: a token that is as split_params gives it back
     IN_VALUE = 8  # of a parameter, not quoted
+    IN_BRACKETS = 16  # of a plain address
 
 cdef unsigned char KIND[256]
 
@@ -41,6 +47,7 @@ set_kinds(TOKEN, IN_TOKEN)
 set_kinds(ALNUM + b"-_.!~*'()%&=+$,;?/:@[]", IN_URI)
 set_kinds(bytes([c for c in TOKEN if not 0x41 <= c <= 0x5A]), IN_NAME)
 set_kinds(bytes([c for c in range(0x21, 0x7F) if c not in b'";,']), IN_VALUE)
+set_kinds(bytes([c for c in range(256) if c not in b'<> ,"']), IN_BRACKETS)
 
 
 cdef inline bytes cut(const char *start, const char *end):
@@ -86,9 +93,95 @@ cdef struct Name:
     int field
 
 
+cdef struct Span:
+    const char *start
+    const char *end
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(32)
+cdef class Index:
+    """Where the lines and the header fields of one ordinary message are. Lines have numbers, the start line is 0."""
+
+    cdef bytes raw
+    cdef Scanner scanner
+    cdef list others  # canonical names of the lines whose field the scanner has no number for, in order
+    cdef Py_ssize_t body_at, uri_at, uri_end
+    cdef int count  # lines
+    cdef bint repeated  # whether a field has more lines than one
+    cdef uint16_t begin[LINES + 1]  # where each line begins, and where the empty one does
+    cdef uint16_t value[LINES]  # where its value begins, blanks included
+    cdef uint8_t field[LINES]  # the number of its field, FIELDS for one of `others`
+    cdef uint8_t first[FIELDS]  # the first line of each field, 0 without one
+
+    def __init__(self):
+        raise TypeError("a Scanner makes it")
+
+    cdef inline Span line(self, int number) noexcept:
+        cdef const char *text = PyBytes_AS_STRING(self.raw)
+        cdef Span span
+        span.start = text + self.begin[number]
+        span.end = text + self.begin[number + 1] - 2
+        return span
+
+    cdef inline bint value_of(self, int field, Span *value) noexcept:
+        """The value of the first line of a field, without blanks around it; False where the field is not there."""
+        cdef int number = self.first[field]
+        if number == 0:
+            return False
+        value[0] = self.line(number)
+        value.start = PyBytes_AS_STRING(self.raw) + self.value[number]
+        value[0] = stripped(value[0])
+        return True
+
+    def lines(self):
+        """Every line of the header section."""
+        cdef int number
+        cdef list made = []
+        for number in range(self.count):
+            PyList_Append(made, octets(self.line(number)))
+        return made
+
+    def body(self):
+        """What stands behind the header section."""
+        return cut(PyBytes_AS_STRING(self.raw) + self.body_at, PyBytes_AS_STRING(self.raw) + PyBytes_GET_SIZE(self.raw))
+
+    def fields(self):
+        """The first line of each field by name, and the lines of repeated ones, None where there is none of these."""
+        cdef dict first = new_dict(self.count), more = None
+        cdef int number, other = 0
+        cdef object key, place
+        cdef PyObject *found
+        cdef list places
+        for number in range(1, self.count):
+            if self.field[number] < FIELDS:
+                key = <object>self.scanner.keys[self.field[number]]
+            else:
+                key = self.others[other]
+                other += 1
+            place = number
+            if not self.repeated:
+                PyDict_SetItem(first, key, place)
+                continue
+            found = PyDict_GetItemWithError(first, key)
+            if found == NULL:
+                PyDict_SetItem(first, key, place)
+                continue
+            if more is None:
+                more = {}
+            places = more.get(key)
+            if places is None:
+                more[key] = [<object>found, place]
+            else:
+                places.append(place)
+        return first, more
+
+
 cdef class Scanner:
     """Reads whole messages. `known` maps names as they are written to canonical names; `learn(line)` is asked for others and raises where
-    there is none; `single` are the canonical names that may stand in a message once; `methods` those of ordinary requests.
+    there is none; `single` are the canonical names that may stand in a message once; `methods` those of ordinary requests. `marks` are the
+    bits that stand for some canonical names, `repeated` the one that stands for a field of several lines.
     """
 
     cdef dict known
@@ -98,14 +191,25 @@ cdef class Scanner:
     cdef Name names[SLOTS]
     cdef PyObject *keys[FIELDS]
     cdef bint once[FIELDS]
+    cdef uint64_t marks[FIELDS]
+    cdef uint64_t repeated
     cdef int fields
     cdef dict numbers
     cdef list methods
-    cdef int content_length, via, sender, to, call_id, cseq, privacy
+    cdef int via, sender, to, call_id, cseq, content_length, privacy
     cdef Py_ssize_t max_message, max_head, max_lines
 
     def __init__(
-        self, dict known not None, object learn, frozenset single not None, frozenset methods not None, Py_ssize_t max_message, Py_ssize_t max_head, Py_ssize_t max_lines
+        self,
+        dict known not None,
+        object learn,
+        frozenset single not None,
+        frozenset methods not None,
+        dict marks not None,
+        uint64_t repeated,
+        Py_ssize_t max_message,
+        Py_ssize_t max_head,
+        Py_ssize_t max_lines,
     ):
         cdef bytes name, key
         if None in known or None in known.values() or None in methods:
@@ -116,9 +220,10 @@ cdef class Scanner:
         self.kept = []
         self.numbers = {}
         self.methods = sorted(methods)
-        self.max_message = max_message
+        self.max_message = min(max_message, 65535)
         self.max_head = max_head
-        self.max_lines = max_lines
+        self.max_lines = min(max_lines, LINES - 1)
+        self.repeated = repeated
         self.fields = 0
         for name, key in known.items():
             if key not in self.numbers:
@@ -127,71 +232,86 @@ cdef class Scanner:
                 self.kept.append(key)
                 self.keys[self.fields] = <PyObject *>key
                 self.once[self.fields] = key in single
+                self.marks[self.fields] = marks.get(key, 0)
                 self.numbers[key] = self.fields
                 self.fields += 1
             if len(name) > LONGEST_NAME or len(name) < 1 or len(self.kept) >= SLOTS // 2:
                 raise ValueError("a header field's name is too long, or there are too many")
             self.kept.append(name)
             self.enter(PyBytes_AS_STRING(name), len(name), self.numbers[key])
-        self.content_length = self.numbers[b"content-length"]
         self.via = self.numbers[b"via"]
         self.sender = self.numbers[b"from"]
         self.to = self.numbers[b"to"]
         self.call_id = self.numbers[b"call-id"]
         self.cseq = self.numbers[b"cseq"]
+        self.content_length = self.numbers[b"content-length"]
         self.privacy = self.numbers[b"privacy"]
 
-    cdef inline unsigned int place(self, const char *text, Py_ssize_t size) noexcept nogil:
-        cdef unsigned int hashed = <unsigned int>size
-        cdef Py_ssize_t at
-        for at in range(size):
-            hashed = (hashed ^ <unsigned char>text[at]) * 16777619
-        return (hashed ^ (hashed >> 15)) & (SLOTS - 1)
-
     cdef void enter(self, const char *text, Py_ssize_t size, int field):
-        cdef unsigned int at = self.place(text, size)
+        cdef unsigned int at = HASH
+        cdef Py_ssize_t octet
+        for octet in range(size):
+            at = mixed(at, text[octet])
+        at = slot(at)
         while self.names[at].text != NULL:
             at = (at + 1) & (SLOTS - 1)
         self.names[at].text = text
         self.names[at].size = size
         self.names[at].field = field
 
-    cdef inline int find(self, const char *text, Py_ssize_t size) noexcept nogil:
+    cdef inline int find(self, unsigned int hashed, const char *text, Py_ssize_t size) noexcept nogil:
         """The number of the field that is written so, -1 where it is not among the known ones."""
-        cdef unsigned int at
-        if size > LONGEST_NAME:
-            return -1
-        at = self.place(text, size)
+        cdef unsigned int at = slot(hashed)
         while self.names[at].text != NULL:
             if self.names[at].size == size and memcmp(self.names[at].text, text, size) == 0:
                 return self.names[at].field
             at = (at + 1) & (SLOTS - 1)
         return -1
 
+    cdef int ask(self, Index index, const char *at, const char *colon, const char *stop) except -2:
+        """The number of the field of a line that is written in an unusual way; FIELDS where it has none; -1 where it is not to be read."""
+        cdef bytes written = cut(at, colon)
+        cdef object key
+        cdef PyObject *found = PyDict_GetItemWithError(self.known, written)
+        if found != NULL:
+            key = <object>found
+        else:
+            try:
+                key = self.learn(cut(at, stop))
+            except Exception:
+                return -1
+        found = PyDict_GetItemWithError(self.numbers, key)
+        if found != NULL:
+            return <object>found
+        if index.others is None:
+            index.others = []
+        elif key in index.others:
+            if key in self.single:
+                return -1
+            index.repeated = True
+        index.others.append(key)
+        return FIELDS
+
     def scan(self, bytes raw not None):
-        """One ordinary message: (raw, lines, body, first line of each field, lines of repeated ones, method, uri, status, phrase)."""
+        """One ordinary message: (its index, raw, marks of what is there, method, URI, status, phrase)."""
         cdef const char *start = PyBytes_AS_STRING(raw)
         cdef const char *end = start + PyBytes_GET_SIZE(raw)
         cdef const char *at = start
         cdef const char *stop
         cdef const char *colon
-        cdef const char *value
-        cdef Py_ssize_t number = 0, size
-        cdef long length = -1
-        cdef int field
-        cdef bint seen[FIELDS]
-        cdef bytes line, written, method = b"", uri = b"", phrase = b"", body
-        cdef int status = 0
-        cdef list lines = [], places
-        cdef dict first, more = None
-        cdef PyObject *found
-        cdef object key, place
+        cdef const char *limit
+        cdef Span value
+        cdef unsigned int hashed
+        cdef uint64_t marks = 0
+        cdef int number = 0, status = 0, field
+        cdef long size = -1
+        cdef bytes method = b"", uri = b"", phrase = b""
+        cdef Index index
 
         if end - start > self.max_message:
             return None
-        first = new_dict(20 if end - start > 600 else 10)
-        for field in range(self.fields):
-            seen[field] = False
+        index = Index.__new__(Index)
+        index.scanner = self
         while True:
             stop = <const char *>memchr(at, 10, end - at)
             if stop == NULL or stop == start or (stop - 1)[0] != 13:
@@ -199,6 +319,7 @@ cdef class Scanner:
             stop -= 1  # at its CR
             if memchr(at, 13, stop - at) != NULL:
                 return None
+            index.begin[number] = <uint16_t>(at - start)
             if stop == at:  # the empty line
                 if number == 0:
                     return None
@@ -206,8 +327,6 @@ cdef class Scanner:
                 break
             if number > self.max_lines or stop - start > self.max_head:
                 return None
-            line = cut(at, stop)
-            PyList_Append(lines, line)
             if number == 0:
                 if stop - at >= 11 and memcmp(at, b"SIP/2.0 ", 8) == 0:
                     if (stop - at > 11 and at[11] != 32) or digits(at + 8, at + 11) < 100 or digits(at + 8, at + 11) > 699:
@@ -215,84 +334,74 @@ cdef class Scanner:
                     status = <int>digits(at + 8, at + 11)
                     phrase = cut(at + 12, stop) if stop - at > 12 else b""
                 else:
-                    value = <const char *>memchr(at, 32, stop - at)
-                    if value == NULL:
+                    limit = <const char *>memchr(at, 32, stop - at)
+                    if limit == NULL:
                         return None
-                    method = self.method(at, value - at)
+                    method = self.method(at, limit - at)
                     if method is None:
                         return None
-                    colon = <const char *>memchr(value + 1, 32, stop - value - 1)
-                    if colon == NULL or colon == value + 1 or stop - colon != 8 or memcmp(colon, b" SIP/2.0", 8) != 0:
+                    colon = <const char *>memchr(limit + 1, 32, stop - limit - 1)
+                    if colon == NULL or colon == limit + 1 or stop - colon != 8 or memcmp(colon, b" SIP/2.0", 8) != 0:
                         return None
-                    uri = cut(value + 1, colon)
+                    index.uri_at = limit + 1 - start
+                    index.uri_end = colon - start
+                    uri = cut(limit + 1, colon)
                 number = 1
                 at = stop + 2
                 continue
             if at[0] == 32 or at[0] == 9:  # folded
                 return None
-            colon = <const char *>memchr(at, 58, stop - at)
-            if colon == NULL:
-                return None
-            field = self.find(at, colon - at)
-            place = number
-            if field >= 0:
-                key = <object>self.keys[field]
-            else:
-                written = cut(at, colon)
-                found = PyDict_GetItemWithError(self.known, written)
-                if found != NULL:
-                    key = <object>found
-                else:
-                    try:
-                        key = self.learn(line)
-                    except Exception:
-                        return None
-                found = PyDict_GetItemWithError(self.numbers, key)
-                if found != NULL:
-                    field = <object>found
-            if field >= 0 and not seen[field]:
-                seen[field] = True
-                PyDict_SetItem(first, key, place)
-            elif field >= 0 and self.once[field]:
-                return None
-            else:
-                found = PyDict_GetItemWithError(first, key)
-                if found == NULL:
-                    PyDict_SetItem(first, key, place)
-                else:
-                    if key in self.single:
-                        return None
-                    if more is None:
-                        more = {}
-                    places = more.get(key)
-                    if places is None:
-                        more[key] = [<object>found, place]
-                    else:
-                        places.append(place)
-            if field == self.content_length:
-                value = colon + 1
-                size = stop - value
-                while size > 0 and (value[0] == 32 or value[0] == 9):
-                    value += 1
-                    size -= 1
-                while size > 0 and (value[size - 1] == 32 or value[size - 1] == 9):
-                    size -= 1
-                length = digits(value, value + size)
-                if length < 0:
+            hashed = HASH
+            colon = at
+            limit = stop if stop - at <= LONGEST_NAME else at + LONGEST_NAME + 1
+            while colon < limit and colon[0] != 58:
+                hashed = mixed(hashed, colon[0])
+                colon += 1
+            if colon == limit:
+                if limit == stop:
                     return None
+                colon = <const char *>memchr(limit, 58, stop - limit)
+                if colon == NULL:
+                    return None
+                field = -1
+            else:
+                field = self.find(hashed, at, colon - at)
+            if field < 0:
+                field = self.ask(index, at, colon, stop)
+                if field < 0:
+                    return None
+            index.field[number] = <uint8_t>field
+            index.value[number] = <uint16_t>(colon + 1 - start)
+            if field < FIELDS:
+                if index.first[field] == 0:
+                    index.first[field] = <uint8_t>number
+                    marks |= self.marks[field]
+                elif self.once[field]:
+                    return None
+                else:
+                    index.repeated = True
+                if field == self.content_length:
+                    value.start = colon + 1
+                    value.end = stop
+                    while value.start < value.end and (value.start[0] == 32 or value.start[0] == 9):
+                        value.start += 1
+                    while value.start < value.end and ((value.end - 1)[0] == 32 or (value.end - 1)[0] == 9):
+                        value.end -= 1
+                    size = digits(value.start, value.end)
+                    if size < 0:
+                        return None
             number += 1
             at = stop + 2
-        if at - start > self.max_head:
+        if at - start > self.max_head or size > end - at:
             return None
-        if length < 0:
-            body = cut(at, end)
-        elif length > end - at:
-            return None
-        else:
-            body = cut(at, at + length)
-            if at + length < end:
-                raw = cut(start, at + length)  # what follows in the datagram is not ours to pass on (RFC 3261 §18.3)
-        return raw, lines, body, first, more, method, uri, status, phrase
+        if 0 <= size < end - at:
+            raw = cut(start, at + size)  # what follows in the datagram is not ours to pass on (RFC 3261 §18.3)
+        index.raw = raw
+        index.count = number
+        index.body_at = at - start
+        if index.repeated:
+            marks |= self.repeated
+        return index, raw, marks, method, uri, status, phrase
 
     cdef bytes method(self, const char *text, Py_ssize_t size):
         """A method's name as one of those that are kept, None for an unusual one."""
@@ -303,9 +412,16 @@ cdef class Scanner:
         return None
 
 
-cdef struct Span:
-    const char *start
-    const char *end
+cdef enum:
+    HASH = 0x1505
+
+
+cdef inline unsigned int mixed(unsigned int hashed, char octet) noexcept nogil:
+    return (hashed ^ <unsigned char>octet) * <unsigned int>16777619
+
+
+cdef inline unsigned int slot(unsigned int hashed) noexcept nogil:
+    return (hashed ^ (hashed >> 15)) & <unsigned int>(SLOTS - 1)
 
 
 cdef inline Py_ssize_t length(Span span) noexcept nogil:
@@ -337,26 +453,6 @@ cdef inline Span stripped(Span span) noexcept nogil:
     while span.start < span.end and blank((span.end - 1)[0]):
         span.end -= 1
     return span
-
-
-cdef int value_at(list lines, dict first, bytes name, Span *value) except -2:
-    """The value of the first line of a field: 1 when it is there, 0 when the field is not, -1 where it has to be unfolded."""
-    cdef PyObject *at = PyDict_GetItemWithError(first, name)
-    cdef bytes line
-    if at == NULL:
-        return 0
-    line = lines[<Py_ssize_t><object>at]
-    if line is None:
-        raise TypeError("a line is octets")
-    value.start = PyBytes_AS_STRING(line)
-    value.end = value.start + PyBytes_GET_SIZE(line)
-    if seek(value.start, value.end, 13) != value.end:
-        return -1
-    value.start = seek(value.start, value.end, 58)
-    if value.start < value.end:
-        value.start += 1
-    value[0] = stripped(value[0])
-    return 1
 
 
 cdef bint party(Span value, Span *uri, Span *tag) noexcept nogil:
@@ -403,17 +499,9 @@ cdef bint party(Span value, Span *uri, Span *tag) noexcept nogil:
 cdef bint plain(Span value) noexcept nogil:
     """Whether an address is `<uri>` and nothing else."""
     cdef const char *last = value.end - 1
-    cdef const char *at
-    cdef bint colon = False
     if length(value) <= 6 or value.start[0] != 60 or last[0] != 62:
         return False
-    at = value.start + 1
-    while at < last:
-        if at[0] == 60 or at[0] == 62 or at[0] == 32 or at[0] == 44 or at[0] == 34:
-            return False
-        colon |= at[0] == 58
-        at += 1
-    return colon
+    return all_of(value.start + 1, last, IN_BRACKETS) and seek(value.start + 1, last, 58) != last
 
 
 cdef class Vias:
@@ -434,19 +522,15 @@ cdef class Vias:
         return self.parts(span)
 
     cdef tuple parts(self, Span value):
-        cdef Span head, part, name, text
-        cdef bytes sent_by, branch = None, rport = None, received = None
-        cdef PyObject *found
+        cdef ViaSpans found
+        if not via_spans(value, &found):
+            return None
+        return self.made(&found)
+
+    cdef tuple made(self, ViaSpans *via):
+        cdef bytes sent_by = octets(via.sent_by)
+        cdef PyObject *found = PyDict_GetItemWithError(self.hosts, sent_by)
         cdef tuple place
-        cdef const char *at
-        head.start = value.start
-        head.end = seek(value.start, value.end, 59)
-        if length(head) < 13 or memcmp(head.start, b"SIP/2.0/", 8) != 0 or head.start[11] != 32:
-            return None
-        if memcmp(head.start + 8, b"UDP", 3) != 0 and memcmp(head.start + 8, b"TCP", 3) != 0 and memcmp(head.start + 8, b"TLS", 3) != 0:
-            return None
-        sent_by = cut(head.start + 12, head.end)
-        found = PyDict_GetItemWithError(self.hosts, sent_by)
         if found != NULL:
             place = <object>found
         else:
@@ -454,60 +538,111 @@ cdef class Vias:
                 place = self.split_host(sent_by, "Via")
             except Exception:
                 return None
-        at = head.end
-        while at < value.end:  # at a semicolon
-            part.start = at + 1
-            part.end = at = seek(at + 1, value.end, 59)
-            name.start = part.start
-            name.end = seek(part.start, part.end, 61)
-            if length(name) == 0 or not all_of(name.start, name.end, IN_NAME):
-                return None
-            text.start = name.end + 1 if name.end < part.end else part.end
-            text.end = part.end
-            if (name.end < part.end and length(text) == 0) or not all_of(text.start, text.end, IN_VALUE):
-                return None
-            if length(name) == 6 and memcmp(name.start, b"branch", 6) == 0:
-                if branch is not None or name.end == part.end:
-                    return None
-                branch = octets(text)
-            elif length(name) == 5 and memcmp(name.start, b"rport", 5) == 0:
-                rport = octets(text)
-            elif length(name) == 8 and memcmp(name.start, b"received", 8) == 0:
-                if name.end == part.end:
-                    return None
-                received = octets(text)
-        return cut(head.start + 8, head.start + 11), sent_by, place[0], place[1], branch, rport, received
+        return (
+            cut(via.sent_by.start - 4, via.sent_by.start - 1),
+            sent_by,
+            place[0],
+            place[1],
+            octets(via.branch) if via.branch.start != NULL else None,
+            octets(via.rport) if via.rport.start != NULL else None,
+            octets(via.received) if via.received.start != NULL else None,
+        )
+
+
+cdef struct ViaSpans:
+    Span sent_by, branch, rport, received  # start NULL where the parameter is not there
+
+
+cdef bint via_spans(Span value, ViaSpans *via) noexcept nogil:
+    """Take an ordinary Via value apart; False for any other."""
+    cdef Span part, name, text
+    cdef const char *at
+    cdef const char *head = value.start
+    via.branch.start = via.rport.start = via.received.start = NULL
+    via.sent_by.start = head + 12
+    via.sent_by.end = at = seek(value.start, value.end, 59)
+    if at - head < 13 or memcmp(head, b"SIP/2.0/", 8) != 0 or head[11] != 32:
+        return False
+    if memcmp(head + 8, b"UDP", 3) != 0 and memcmp(head + 8, b"TCP", 3) != 0 and memcmp(head + 8, b"TLS", 3) != 0:
+        return False
+    while at < value.end:  # at a semicolon
+        part.start = at + 1
+        part.end = at = seek(at + 1, value.end, 59)
+        name.start = part.start
+        name.end = seek(part.start, part.end, 61)
+        if length(name) == 0 or not all_of(name.start, name.end, IN_NAME):
+            return False
+        text.start = name.end + 1 if name.end < part.end else part.end
+        text.end = part.end
+        if (name.end < part.end and length(text) == 0) or not all_of(text.start, text.end, IN_VALUE):
+            return False
+        if length(name) == 6 and memcmp(name.start, b"branch", 6) == 0:
+            if via.branch.start != NULL or name.end == part.end:
+                return False
+            via.branch = text
+        elif length(name) == 5 and memcmp(name.start, b"rport", 5) == 0:
+            via.rport = text
+        elif length(name) == 8 and memcmp(name.start, b"received", 8) == 0:
+            if name.end == part.end:
+                return False
+            via.received = text
+    return True
+
+
+cdef int port_of(Span sent_by, const char *address, Py_ssize_t size) noexcept nogil:
+    """The port of a sent-by that names this IPv4 address, 5060 where it names none; -1 for any other sent-by."""
+    cdef long port
+    if size > length(sent_by) or memcmp(sent_by.start, address, size) != 0 or memchr(address, 58, size) != NULL:
+        return -1
+    if size == length(sent_by):
+        return 5060
+    if sent_by.start[size] != 58 or length(sent_by) - size > 6:
+        return -1
+    port = digits(sent_by.start + size + 1, sent_by.end)
+    return <int>port if 0 < port <= 65535 else -1
 
 
 cdef class Requests:
     """Reads what every request is asked for. `vias` takes its Via apart, `addresses` are the fields whose values must be addresses."""
 
     cdef Vias vias
-    cdef tuple addresses
+    cdef int addresses[FIELDS]
+    cdef int count, max_forwards, date, expires, asserted
 
-    def __init__(self, Vias vias not None, tuple addresses not None):
+    def __init__(self, Scanner scanner not None, Vias vias not None, tuple addresses not None):
         self.vias = vias
-        self.addresses = addresses
+        self.count = 0
+        if len(addresses) > FIELDS:
+            raise ValueError("too many header fields")
+        for name in addresses:
+            self.addresses[self.count] = scanner.numbers[name]
+            self.count += 1
+        self.max_forwards = scanner.numbers[b"max-forwards"]
+        self.date = scanner.numbers[b"date"]
+        self.expires = scanner.numbers[b"expires"]
+        self.asserted = scanner.numbers[b"p-asserted-identity"]
 
-    def read(self, list lines not None, dict first not None, dict more, bytes method not None, bytes address not None):
-        """An ordinary request: (top Via's value, its parts, Call-ID, CSeq digits, From's URI and tag, To's URI and tag, Max-Forwards or
-        None, transaction key, whether the fields that we do not use ourselves are plain).
+    def read(self, Index index not None, bytes method not None, bytes address not None):
+        """An ordinary request: (its URI is ordinary; the port of its top Via, the branch; that Via's value and parts unless the branch and
+        port are all that matters of it; Call-ID, CSeq digits, From's URI and tag, To's URI and tag, Max-Forwards or None, transaction key,
+        whether the fields that we do not use ourselves are plain).
         """
-        cdef Span via, call_id, cseq, sender, to, hops, uri, tag, to_uri, to_tag
-        cdef tuple parts
-        cdef bytes branch, sent_by, kind
+        cdef Span via, call_id, cseq, sender, to, hops, uri, tag, to_uri, to_tag, target
+        cdef ViaSpans spans
+        cdef Scanner names = index.scanner
+        cdef tuple parts = None
+        cdef bytes kind, written = None
         cdef const char *at
-        cdef const char *end
         cdef long limit = -1
-        cdef int there
-        if value_at(lines, first, b"via", &via) != 1 or length(via) == 0 or seek(via.start, via.end, 44) != via.end:
+        cdef int port = -1
+        cdef Py_ssize_t room
+        if not index.value_of(names.via, &via) or length(via) == 0 or seek(via.start, via.end, 44) != via.end:
             return None
-        parts = self.vias.parts(via)
-        if parts is None:
+        if not via_spans(via, &spans):
             return None
-        if value_at(lines, first, b"call-id", &call_id) != 1 or length(call_id) == 0:
+        if not index.value_of(names.call_id, &call_id) or length(call_id) == 0:
             return None
-        if value_at(lines, first, b"cseq", &cseq) != 1:
+        if not index.value_of(names.cseq, &cseq):
             return None
         at = seek(cseq.start, cseq.end, 32)
         if cseq.end - at - 1 != PyBytes_GET_SIZE(method) or memcmp(at + 1, PyBytes_AS_STRING(method), PyBytes_GET_SIZE(method)) != 0:
@@ -517,26 +652,34 @@ cdef class Requests:
         while at - cseq.start > 1 and cseq.start[0] == 48:
             cseq.start += 1
         cseq.end = at
-        if value_at(lines, first, b"from", &sender) != 1 or not party(sender, &uri, &tag):
+        if not index.value_of(names.sender, &sender) or not party(sender, &uri, &tag):
             return None
-        if value_at(lines, first, b"to", &to) != 1 or not party(to, &to_uri, &to_tag):
+        if not index.value_of(names.to, &to) or not party(to, &to_uri, &to_tag):
             return None
-        there = value_at(lines, first, b"max-forwards", &hops)
-        if there < 0:
-            return None
-        if there:
+        if index.value_of(self.max_forwards, &hops):
             limit = digits(hops.start, hops.end)
             if not 0 <= limit <= 255:
                 return None
-        branch = parts[4]
-        sent_by = parts[1]
-        if branch is None or not (PyBytes_GET_SIZE(branch) > 7 and memcmp(PyBytes_AS_STRING(branch), b"z9hG4bK", 7) == 0):
+        if spans.branch.start == NULL or length(spans.branch) <= 7 or memcmp(spans.branch.start, b"z9hG4bK", 7) != 0:
             return None
-        if PyBytes_GET_SIZE(branch) + PyBytes_GET_SIZE(sent_by) + PyBytes_GET_SIZE(address) + PyBytes_GET_SIZE(method) > LONGEST_KEY:
+        room = LONGEST_KEY - PyBytes_GET_SIZE(address) - PyBytes_GET_SIZE(method)
+        if length(spans.branch) + length(spans.sent_by) > room:
             return None
+        if spans.rport.start == NULL and spans.received.start == NULL:
+            port = port_of(spans.sent_by, PyBytes_AS_STRING(address), PyBytes_GET_SIZE(address))
+        if port < 0:
+            parts = self.vias.made(&spans)
+            if parts is None:
+                return None
+            written = octets(via)
         kind = b"INVITE" if method == b"ACK" or method == b"CANCEL" else method
+        target.start = PyBytes_AS_STRING(index.raw) + index.uri_at
+        target.end = PyBytes_AS_STRING(index.raw) + index.uri_end
         return (
-            octets(via),
+            uri_spans(target, NULL),
+            port,
+            octets(spans.branch),
+            written,
             parts,
             octets(call_id),
             octets(cseq),
@@ -544,33 +687,42 @@ cdef class Requests:
             octets(tag),
             octets(to_uri),
             octets(to_tag),
-            limit if there else None,
-            joined(branch, sent_by, address, kind),
-            self.rest_is_plain(lines, first, more),
+            limit if limit >= 0 else None,
+            joined(spans.branch, spans.sent_by, address, kind),
+            self.rest_is_plain(index),
         )
 
-    cdef bint rest_is_plain(self, list lines, dict first, dict more) except -1:
-        cdef bytes name
+    cdef bint rest_is_plain(self, Index index) noexcept:
         cdef Span value
-        cdef int there
-        if more is not None or PyDict_GetItemWithError(first, b"date") != NULL or PyDict_GetItemWithError(first, b"expires") != NULL:
+        cdef int at
+        if index.repeated or index.first[self.date] or index.first[self.expires]:
             return False
-        for name in self.addresses:
-            there = value_at(lines, first, name, &value)
-            if there and (there < 0 or not plain(value)):
+        for at in range(self.count):
+            if index.value_of(self.addresses[at], &value) and not plain(value):
                 return False
         return True
 
+    def identity(self, Index index not None, bytes sender not None):
+        """The URI of P-Asserted-Identity where it is `Name: <uri>` to the letter and stands once, as proxy.intake.only_uri has it: `sender`
+        itself where that is the same; None for any other.
+        """
+        cdef Span uri
+        if index.repeated or not index.first[self.asserted] or not only_uri_of(index.line(index.first[self.asserted]), &uri):
+            return None
+        if length(uri) == PyBytes_GET_SIZE(sender) and memcmp(uri.start, PyBytes_AS_STRING(sender), length(uri)) == 0:
+            return sender
+        return octets(uri)
 
-cdef bytes joined(bytes branch, bytes sent_by, bytes address, bytes kind):
+
+cdef bytes joined(Span branch, Span sent_by, bytes address, bytes kind):
     """b" ".join of the four."""
-    cdef Py_ssize_t a = PyBytes_GET_SIZE(branch), b = PyBytes_GET_SIZE(sent_by), c = PyBytes_GET_SIZE(address), d = PyBytes_GET_SIZE(kind)
+    cdef Py_ssize_t a = length(branch), b = length(sent_by), c = PyBytes_GET_SIZE(address), d = PyBytes_GET_SIZE(kind)
     cdef bytes made = PyBytes_FromStringAndSize(NULL, a + b + c + d + 3)
     cdef char *at = PyBytes_AS_STRING(made)
-    memcpy(at, PyBytes_AS_STRING(branch), a)
+    memcpy(at, branch.start, a)
     at[a] = 32
     at += a + 1
-    memcpy(at, PyBytes_AS_STRING(sent_by), b)
+    memcpy(at, sent_by.start, b)
     at[b] = 32
     at += b + 1
     memcpy(at, PyBytes_AS_STRING(address), c)
@@ -579,38 +731,68 @@ cdef bytes joined(bytes branch, bytes sent_by, bytes address, bytes kind):
     return made
 
 
+cdef struct UriSpans:
+    bint tel
+    Span user, host, params  # the user's start NULL without one
+    long port  # -1 without one
+
+
 def read_uri(bytes text not None):
     """An ordinary SIP or tel URI: (scheme, user or None, host, port, parameter tail)."""
-    cdef Span whole, rest, user, host, params
+    cdef Span whole
+    cdef UriSpans uri
+    whole.start = PyBytes_AS_STRING(text)
+    whole.end = whole.start + PyBytes_GET_SIZE(text)
+    if not uri_spans(whole, &uri):
+        return None
+    if uri.tel:
+        return b"tel", octets(uri.user), b"", None, octets(uri.params)
+    return (
+        b"sip",
+        octets(uri.user) if uri.user.start != NULL else None,
+        octets(uri.host),
+        uri.port if uri.port >= 0 else None,
+        octets(uri.params),
+    )
+
+
+cdef bint uri_spans(Span whole, UriSpans *found) noexcept nogil:
+    """Take an ordinary SIP or tel URI apart, `found` NULL: only tell whether it is one."""
+    cdef Span rest, user, host, params
     cdef const char *at
     cdef const char *colon
     cdef long port = -1
-    whole.start = PyBytes_AS_STRING(text)
-    whole.end = whole.start + PyBytes_GET_SIZE(text)
     if length(whole) < 5 or not all_of(whole.start, whole.end, IN_URI) or seek(whole.start, whole.end, 37) != whole.end:
-        return None
+        return False
     rest.start = whole.start + 4
     rest.end = whole.end
     if memcmp(whole.start, b"tel:", 4) == 0:
         params.start = seek(rest.start, rest.end, 59)
         params.end = rest.end
         if params.start == rest.start or seek(rest.start, rest.end, 64) != rest.end or seek(rest.start, rest.end, 63) != rest.end:
-            return None
-        return b"tel", cut(rest.start, params.start), b"", None, octets(params)
+            return False
+        if found != NULL:
+            found.tel = True
+            found.user.start = rest.start
+            found.user.end = params.start
+            found.params = params
+        return True
     if memcmp(whole.start, b"sip:", 4) != 0:
-        return None
+        return False
     at = seek(rest.start, rest.end, 64)
     user.start = rest.start
     user.end = at
     host.start = rest.start
     if at < rest.end:
         if length(user) == 0 or user.start[0] == 58 or seek(at + 1, rest.end, 64) != rest.end:
-            return None
+            return False
         if seek(user.start, user.end, 91) != user.end or seek(user.start, user.end, 93) != user.end:
-            return None
+            return False
         host.start = at + 1
+    else:
+        user.start = NULL
     if seek(host.start, rest.end, 63) != rest.end:
-        return None
+        return False
     params.start = seek(host.start, rest.end, 59)
     params.end = rest.end
     host.end = params.start
@@ -618,25 +800,31 @@ def read_uri(bytes text not None):
     if colon < host.end:
         port = digits(colon + 1, host.end)
         if not 0 <= port <= 65535 or host.end - colon > 6:
-            return None
+            return False
         host.end = colon
     if length(host) == 0:
-        return None
+        return False
     colon = host.start
     while colon < host.end:
         # a name in lower case or an IPv4 address: brackets and capitals are read elsewhere
         if not (97 <= colon[0] <= 122 or 48 <= colon[0] <= 57 or colon[0] == 45 or colon[0] == 46 or colon[0] == 95):
-            return None
+            return False
         colon += 1
     if length(params) > 0:
         if (params.end - 1)[0] == 59:
-            return None
+            return False
         colon = params.start
         while colon + 1 < params.end:
             if colon[0] == 59 and colon[1] == 59:
-                return None
+                return False
             colon += 1
-    return b"sip", octets(user) if at < rest.end else None, octets(host), port if port >= 0 else None, octets(params)
+    if found != NULL:
+        found.tel = False
+        found.user = user
+        found.host = host
+        found.port = port
+        found.params = params
+    return True
 
 
 def ack_key(bytes data not None, bytes address not None):
@@ -656,20 +844,33 @@ def ack_key(bytes data not None, bytes address not None):
     sent_by.end = first
     branch.start = first + 8
     branch.end = seek(first + 8, stop, 59)
-    return joined(octets(branch), octets(sent_by), address, b"INVITE")
+    return joined(branch, sent_by, address, b"INVITE")
+
+
+def text(bytes value not None):
+    """As proxy.intake has it."""
+    return PyUnicode_DecodeUTF8(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), b"surrogateescape")
 
 
 def only_uri(bytes line not None):
     """As proxy.intake has it."""
-    cdef const char *start = PyBytes_AS_STRING(line)
-    cdef const char *end = start + PyBytes_GET_SIZE(line)
-    cdef const char *at = seek(start, end, 58)
+    cdef Span whole, uri
+    whole.start = PyBytes_AS_STRING(line)
+    whole.end = whole.start + PyBytes_GET_SIZE(line)
+    return octets(uri) if only_uri_of(whole, &uri) else None
+
+
+cdef bint only_uri_of(Span line, Span *uri) noexcept nogil:
+    cdef const char *end = line.end
+    cdef const char *at = seek(line.start, end, 58)
     if end - at < 5 or at[1] != 32 or at[2] != 60 or (end - 1)[0] != 62:
-        return None
+        return False
     at += 3
-    if seek(at, end, 62) != end - 1 or seek(at, end, 60) != end or seek(start, end, 44) != end or seek(start, end, 13) != end:
-        return None
-    return cut(at, end - 1)
+    if seek(at, end, 62) != end - 1 or seek(at, end, 60) != end or seek(line.start, end, 44) != end or seek(line.start, end, 13) != end:
+        return False
+    uri.start = at
+    uri.end = end - 1
+    return True
 
 
 def has_no_verstat(bytes line not None):
@@ -775,6 +976,79 @@ cdef inline char *put_line(char *to, bytes line):
     return to + size + 2
 
 
+def respond(Index index not None, bytes start not None, bytes via_line, bytes to_tag not None, bytes extra not None):
+    """As proxy.sip.response.build_response; None where To is written in an unusual way."""
+    cdef Scanner names = index.scanner
+    cdef int fields[4]
+    cdef int number, at, vias = 0
+    cdef Span line, tail
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(start) + 2 + PyBytes_GET_SIZE(extra) + END_SIZE
+    cdef bint tagged = True
+    cdef bytes made
+    cdef char *out
+    fields[0] = names.sender
+    fields[1] = names.to
+    fields[2] = names.call_id
+    fields[3] = names.cseq
+    for number in range(index.first[names.via], index.count if index.repeated else index.first[names.via] + 1):
+        if number and index.field[number] == names.via:
+            size += PyBytes_GET_SIZE(via_line) + 2 if via_line is not None and not vias else length(index.line(number)) + 2
+            vias += 1
+    for at in range(4):
+        if index.first[fields[at]]:
+            line = index.line(index.first[fields[at]])
+            size += length(line) + 2
+            if at == 1 and PyBytes_GET_SIZE(to_tag) > 0:
+                tail = line
+                while tail.end > tail.start and (tail.end - 1)[0] != 62:
+                    tail.end -= 1
+                if tail.end == tail.start:
+                    return None
+                tail.start = tail.end
+                tail.end = line.end
+                if length(tail) == 0:
+                    tagged = False
+                    size += 5 + PyBytes_GET_SIZE(to_tag)
+                elif not begins(tail, b";tag=", 5) or not all_of(tail.start + 5, tail.end, IN_TOKEN):
+                    return None
+    made = PyBytes_FromStringAndSize(NULL, size)
+    out = put_line(PyBytes_AS_STRING(made), start)
+    at = 0
+    for number in range(index.first[names.via], index.count if index.repeated else index.first[names.via] + 1):
+        if number and index.field[number] == names.via:
+            if via_line is not None and not at:
+                out = put_line(out, via_line)
+            else:
+                out = put_span(out, index.line(number))
+            at += 1
+    for at in range(4):
+        if index.first[fields[at]]:
+            out = put_span(out, index.line(index.first[fields[at]]))
+            if at == 1 and not tagged:
+                memcpy(out - 2, b";tag=", 5)
+                memcpy(out + 3, PyBytes_AS_STRING(to_tag), PyBytes_GET_SIZE(to_tag))
+                out += 3 + PyBytes_GET_SIZE(to_tag)
+                memcpy(out, b"\r\n", 2)
+                out += 2
+    memcpy(out, PyBytes_AS_STRING(extra), PyBytes_GET_SIZE(extra))
+    memcpy(out + PyBytes_GET_SIZE(extra), END_LINES, END_SIZE)
+    return made
+
+
+cdef enum:
+    END_SIZE = 21
+
+cdef const char *END_LINES = b"Content-Length: 0\r\n\r\n"
+
+
+cdef inline char *put_span(char *to, Span span) noexcept nogil:
+    cdef Py_ssize_t size = length(span)
+    memcpy(to, span.start, size)
+    to[size] = 13
+    to[size + 1] = 10
+    return to + size + 2
+
+
 # BLAKE2b (RFC 7693), keyed, of one text. Python's own has the same values; making its object and asking it takes three times as long as the
 # hash of so few octets.
 
@@ -787,18 +1061,15 @@ cdef extern from *:
         0x6A09E667F3BCC908ULL, 0xBB67AE8584CAA73BULL, 0x3C6EF372FE94F82BULL, 0xA54FF53A5F1D36F1ULL,
         0x510E527FADE682D1ULL, 0x9B05688C2B3E6C1FULL, 0x1F83D9ABFB41BD6BULL, 0x5BE0CD19137E2179ULL};
 
-    static const uint8_t BLAKE2B_SIGMA[12][16] = {
-        {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
-        {11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4}, {7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8},
-        {9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13}, {2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9},
-        {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
-        {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0},
-        {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3}};
-
     #define BLAKE2B_ROT(x, n) (((x) >> (n)) | ((x) << (64 - (n))))
     #define BLAKE2B_G(a, b, c, d, x, y) \
         v[a] += v[b] + m[x]; v[d] = BLAKE2B_ROT(v[d] ^ v[a], 32); v[c] += v[d]; v[b] = BLAKE2B_ROT(v[b] ^ v[c], 24); \
         v[a] += v[b] + m[y]; v[d] = BLAKE2B_ROT(v[d] ^ v[a], 16); v[c] += v[d]; v[b] = BLAKE2B_ROT(v[b] ^ v[c], 63);
+
+    /* A round reads the words of the message in an order of its own, written out: so it is known to the compiler. */
+    #define BLAKE2B_ROUND(a, b, c, d, e, f, g, h, i, j, k, l, n, o, p, q) \
+        BLAKE2B_G(0, 4, 8, 12, a, b) BLAKE2B_G(1, 5, 9, 13, c, d) BLAKE2B_G(2, 6, 10, 14, e, f) BLAKE2B_G(3, 7, 11, 15, g, h) \
+        BLAKE2B_G(0, 5, 10, 15, i, j) BLAKE2B_G(1, 6, 11, 12, k, l) BLAKE2B_G(2, 7, 8, 13, n, o) BLAKE2B_G(3, 4, 9, 14, p, q)
 
     /* One block of 128 octets; `count`: octets up to its end; `last`: whether none follows. */
     static void blake2b_block(uint64_t *h, const unsigned char *block, uint64_t count, int last)
@@ -822,13 +1093,18 @@ cdef extern from *:
         v[12] ^= count;
         if (last)
             v[14] = ~v[14];
-        for (at = 0; at < 12; at++) {
-            const uint8_t *s = BLAKE2B_SIGMA[at];
-            BLAKE2B_G(0, 4, 8, 12, s[0], s[1]) BLAKE2B_G(1, 5, 9, 13, s[2], s[3])
-            BLAKE2B_G(2, 6, 10, 14, s[4], s[5]) BLAKE2B_G(3, 7, 11, 15, s[6], s[7])
-            BLAKE2B_G(0, 5, 10, 15, s[8], s[9]) BLAKE2B_G(1, 6, 11, 12, s[10], s[11])
-            BLAKE2B_G(2, 7, 8, 13, s[12], s[13]) BLAKE2B_G(3, 4, 9, 14, s[14], s[15])
-        }
+        BLAKE2B_ROUND(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+        BLAKE2B_ROUND(14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3)
+        BLAKE2B_ROUND(11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4)
+        BLAKE2B_ROUND(7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8)
+        BLAKE2B_ROUND(9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13)
+        BLAKE2B_ROUND(2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9)
+        BLAKE2B_ROUND(12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11)
+        BLAKE2B_ROUND(13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10)
+        BLAKE2B_ROUND(6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5)
+        BLAKE2B_ROUND(10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0)
+        BLAKE2B_ROUND(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+        BLAKE2B_ROUND(14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3)
         for (at = 0; at < 8; at++)
             h[at] ^= v[at] ^ v[at + 8];
     }
@@ -845,6 +1121,17 @@ cdef extern from *:
 cdef enum:
     BLOCK = 128
     LARGEST = 64
+    TEXT = 512  # octets that are put together without an object
+
+
+cdef inline unsigned char *added(unsigned char *to, bytes line) noexcept:
+    memcpy(to, PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+    return to + PyBytes_GET_SIZE(line)
+
+
+cdef inline unsigned char *ended(unsigned char *at) noexcept nogil:
+    at[0] = 10
+    return at + 1
 
 
 cdef class Keyed:
@@ -866,10 +1153,27 @@ cdef class Keyed:
 
     def hex(self, bytes text not None):
         """The digest of a text, in hex digits."""
+        return self.digest(<const unsigned char *>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+
+    def hex_lines(self, bytes a not None, bytes b not None, bytes c not None, bytes d=None):
+        """The digest of three or four lines with a line feed between each two."""
+        cdef unsigned char text[TEXT]
+        cdef unsigned char *at = text
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(a) + PyBytes_GET_SIZE(b) + PyBytes_GET_SIZE(c) + 2
+        if d is not None:
+            size += PyBytes_GET_SIZE(d) + 1
+        if size > TEXT:
+            return self.hex(b"\n".join((a, b, c) if d is None else (a, b, c, d)))
+        at = added(at, a)
+        at = added(ended(at), b)
+        at = added(ended(at), c)
+        if d is not None:
+            at = added(ended(at), d)
+        return self.digest(text, size)
+
+    cdef bytes digest(self, const unsigned char *at, Py_ssize_t left):
         cdef uint64_t h[8]
         cdef unsigned char block[BLOCK]
-        cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(text)
-        cdef Py_ssize_t left = PyBytes_GET_SIZE(text)
         cdef uint64_t count = BLOCK
         cdef bytes made
         cdef char *to
@@ -913,6 +1217,7 @@ def read_reply(Scanner scanner not None, bytes raw not None, bytes start not Non
     cdef const char *sender = NULL
     cdef Py_ssize_t number = 0, size = PyBytes_GET_SIZE(start), gone
     cdef long status = 0, length = -1
+    cdef unsigned int hashed
     cdef int field, vias = 0
     cdef bint seen[FIELDS]
     cdef bint to = False, call_id = False
@@ -948,10 +1253,14 @@ def read_reply(Scanner scanner not None, bytes raw not None, bytes start not Non
         elif number > 1:
             if at[0] == 32 or at[0] == 9:  # folded
                 return None
-            colon = <const char *>memchr(at, 58, stop - at)
-            if colon == NULL:
+            hashed = HASH
+            colon = at
+            while colon < stop and colon[0] != 58 and colon - at <= LONGEST_NAME:
+                hashed = mixed(hashed, colon[0])
+                colon += 1
+            if colon == stop or colon[0] != 58:
                 return None
-            field = scanner.find(at, colon - at)
+            field = scanner.find(hashed, at, colon - at)
             if field < 0:
                 if colon - at < 3 or (at[0] | 32) != 120 or at[1] != 45 or not all_of(at, colon, IN_TOKEN):  # X-...: nobody acts on it
                     return None

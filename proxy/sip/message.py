@@ -13,7 +13,7 @@ from proxy.sip.grammar import COMMA, CR, is_token, number, split_list
 from proxy.sip.kernel import compiled, nothing
 
 if TYPE_CHECKING:
-    from proxy.sip._kernel import Scanned, Scanner
+    from proxy.sip._kernel import Index, Scanned, Scanner
 
 MAX_MESSAGE: Final = 65535
 """Bytes of the longest message that is taken."""
@@ -86,7 +86,23 @@ def _known_names() -> dict[bytes, bytes]:
 _KNOWN: Final = _known_names()
 _LEARNED_LIMIT: Final = len(_KNOWN) + 1024
 _LEARNED_SIZE: Final = 40
+REPEATED: Final = 1
+"""The mark of a message in which some header field has several lines."""
+
+_MARKED: Final = (
+    b"content-length proxy-require route contact p-asserted-identity p-preferred-identity record-route diversion history-info"
+    b" remote-party-id refer-to referred-by reply-to date expires privacy identity timestamp call-info attestation-info origination-id"
+).split()
+_MARKS: Final = {name: 2 << place for place, name in enumerate(_MARKED)}
+
+
+def mark(name: bytes) -> int:
+    """The bit of `SipMessage.marks` that says that the field is there. KeyError for fields that nobody asks about in this way."""
+    return _MARKS[name]
+
+
 _METHODS: Final = frozenset(b"INVITE ACK BYE CANCEL OPTIONS PRACK UPDATE INFO REFER NOTIFY SUBSCRIBE MESSAGE REGISTER PUBLISH".split())
+_CONTENT_LENGTH: Final = mark(b"content-length")
 _COPIED: Final = (b"via", b"from", b"to", b"call-id", b"cseq")
 
 
@@ -128,7 +144,9 @@ def index_lines(lines: list[bytes]) -> tuple[dict[bytes, int], dict[bytes, list[
 
 
 scanner: Scanner | None = (
-    None if compiled is None else compiled.Scanner(_KNOWN, canonical_name, SINGLE, _METHODS, MAX_MESSAGE, MAX_HEAD, MAX_HEADERS)
+    None
+    if compiled is None
+    else compiled.Scanner(_KNOWN, canonical_name, SINGLE, _METHODS, _MARKS, REPEATED, MAX_MESSAGE, MAX_HEAD, MAX_HEADERS)
 )
 _scan: Callable[[bytes], Scanned | None] = nothing if scanner is None else scanner.scan
 _splice: Callable[[list[bytes], dict[int, bytes | None] | None, bytes | None, list[bytes] | None, bytes | None, bytes], bytes] | None = (
@@ -140,17 +158,21 @@ class SipMessage:
     """One SIP message.
 
     Requests have `method` and `uri`; responses have `status` (int) and `phrase`. `lines` are the header section as it came, start line
-    first, folded lines kept together; `body` what Content-Length counts (or the rest of the datagram where there is none). Names are
-    given in lower case.
+    first, folded lines kept together; `first_line` and `more_lines` the places of each header field in them; `body` what Content-Length
+    counts (or the rest of the datagram where there is none). Names are given in lower case. `marks` tells quickly which fields are there,
+    see `mark`. `index` is what the kernel has found, None where it read nothing: of that, lines and all else are made when they are asked
+    for.
     """
 
     __slots__ = (
-        "body",
-        "first_line",
+        "_body",
+        "_first_line",
+        "_lines",
+        "_more_lines",
+        "index",
         "is_request",
-        "lines",
+        "marks",
         "method",
-        "more_lines",
         "phrase",
         "raw",
         "replaced",
@@ -165,27 +187,74 @@ class SipMessage:
         self.start: bytes | None = None
         self.top: list[bytes] | None = None
         self.replaced: dict[int, bytes | None] | None = None
+        self._more_lines: dict[bytes, list[int]] | None = None
+        self.index: Index | None = None
         if found is not None:
-            self.raw, self.lines, self.body, self.first_line, self.more_lines, self.method, self.uri, self.status, self.phrase = found
+            self.index, self.raw, self.marks, self.method, self.uri, self.status, self.phrase = found
             self.is_request = not self.status
+            self._lines: list[bytes] | None = None
+            self._first_line: dict[bytes, int] | None = None
+            self._body: bytes | None = None
             return
         self.raw = b""
-        self.lines = []
-        self.body = b""
-        self.first_line = {}
-        self.more_lines = None
+        self._lines = []
+        self._body = b""
+        self._first_line = {}
+        self.marks = 0
         self.is_request = True
         self.method = b""
         self.uri = b""
         self.status = 0
         self.phrase = b""
 
+    @property
+    def lines(self) -> list[bytes]:
+        """The header section as it came."""
+        lines = self._lines
+        if lines is None:
+            assert self.index is not None
+            lines = self._lines = self.index.lines()
+        return lines
+
+    @property
+    def first_line(self) -> dict[bytes, int]:
+        """The place in `lines` of the first line of each header field."""
+        first = self._first_line
+        return first if first is not None else self._fields()
+
+    @property
+    def more_lines(self) -> dict[bytes, list[int]] | None:
+        """The places of every line of the fields that have several, None where none has."""
+        if self._first_line is None and self.marks & REPEATED:
+            self._fields()
+        return self._more_lines
+
+    @property
+    def body(self) -> bytes:
+        """What follows the header section."""
+        body = self._body
+        if body is None:
+            assert self.index is not None
+            body = self._body = self.index.body()
+        return body
+
+    def _fields(self) -> dict[bytes, int]:
+        assert self.index is not None
+        first, self._more_lines = self.index.fields()
+        self._first_line = first
+        return first
+
+    def _index_lines(self, lines: list[bytes]) -> None:
+        self._lines = lines
+        self._first_line, self._more_lines = first, more = index_lines(lines)
+        self.marks = sum([bit for name, bit in _MARKS.items() if name in first], 0 if more is None else REPEATED)
+
     @classmethod
     def parse(cls, raw: bytes) -> SipMessage:
         """Read one datagram or framed stream message. ParseError is the only exception, with what could be read in its `message`."""
         found = _scan(raw)
         if found is not None:  # an ordinary message, and nothing is wrong with it
-            return cls(found)
+            return SipMessage(found)
         message = cls()
         if raw[:2] == b"\r\n":
             raw = raw.lstrip(b"\r\n")  # RFC 3261 §7.5
@@ -204,22 +273,21 @@ class SipMessage:
             raise _unreadable(raw, 400, "Bare CR or LF in header section")
         if b"\r\n " in head or b"\r\n\t" in head:
             lines = _unsplit(lines)
-        message.lines = lines
         try:
-            message.first_line, message.more_lines = index_lines(lines)
+            message._index_lines(lines)
             message._start_line(lines[0])
             if message.more_lines is not None and not SINGLE.isdisjoint(message.more_lines):
                 raise ParseError(400, "Header field repeated")
             at = message.first_line.get(b"content-length")
             if at is None:
-                message.body = raw[end + 4 :]
+                message._body = raw[end + 4 :]
                 message.raw = raw
             else:
                 size = number(lines[at].partition(b":")[2].strip(), 1 << 31, "Content-Length")
                 if size > len(raw) - end - 4:
                     raise ParseError(400, "Content-Length beyond end of message")
                 message.raw = raw = raw[: end + 4 + size]  # what follows in the datagram is not ours to pass on (RFC 3261 §18.3)
-                message.body = raw[end + 4 :]
+                message._body = raw[end + 4 :]
         except ParseError as fault:
             if not message.first_line:
                 raise _unreadable(raw, fault.status, fault.phrase) from None
@@ -236,13 +304,13 @@ class SipMessage:
         raw = raw[:MAX_HEAD]
         lines = raw.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"\n").split(b"\n")[:MAX_HEADERS]
         message.method = lines[0].partition(b" ")[0]
-        message.lines = lines[:1]
+        kept = lines[:1]
         for joined in _unsplit(lines)[1:]:
             line = unfold(joined)
             name = line.partition(b":")[0].rstrip(b" \t").lower()
             if _COMPACT.get(name, name) in _COPIED and b"\r" not in line and b"\0" not in line:
-                message.lines.append(line)
-        message.first_line, message.more_lines = index_lines(message.lines)
+                kept.append(line)
+        message._index_lines(kept)
         return message if b"via" in message.first_line else None
 
     def _start_line(self, line: bytes) -> None:
@@ -362,7 +430,7 @@ class SipMessage:
         if self.top is None and replaced is None and self.start is None:
             return self.raw
         size = None  # a stream may be next, where a body without its length is read as the next message
-        if b"content-length" not in self.first_line:
+        if not self.marks & _CONTENT_LENGTH:
             size = b"Content-Length: %d" % len(self.body)
         if _splice is not None:
             return _splice(self.lines, replaced, self.start, self.top, size, self.body)

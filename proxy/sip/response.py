@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import tag_of
+from proxy.sip.kernel import compiled
 from proxy.sip.message import SipMessage, unfold
+
+if TYPE_CHECKING:
+    from proxy.sip._kernel import Index
 
 PHRASES: Final = {
     100: "Trying",
@@ -32,6 +37,8 @@ START_LINES: Final = {status: f"SIP/2.0 {status} {phrase}".encode() for status, 
 """Status lines of responses with these phrases, without a line break."""
 _END: Final = b"Content-Length: 0\r\n\r\n"
 
+_respond: Callable[[Index, bytes, bytes | None, bytes, bytes], bytes | None] | None = None if compiled is None else compiled.respond
+
 
 def build_response(request: SipMessage, start: bytes, via_line: bytes | None, to_tag: bytes, extra: bytes = b"") -> bytes:
     """A response without a body to `request`.
@@ -41,6 +48,10 @@ def build_response(request: SipMessage, start: bytes, via_line: bytes | None, to
     `to_tag` is added to To unless To has a tag; `extra` holds further header lines, each ending in CRLF. Via, From, To, Call-ID and CSeq
     are copied as they came. Whatever of them a malformed request lacks is left out.
     """
+    if _respond is not None and request.index is not None:
+        made = _respond(request.index, start, via_line, to_tag, extra)
+        if made is not None:
+            return made
     lines = request.lines
     first = request.first_line
     more = request.more_lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.call import Call, Trunk
 from rules.directory import Directory
@@ -10,16 +10,16 @@ from rules.judge import Judge
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
-NUMBERS = frozenset({"+86110", "+86119", "+86120", "+86122"})
+NUMBERS: Final = frozenset({"+86110", "+86119", "+86120", "+86122"})
 """Police, fire, ambulance, traffic accidents."""
 
-HARMLESS = frozenset({"", "cpc", "oli", "isub", "isub-encoding", "npdi", "verstat"})
+HARMLESS: Final = frozenset({"", "cpc", "oli", "isub", "isub-encoding", "npdi", "verstat"})
 """Parameters of a number that say something of the call and lead it nowhere else (`rn`, `cic`, `ext` or `tgrp` might)."""
 
-JITTER = 1.0
+JITTER: Final = 1.0
 """Seconds by which `call.at` may run backwards before it counts as a clock that was set."""
 
-OVERRIDE = Outcome("pass", "EMG_OVERRIDE")
+OVERRIDE: Final = Outcome("pass", "EMG_OVERRIDE")
 
 
 class Emergency:

@@ -12,18 +12,18 @@ from rules.numbers import Number
 from rules.rule import Check, OnError
 from rules.verdict import Outcome
 
-FORWARDED = Outcome("ok", "FWD_OK")
-UNCORRELATED = Outcome("reject", "FWD_NO_CORR")
-UNCORRELATED_NOTED = Outcome("mark", "FWD_NO_CORR")
-UNAUTHORISED = Outcome("reject", "FWD_AUTH_FAIL")
-NOT_ALLOWED = Outcome("reject", "FWD_NOT_ALLOWED")
-BAD_ORIGINAL = Outcome("reject", "FWD_BAD_ORIG")
-CONFLICT = Outcome("mark", "FWD_CONFLICT")
-LOOP = Outcome("reject", "FWD_LOOP")
+FORWARDED: Final = Outcome("ok", "FWD_OK")
+UNCORRELATED: Final = Outcome("reject", "FWD_NO_CORR")
+UNCORRELATED_NOTED: Final = Outcome("mark", "FWD_NO_CORR")
+UNAUTHORISED: Final = Outcome("reject", "FWD_AUTH_FAIL")
+NOT_ALLOWED: Final = Outcome("reject", "FWD_NOT_ALLOWED")
+BAD_ORIGINAL: Final = Outcome("reject", "FWD_BAD_ORIG")
+CONFLICT: Final = Outcome("mark", "FWD_CONFLICT")
+LOOP: Final = Outcome("reject", "FWD_LOOP")
 
 HOPS_AT_MOST: Final = 5
 
-BAD = frozenset(
+BAD: Final = frozenset(
     {
         "CLI_NON_DIGIT",
         "CLI_BAD_PLUS",

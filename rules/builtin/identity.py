@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.call import Call, shows_number
 from rules.directory import Directory
@@ -11,9 +11,9 @@ from rules.numbers import Number
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
-CONFLICT = Outcome("reject", "ID_PAI_CONFLICT")
-CONFLICT_NOTED = Outcome("mark", "ID_PAI_CONFLICT")
-MISMATCH = Outcome("mark", "ID_FROM_MISMATCH")
+CONFLICT: Final = Outcome("reject", "ID_PAI_CONFLICT")
+CONFLICT_NOTED: Final = Outcome("mark", "ID_PAI_CONFLICT")
+MISMATCH: Final = Outcome("mark", "ID_FROM_MISMATCH")
 
 
 class Identity:

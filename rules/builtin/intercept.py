@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.call import Call
 from rules.directory import Directory, Entry
@@ -11,10 +11,10 @@ from rules.numbers import Number
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
-CALLER = Outcome("reject", "LIST_CALLER")
-CALLED = Outcome("reject", "LIST_CALLED")
-PAIR = Outcome("reject", "LIST_PAIR")
-RELEASED = Outcome("mark", "LIST_RELEASED")
+CALLER: Final = Outcome("reject", "LIST_CALLER")
+CALLED: Final = Outcome("reject", "LIST_CALLED")
+PAIR: Final = Outcome("reject", "LIST_PAIR")
+RELEASED: Final = Outcome("mark", "LIST_RELEASED")
 
 
 class Intercept:

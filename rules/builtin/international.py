@@ -15,34 +15,34 @@ from rules.numbers import Number
 from rules.rule import Check, OnError
 from rules.verdict import Lookup, Outcome
 
-NO_CLI = Outcome("mark", "INTL_NO_CLI", labels=(("international", True),))
-FOREIGN = Outcome("ok", "INTL_OK")
-BAD_FOREIGN = Outcome("reject", "CLI_INTL_BAD")
-NO_PREFIX = Outcome("reject", "INTL_NO_PREFIX")
-TROMBONE = Outcome("ok", "INTL_TROMBONE")
-REGISTERED = Outcome("ok", "INTL_REG_OVERSEAS")
-FAKE_SERVICE = Outcome("reject", "INTL_FAKE_SVC")
-FIXED = Outcome("reject", "INTL_86_FIXED")
-SERVICE = Outcome("reject", "INTL_86_SVC")
-UNASSIGNED = Outcome("reject", "CLI_UNASSIGNED")
-ROAMING = Outcome("ok", "INTL_86_ROAMING", labels=(("roamer", True),))
-AT_HOME = Outcome("reject", "INTL_86_NOT_ROAMING")
-UNVERIFIED = {
+NO_CLI: Final = Outcome("mark", "INTL_NO_CLI", labels=(("international", True),))
+FOREIGN: Final = Outcome("ok", "INTL_OK")
+BAD_FOREIGN: Final = Outcome("reject", "CLI_INTL_BAD")
+NO_PREFIX: Final = Outcome("reject", "INTL_NO_PREFIX")
+TROMBONE: Final = Outcome("ok", "INTL_TROMBONE")
+REGISTERED: Final = Outcome("ok", "INTL_REG_OVERSEAS")
+FAKE_SERVICE: Final = Outcome("reject", "INTL_FAKE_SVC")
+FIXED: Final = Outcome("reject", "INTL_86_FIXED")
+SERVICE: Final = Outcome("reject", "INTL_86_SVC")
+UNASSIGNED: Final = Outcome("reject", "CLI_UNASSIGNED")
+ROAMING: Final = Outcome("ok", "INTL_86_ROAMING", labels=(("roamer", True),))
+AT_HOME: Final = Outcome("reject", "INTL_86_NOT_ROAMING")
+UNVERIFIED: Final = {
     "withhold": Outcome("mark", "INTL_86_UNVERIFIED", labels=(("withhold", True),)),
     "mark": Outcome("mark", "INTL_86_UNVERIFIED"),
     "reject": Outcome("reject", "INTL_86_UNVERIFIED"),
 }
-SATELLITE = Outcome("ok", "INTL_86_SAT")
-SATELLITE_UNDECLARED = Outcome("reject", "INTL_86_SAT")
+SATELLITE: Final = Outcome("ok", "INTL_86_SAT")
+SATELLITE_UNDECLARED: Final = Outcome("reject", "INTL_86_SAT")
 
-FOREIGN_KINDS = frozenset({"INTL", "HMT"})
-SERVICE_KINDS = frozenset({"EMG", "GOV", "OPR", "SVC1", "SVC95", "SVC96", "C400", "C800", "SMS", "IOT"})
-SERVICE_CODES = frozenset({"CLI_400", "CLI_800", "CLI_SMS_CODE", "CLI_IOT"})
-MOBILE_KINDS = frozenset({"MOB", "MVNO", "DATA"})
-NO_NUMBER = frozenset({"CLI_EMPTY", "CLI_ANON", "CLI_NON_DIGIT", "CLI_BAD_PLUS"})
+FOREIGN_KINDS: Final = frozenset({"INTL", "HMT"})
+SERVICE_KINDS: Final = frozenset({"EMG", "GOV", "OPR", "SVC1", "SVC95", "SVC96", "C400", "C800", "SMS", "IOT"})
+SERVICE_CODES: Final = frozenset({"CLI_400", "CLI_800", "CLI_SMS_CODE", "CLI_IOT"})
+MOBILE_KINDS: Final = frozenset({"MOB", "MVNO", "DATA"})
+NO_NUMBER: Final = frozenset({"CLI_EMPTY", "CLI_ANON", "CLI_NON_DIGIT", "CLI_BAD_PLUS"})
 """Not a number in any form: rule 7 has the word."""
 
-STATES = frozenset({"abroad", "home", "unknown"})
+STATES: Final = frozenset({"abroad", "home", "unknown"})
 ASKED_AT_MOST: Final = 2
 """Numbers of one call that the roaming service is asked for: P-Asserted-Identity has two values at the most (RFC 3325 §9.1)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.builtin.settings import LabelSettings
 from rules.call import Call
@@ -12,7 +12,7 @@ from rules.numbers import country_name
 from rules.rule import Check, OnError
 from rules.verdict import Outcome
 
-WEIGHTS = {
+WEIGHTS: Final = {
     "ID_PAI_CONFLICT": 1.0,
     "ID_FROM_MISMATCH": 1.0,
     "INTL_NO_CLI": 1.0,

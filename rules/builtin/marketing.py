@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.builtin.settings import MarketingSettings
 from rules.call import Call
@@ -12,9 +12,9 @@ from rules.numbers import Number
 from rules.rule import Check, OnError
 from rules.verdict import Outcome
 
-REFUSED = Outcome("reject", "MKT_REFUSED")
-NO_CONSENT = Outcome("reject", "MKT_NO_CONSENT")
-HOURS = Outcome("reject", "MKT_HOURS")
+REFUSED: Final = Outcome("reject", "MKT_REFUSED")
+NO_CONSENT: Final = Outcome("reject", "MKT_NO_CONSENT")
+HOURS: Final = Outcome("reject", "MKT_HOURS")
 
 
 class Marketing:

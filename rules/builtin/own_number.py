@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.builtin.settings import OwnNumberSettings
 from rules.call import Call, side_of
@@ -12,9 +12,9 @@ from rules.numbers import Number
 from rules.rule import Check, OnError
 from rules.verdict import Outcome
 
-REJECT = Outcome("reject", "IC_OWN_NUMBER")
-MARK = Outcome("mark", "IC_OWN_NUMBER")
-CAME_BACK = Outcome("ok", "IC_OWN_NUMBER")
+REJECT: Final = Outcome("reject", "IC_OWN_NUMBER")
+MARK: Final = Outcome("mark", "IC_OWN_NUMBER")
+CAME_BACK: Final = Outcome("ok", "IC_OWN_NUMBER")
 
 
 class OwnNumber:

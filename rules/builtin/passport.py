@@ -29,8 +29,8 @@ ASKED_AT_MOST: Final = 4
 """Certificates that one call may wait for."""
 
 NOT_VERIFIED: Final = ("verified", False)
-MISSING = Outcome("reject", "STIR_MISSING")
-REJECTED = {
+MISSING: Final = Outcome("reject", "STIR_MISSING")
+REJECTED: Final = {
     outcome.code: outcome
     for outcome in (
         Outcome("reject", "STIR_CERT", labels=(NOT_VERIFIED,)),

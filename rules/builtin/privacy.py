@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.call import Call
 from rules.directory import Directory
@@ -10,11 +10,11 @@ from rules.judge import Judge
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
-HIDING = frozenset({"id", "header", "user"})
+HIDING: Final = frozenset({"id", "header", "user"})
 """Values of Privacy (RFC 3323, RFC 3325) that take the caller's number away from the called party."""
 
-HIDDEN = Outcome("reject", "ENT_CLI_HIDDEN")
-STRIPPED = Outcome("mark", "ENT_CLI_HIDDEN", labels=(("strip_privacy", True),))
+HIDDEN: Final = Outcome("reject", "ENT_CLI_HIDDEN")
+STRIPPED: Final = Outcome("mark", "ENT_CLI_HIDDEN", labels=(("strip_privacy", True),))
 
 
 class Privacy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.call import Call
 from rules.directory import Directory, Terms
@@ -11,9 +11,9 @@ from rules.numbers import Number
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
-PURPOSE = Outcome("reject", "TRK_PURPOSE")
-HOURS = Outcome("reject", "TRK_HOURS")
-DIRECTION = Outcome("reject", "TRK_DIR")
+PURPOSE: Final = Outcome("reject", "TRK_PURPOSE")
+HOURS: Final = Outcome("reject", "TRK_HOURS")
+DIRECTION: Final = Outcome("reject", "TRK_DIR")
 
 
 class Purpose:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.call import Call, Trunk
 from rules.directory import Directory
@@ -12,7 +12,7 @@ from rules.numbers.normalise import normalise
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
-TABLE: dict[str, tuple[str, str, str]] = {
+TABLE: Final[dict[str, tuple[str, str, str]]] = {
     # code: enterprise, interconnect, international
     "CLI_EMPTY": ("reject", "mark", "mark"),
     "CLI_ANON": ("reject", "mark", "mark"),
@@ -40,25 +40,25 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "CLI_DATA": ("mark", "mark", "mark"),
 }
 
-KINDS = ("enterprise", "interconnect", "international")
-OUTCOMES: dict[str, dict[str, Outcome | None]] = {
+KINDS: Final = ("enterprise", "interconnect", "international")
+OUTCOMES: Final[dict[str, dict[str, Outcome | None]]] = {
     kind: {
         code: Outcome("reject", code) if row[column] == "reject" else Outcome("mark", code) if row[column] == "mark" else None
         for code, row in TABLE.items()
     }
     for column, kind in enumerate(KINDS)
 }
-REJECT_TRUNK0 = Outcome("reject", "CLI_TRUNK0")
-REFUSED_EVERYWHERE = frozenset(code for code, row in TABLE.items() if row == ("reject", "reject", "reject"))
-BAD_ORIGINAL = Outcome("reject", "FWD_BAD_ORIG")
-MARK_UNASSIGNED = Outcome("mark", "CLI_UNASSIGNED")
+REJECT_TRUNK0: Final = Outcome("reject", "CLI_TRUNK0")
+REFUSED_EVERYWHERE: Final = frozenset(code for code, row in TABLE.items() if row == ("reject", "reject", "reject"))
+BAD_ORIGINAL: Final = Outcome("reject", "FWD_BAD_ORIG")
+MARK_UNASSIGNED: Final = Outcome("mark", "CLI_UNASSIGNED")
 
-PLAIN = frozenset({"GEO", "MOB", "MVNO"})
-SERVICE = frozenset({"EMG", "GOV", "OPR", "SVC1", "SVC95", "SVC96"})
-FOREIGN = frozenset({"INTL", "HMT"})
-FLAGS = {"TRUNK0_AFTER_CC": "CLI_TRUNK0", "SUB_FIRST": "CLI_SUB_FIRST"}
+PLAIN: Final = frozenset({"GEO", "MOB", "MVNO"})
+SERVICE: Final = frozenset({"EMG", "GOV", "OPR", "SVC1", "SVC95", "SVC96"})
+FOREIGN: Final = frozenset({"INTL", "HMT"})
+FLAGS: Final = {"TRUNK0_AFTER_CC": "CLI_TRUNK0", "SUB_FIRST": "CLI_SUB_FIRST"}
 """Flags of a number that has a canonical form all the same, and the codes they stand for."""
-NOTABLE = frozenset({*FLAGS, "UNASSIGNED"})
+NOTABLE: Final = frozenset({*FLAGS, "UNASSIGNED"})
 
 
 class Regular:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.call import Call
 from rules.directory import Directory
@@ -10,8 +10,8 @@ from rules.judge import Judge
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
-AUTHORISED = Outcome("ok", "AUTH_OK")
-UNAUTHORISED = Outcome("reject", "AUTH_FAIL")
+AUTHORISED: Final = Outcome("ok", "AUTH_OK")
+UNAUTHORISED: Final = Outcome("reject", "AUTH_FAIL")
 
 
 class Segments:

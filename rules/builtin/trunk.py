@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rules.call import Call
 from rules.directory import Directory
@@ -10,9 +10,9 @@ from rules.judge import Judge
 from rules.rule import Check, NoSettings, OnError
 from rules.verdict import Outcome
 
-UNKNOWN = Outcome("reject", "TRK_UNKNOWN")
-SUSPENDED = Outcome("reject", "TRK_SUSPENDED")
-WRONG_IDENTITY = Outcome("reject", "TRK_SRC")
+UNKNOWN: Final = Outcome("reject", "TRK_UNKNOWN")
+SUSPENDED: Final = Outcome("reject", "TRK_SUSPENDED")
+WRONG_IDENTITY: Final = Outcome("reject", "TRK_SRC")
 
 
 class TrunkRule:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 from math import isqrt
 from typing import Final, TypeAlias
 
 from rules.directory.fault import CellFault
+from rules.kernel import compiled
 
 Sections: TypeAlias = "dict[str, memoryview[int]]"
 """Named arrays of one directory: `memoryview` of format Q, I or B, over arrays in memory or over the mapped file."""
@@ -79,13 +80,16 @@ def range_interval(first: str, last: str) -> tuple[int, int]:
 class ExactIndex:
     """Rows by key: rows lie by `key % modulus`, so a look-up reads one bucket of about one row wherever it falls in a million."""
 
-    __slots__ = ("_heads", "_keys", "_modulus", "_rows")
+    __slots__ = ("_found", "_heads", "_keys", "_modulus", "_rows")
 
     def __init__(self, sections: Sections, name: str) -> None:
         self._heads = sections[f"{name}.heads"]
         self._keys = sections[f"{name}.keys"]
         self._rows = sections[f"{name}.rows"]
         self._modulus = len(self._heads) - 1
+        self._found: Callable[[int], Sequence[int]] | None = (
+            None if compiled is None else compiled.Exact(self._heads, self._keys, self._rows).find
+        )
 
     @staticmethod
     def build(sections: Sections, name: str, keys: Sequence[int], rows: Sequence[int]) -> None:
@@ -118,6 +122,8 @@ class ExactIndex:
 
     def find(self, key: int) -> Sequence[int]:
         """Rows whose key is `key`, in the order they were given."""
+        if self._found is not None:
+            return self._found(key)
         heads = self._heads
         bucket = key % self._modulus
         at = heads[bucket]
@@ -134,12 +140,15 @@ class ExactIndex:
 class SpanIndex:
     """Rows by interval: all ends cut the line of points into elementary intervals, each with the rows that cover it, best first."""
 
-    __slots__ = ("_cover", "_heads", "_starts")
+    __slots__ = ("_cover", "_found", "_heads", "_starts")
 
     def __init__(self, sections: Sections, name: str) -> None:
         self._starts = sections[f"{name}.starts"]
         self._heads = sections[f"{name}.heads"]
         self._cover = sections[f"{name}.cover"]
+        self._found: Callable[[int], Sequence[int]] | None = (
+            None if compiled is None else compiled.Spans(self._starts, self._heads, self._cover).find
+        )
 
     @staticmethod
     def build(sections: Sections, name: str, intervals: Sequence[tuple[int, int]], rows: Sequence[int]) -> None:
@@ -182,6 +191,8 @@ class SpanIndex:
 
     def find(self, place: int) -> Sequence[int]:
         """Rows whose interval holds the point `place`, best first."""
+        if self._found is not None:
+            return self._found(place)
         heads = self._heads
         at = bisect_right(self._starts, place)
         begin = heads[at - 1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
 
 from rules.directory.index import Sections
+from rules.kernel import compiled
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -38,15 +40,18 @@ class RowWriter:
 class RowReader(Generic[T]):
     """Decodes one row at a time."""
 
-    __slots__ = ("_blob", "_decoder", "_ends")
+    __slots__ = ("_blob", "_decode", "_encoded", "_ends")
 
     def __init__(self, sections: Sections, name: str, kind: type[T]) -> None:
         self._blob = sections[f"{name}.blob"]
         self._ends = sections[f"{name}.ends"]
-        self._decoder = msgspec.msgpack.Decoder(kind)
+        self._decode: Callable[[bytes | memoryview[int]], T] = msgspec.msgpack.Decoder(kind).decode
+        self._encoded: Callable[[int], bytes] | None = None if compiled is None else compiled.Rows(self._blob, self._ends).encoded
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def __getitem__(self, row: int) -> T:
-        return self._decoder.decode(self._blob[self._ends[row] : self._ends[row + 1]])
+        if self._encoded is not None:
+            return self._decode(self._encoded(row))
+        return self._decode(self._blob[self._ends[row] : self._ends[row + 1]])

@@ -8,7 +8,6 @@ Overlaps are reported as warnings.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
@@ -318,14 +317,12 @@ class SegmentIndex:
 
     __slots__ = (
         "_cache",
-        "_cover",
         "_everywhere",
-        "_heads",
         "_homes",
         "_owner_ids",
         "_owners",
         "_rows",
-        "_starts",
+        "_spans",
         "_terms",
         "_terms_cache",
         "_terms_ids",
@@ -334,10 +331,7 @@ class SegmentIndex:
     def __init__(self, sections: Sections, everywhere: Everywhere, homes: dict[str, str]) -> None:
         self._everywhere = {customer: frozenset(trunks) for customer, trunks in everywhere.items()}
         self._homes = homes
-        # The arrays of SpanIndex, read here without a call in between: this is the hot path of every legitimate call.
-        self._starts = sections["segments.starts"]
-        self._heads = sections["segments.heads"]
-        self._cover = sections["segments.cover"]
+        self._spans = SpanIndex(sections, "segments")
         self._rows = RowReader(sections, "segments", Segment)
         self._terms = RowReader(sections, "segments.terms", TermsRow)
         self._terms_ids = sections["segments.terms.ids"]
@@ -398,13 +392,7 @@ class SegmentIndex:
                     return NONE
             length = len(text) - 1
             place = point(text)
-        heads = self._heads
-        found = bisect_right(self._starts, place)
-        here = heads[found - 1]
-        end = heads[found]
-        while here < end:
-            row = self._cover[here]
-            here += 1
+        for row in self._spans.find(place):
             owner = self._owners[self._owner_ids[row]]
             of = owner[0]
             if not (trunk is None or of == trunk or (of == EVERY and trunk in self._everywhere[owner[1]])):
@@ -439,8 +427,7 @@ class SegmentIndex:
         if text is None:
             return
         length = len(text) - 1
-        found = bisect_right(self._starts, point(text))
-        for row in self._cover[self._heads[found - 1] : self._heads[found]]:
+        for row in self._spans.find(point(text)):
             segment = self._rows[row]
             if segment.least <= length <= segment.most and (length <= DIGITS or not segment.last or segment.first == text):
                 yield segment

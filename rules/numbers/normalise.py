@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
+from rules.kernel import compiled
 from rules.numbers.classify import Reading, classify, names_protected
 from rules.numbers.number import Form, Number
 from rules.numbers.plan import PLAN, Area
@@ -25,12 +27,30 @@ SEPARATORS: Final = dict.fromkeys(map(ord, "-.() "))
 HEX: Final = {f"{a}{b}": chr(int(a + b, 16)) for a in "0123456789abcdefABCDEF" for b in "0123456789abcdefABCDEF"}
 
 BY_PREFIX: Final = frozenset(("MOB", "MVNO", "GEO"))
-"""Kinds that the first digits decide, where the whole has one of the lengths of `_prefixes`: a mobile range has at most five digits and
+"""Kinds that the first digits decide, where the whole has 10 or 11 digits: a mobile range has at most five digits and
 begins with 1, an area code and the first digit behind it have at most four.
 """
 
-_prefixes: dict[int, dict[str, tuple[str | None, str | None] | None]] = {10: {}, 11: {}}
-"""By how many digits a national number has and which it begins with: kind and area, None where they do not decide. Some 38,000 at most."""
+
+class Beginning:
+    """What the length and the first digits of a national number say of it: kind and area, where they decide."""
+
+    __slots__ = ("area", "decides", "kind")
+
+    def __init__(self, decides: bool, kind: str | None = None, area: str | None = None) -> None:
+        self.decides = decides
+        self.kind = kind
+        self.area = area
+
+
+UNDECIDED: Final = Beginning(False)
+PLACES: Final = 20_000
+"""Places in `_beginnings` of the numbers of ten digits, which those of eleven follow: each at the value of its first five digits where it
+begins with 1, else of its first four.
+"""
+
+_beginnings: list[Beginning | None] = [None] * (2 * PLACES)
+"""None where no number has begun so yet."""
 _young: dict[tuple[str, str | None], Number] = {}
 _old: dict[tuple[str, str | None], Number] = {}
 
@@ -53,8 +73,8 @@ def clear_cache() -> None:
     """Forget every number read so far."""
     _young.clear()
     _old.clear()
-    for known in _prefixes.values():
-        known.clear()
+    for place in range(2 * PLACES):
+        _beginnings[place] = None
 
 
 def cache_size() -> int:
@@ -81,59 +101,75 @@ def _ordinary(uri: str) -> Number | None:
 
     Numbers hardly ever come again, and keeping each costs more than reading it this way: these are not kept.
     """
+    found = _read_number(uri)
+    return None if found is None else _by_beginning(found[0], found)
+
+
+Digits = tuple[str, str, str, int, int]
+"""A user part that is a national number of ten or eleven digits, with +86 before it, a 0 or neither: the user part, `+86` and the number,
+the number, the key of that, its place in `_beginnings`.
+"""
+
+
+def read_number(uri: str) -> Digits | None:
+    """The digits of an URI that is nothing else before its host; None for any other."""
     if uri.startswith("sip:"):
         at = uri.find("@", 4)
-        if at < 0:
-            return None
-        user = uri[4:at]
-    elif uri.startswith("tel:"):
-        user = uri[4:]
-    else:
-        return None
-    return _by_prefix(user, user)
+        return None if at < 0 else _digits(uri[4:at])
+    return _digits(uri[4:]) if uri.startswith("tel:") else None
 
 
-def _by_prefix(raw: str, user: str) -> Number | None:
-    """The same of a user part without separators and escapes. What `_plus` made of the first number that begins so holds for all of them,
-    where the plan decides by prefix and length alone: see `_learn`.
-    """
+_read_number: Final[Callable[[str], Digits | None]] = read_number if compiled is None else compiled.read_number
+
+
+def _digits(user: str) -> Digits | None:
     if user.startswith("+86"):
         nsn = user[3:]
     elif user.startswith("0"):
         nsn = user[1:]
     else:
         nsn = user
-    known = _prefixes.get(len(nsn))
-    if known is None or not (nsn.isdecimal() and nsn.isascii()):
+    size = len(nsn)
+    if (size != 10 and size != 11) or not (nsn.isdecimal() and nsn.isascii()):
         return None
-    prefix = nsn[:5] if nsn[0] == "1" else nsn[:4]
-    found = known[prefix] if prefix in known else _learn(known, prefix, nsn)
+    place = int(nsn[:5] if nsn[0] == "1" else nsn[:4]) + (PLACES if size == 11 else 0)
+    canonical = user if user[0] == "+" else "+86" + nsn
+    return user, canonical, nsn, (size + 2) << 56 | int(canonical), place
+
+
+def _by_beginning(raw: str, digits: Digits) -> Number | None:
+    """What `_plus` made of the first number that begins so holds for all of them, where the plan decides by that alone: see `_learn`."""
+    user, canonical, nsn, key, place = digits
+    found = _beginnings[place]
     if found is None:
+        found = _beginnings[place] = _learn(nsn)
+    if not found.decides:
         return None
-    if nsn is user:
-        return Number(raw, user, "+86" + nsn, found[0], found[1], (), None, "86", nsn, "national")
-    if user[0] == "0":
-        return Number(raw, user, "+86" + nsn, found[0], found[1], TRUNK0, None, "86", nsn, "national")
-    return Number(raw, user, user, found[0], found[1], (), None, "86", nsn, "plus")
+    if user is canonical:
+        return Number(raw, user, canonical, found.kind, found.area, (), None, "86", nsn, "plus", key=key)
+    flags = TRUNK0 if user[0] == "0" else ()
+    return Number(raw, user, canonical, found.kind, found.area, flags, None, "86", nsn, "national", key=key)
 
 
-def _learn(known: dict[str, tuple[str | None, str | None] | None], prefix: str, nsn: str) -> tuple[str | None, str | None] | None:
-    """Read one number and keep what its prefix says, where that is all that counts: a mobile or fixed number without a flag or a second
+def _learn(nsn: str) -> Beginning:
+    """What the beginning of one number says, where that is all that counts: a mobile or fixed number without a flag or a second
     reading. Such a one reads the same behind a trunk 0, and bare: it is too long for a local number.
 
     Whole-number facts (all zeros, a protected or service code behind an area code) never give such a reading: they set a code, a flag or an
     alternative, or have fewer than 10 digits.
     """
-    canonical = "+86" + nsn
-    number = _plus(canonical, canonical, None)
-    regular = number.canonical == canonical and number.code is None and number.kind in BY_PREFIX
-    known[prefix] = found = (number.kind, number.area) if regular and not number.flags and not number.alternatives else None
-    return found
+    if nsn[0] == "0":
+        return UNDECIDED  # a trunk 0 behind +86 or another one
+    reading = classify(PLAN, nsn, bare=False, trunk0=False, home=None)
+    regular = reading.code is None and reading.digits == nsn and reading.kind in BY_PREFIX
+    if not regular or reading.flags or reading.alternatives:
+        return UNDECIDED
+    return Beginning(True, reading.kind, reading.area)
 
 
 def _read(uri: str, home_area: str | None, *, short: bool = False) -> Number:
-    """Take the URI apart: user part, its parameters, and the host where no number stands before it. `short`: what `_by_prefix` knows need
-    not be read whole.
+    """Take the URI apart: user part, its parameters, and the host where no number stands before it. `short`: what `_by_beginning` knows
+    need not be read whole.
     """
     scheme = uri[:5].lower()
     host = ""
@@ -164,7 +200,8 @@ def _read(uri: str, home_area: str | None, *, short: bool = False) -> Number:
     if parameters and user[0] != "+":
         user = _context(parameters) + user
     if short:
-        number = _by_prefix(raw, user)
+        found = _digits(user)
+        number = None if found is None else _by_beginning(raw, found)
         if number is not None:
             return number
     if user[0] == "+":

@@ -73,7 +73,9 @@ class Number:
         form: Form = "none",
         alternatives: tuple[str, ...] = (),
         absent: bool = False,
+        key: int = -1,
     ) -> None:
+        """`key`: -1 to have it worked out."""
         self.raw = raw
         self.digits = digits
         self.canonical = canonical
@@ -86,7 +88,9 @@ class Number:
         self.form: Form = form
         self.alternatives = alternatives
         self.absent = absent
-        if canonical is not None and (size := len(canonical) - 1) <= LONGEST_KEYED:
+        if key >= 0:
+            self.key = key
+        elif canonical is not None and (size := len(canonical) - 1) <= LONGEST_KEYED:
             self.key = (size << 56) | int(canonical)
         else:
             self.key = 0

@@ -22,7 +22,7 @@ def request(*headers: str, uri: str = "sip:02161234567@127.0.0.1", sender: str =
 
 def call(*headers: str, trunk: Trunk = TRUNK, sender: str = "<sip:+8675583123456@a>;tag=1") -> Call:
     made = request(*headers, sender=sender)
-    return call_of(made, trunk, FLOW.source, asserted(made.message, trunk), 5.0)
+    return call_of(made, trunk, FLOW.source, asserted(made, trunk), 5.0)
 
 
 def test_an_ordinary_call() -> None:
@@ -41,7 +41,7 @@ def test_an_ordinary_call() -> None:
     ],
 )
 def test_every_asserted_identity_counts(headers: list[str], pai: tuple[str, ...]) -> None:
-    assert asserted(request(*headers).message, TRUNK) == tuple(uri.encode() for uri in pai)
+    assert asserted(request(*headers), TRUNK) == tuple(uri.encode() for uri in pai)
     assert len(call(*headers).pai_numbers) == len(pai)
 
 
@@ -56,7 +56,7 @@ def test_every_asserted_identity_counts(headers: list[str], pai: tuple[str, ...]
 )
 def test_remote_party_id_where_the_trunk_counts_it(headers: list[str], pai: tuple[str, ...]) -> None:
     trunk = Trunk(id="old", kind="enterprise", rpid_as_pai=True)
-    assert asserted(request(*headers).message, trunk) == tuple(uri.encode() for uri in pai)
+    assert asserted(request(*headers), trunk) == tuple(uri.encode() for uri in pai)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from proxy import intake, validate
 from proxy.flow import Flow, Listener
-from proxy.sip import caller, kernel, message, uri, via
+from proxy.sip import caller, kernel, message, response, uri, via
 from proxy.sip.error import ParseError
 from proxy.sip.message import SipMessage
+from proxy.sip.response import build_response
 from proxy.sip.transaction import ack_key, read_ack_key
 from proxy.sip.uri import Uri, parse_uri
 from proxy.sip.via import Via, mark_received
@@ -70,15 +71,16 @@ compiled = pytest.mark.skipif(kernel.compiled is None, reason=f"no compiled kern
 def alone() -> Iterator[None]:
     """The Python without the kernel."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((message, "_scan"), (via, "_read"), (uri, "_read"), (validate, "_read")):
+        for module, name in ((message, "_scan"), (via, "_read"), (uri, "_read"), (validate, "_read"), (validate, "_identity")):
             patch.setattr(module, name, kernel.nothing)
+        patch.setattr(response, "_respond", None)
         yield
 
 
 def told(thing: object) -> object:
     """All that an object of ours holds, to compare."""
     if isinstance(thing, SipMessage | Via | Uri | Request):
-        names = [name for name in fields(type(thing)) if name not in ("message", "flow")]
+        names = [name for name in fields(type(thing)) if name not in ("message", "flow", "index") and name[0] != "_"]
         return type(thing).__name__, [(name, told(getattr(thing, name))) for name in names]
     return thing
 
@@ -106,6 +108,9 @@ def read(raw: bytes) -> list[object]:
     found.append(parsed.to_bytes())
     if parsed.is_request:
         found += [fate(Request, parsed, flow, ADDRESS) for flow in (UDP, TCP)]
+        found += [build_response(parsed, b"SIP/2.0 403 Forbidden", *rest) for rest in ((None, b"t"), (b"Via: x", b"", b"Reason: x\r\n"))]
+        with contextlib.suppress(ParseError):
+            found.append(intake.asserted(Request(parsed, UDP, ADDRESS), None))
     for name in (b"via", b"from", b"contact"):
         with contextlib.suppress(ParseError):
             for value in parsed.all(name):
@@ -136,7 +141,12 @@ def test_reads_the_usual_itself(raw: bytes) -> None:
     assert message._scan(raw) is not None
     parsed = SipMessage.parse(raw)
     if parsed.is_request:
-        assert validate._read(parsed.lines, parsed.first_line, parsed.more_lines, parsed.method, ADDRESS) is not None
+        assert parsed.index is not None
+        assert kernel.compiled is not None
+        assert validate._read(parsed.index, parsed.method, ADDRESS) is not None
+        assert build_response(parsed, b"SIP/2.0 403 Forbidden", None, b"t") == kernel.compiled.respond(
+            parsed.index, b"SIP/2.0 403 Forbidden", None, b"t", b""
+        )
         assert uri._read(parsed.uri) is not None
     for value in parsed.all(b"via"):
         assert via._read(value) is not None
@@ -272,14 +282,22 @@ def test_refuses_what_is_not_octets(wrong: Any) -> None:
     for reader in readers:
         with pytest.raises(TypeError):
             reader(wrong)
-    for arguments in (
-        ([wrong], {b"via": 0}, None, b"INVITE", ADDRESS),
-        (wrong, {b"via": 3}, None, b"INVITE", ADDRESS),
-        ([b"Via: x"], {b"via": "0"}, None, b"INVITE", ADDRESS),
-        ([b"Via: x"], {b"via": 7}, None, b"INVITE", ADDRESS),
-    ):
-        with pytest.raises((TypeError, IndexError)):
-            validate._read(*arguments)
+    index = SipMessage.parse(INVITE).index
+    refused: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
+        *[(validate._read, arguments) for arguments in ((wrong, b"INVITE", ADDRESS), (index, wrong, ADDRESS), (index, b"INVITE", wrong))],
+        *[(validate._identity, arguments) for arguments in ((wrong, b"x"), (index, wrong))],
+        (kernel.compiled.respond, (wrong, b"", b"", b"", b"")),
+        (kernel.compiled.respond, (index, wrong, b"", b"", b"")),
+        (kernel.compiled.respond, (index, b"", b"", wrong, b"")),
+        (kernel.compiled.respond, (index, b"", b"", b"", wrong)),
+    ]
+    for read_it, arguments in refused:
+        with pytest.raises(TypeError):
+            read_it(*arguments)
+    with pytest.raises(TypeError):
+        kernel.compiled.Keyed(b"k", 8).hex_lines(b"", wrong, b"")
+    with pytest.raises(TypeError):
+        kernel.compiled.Index()
 
 
 @compiled
@@ -330,6 +348,9 @@ def test_its_hash_is_blake2b(key: bytes, size: int) -> None:
     for length in (*range(300), 1000, 70_000):
         text = random.Random(length).randbytes(length)
         assert ours.hex(text) == pythons.hex(text) == hashlib.blake2b(text, key=key, digest_size=size).hexdigest().encode()
+        lines = (text, b"", text[:3], text[5:])
+        assert ours.hex_lines(*lines) == pythons.hex_lines(*lines) == pythons.hex(b"\n".join(lines))
+        assert ours.hex_lines(*lines[:3]) == pythons.hex_lines(*lines[:3]) == pythons.hex(b"\n".join(lines[:3]))
 
 
 @compiled
