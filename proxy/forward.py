@@ -96,15 +96,18 @@ class Outgoing:
         if hops is None:
             message.insert_top(b"Max-Forwards: 70")
         else:
-            message.replace_line(message.first_line[b"max-forwards"], _MAX_FORWARDS[hops - 1])
+            message.replace_line(message.place(b"max-forwards"), _MAX_FORWARDS[hops - 1])
         if request.via_line is not None:
-            message.replace_line(message.first_line[b"via"], request.via_line)
+            message.replace_line(message.place(b"via"), request.via_line)
 
     def own_from(self) -> bytes | None:
         """The From line that the sender wrote, where what goes on has another: responses carry it back (RFC 3261 §8.2.6.2)."""
         message = self.message
-        at = message.first_line[b"from"]
-        return message.lines[at] if message.replaced is not None and at in message.replaced else None
+        replaced = message.replaced
+        if replaced is None:
+            return None
+        at = message.place(b"from")
+        return message.line_at(at) if at in replaced else None
 
     def render(self, flow: Flow, branch: bytes) -> bytes:
         """The bytes for one target. Two Record-Routes where the listeners differ, the target's above (RFC 5658)."""

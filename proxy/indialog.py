@@ -15,6 +15,7 @@ from proxy.intake import asserted, privacy_values
 from proxy.relay import Relay
 from proxy.routing import Peer, Routing
 from proxy.screening import LOOP, Screening
+from proxy.sip.message import mark
 from proxy.sip.response import PHRASES
 from proxy.token import Secret
 from proxy.transactions import TransactionLayer
@@ -23,6 +24,7 @@ from rules.call import Trunk
 
 _OF_CALLS: Final = (b"BYE", b"INVITE", b"UPDATE", b"INFO", b"PRACK")
 """Methods of a call itself; one of a subscription inside its dialog may be answered 481 when that is over, and the call goes on."""
+_IDENTITIES: Final = mark(b"p-asserted-identity") | mark(b"p-preferred-identity") | mark(b"remote-party-id") | mark(b"identity")
 NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
 _NO_WAY: Final = Refusal(404, "No Way To Destination")
 
@@ -81,13 +83,7 @@ class InDialog:
             self._counters.loops += 1
             self._answers.refuse(request, LOOP, now)
             return
-        present = request.message.first_line
-        if (
-            b"p-asserted-identity" in present
-            or b"p-preferred-identity" in present
-            or b"remote-party-id" in present
-            or b"identity" in present
-        ):
+        if request.message.marks & _IDENTITIES:
             keep_trust(request.message, privacy_values(request.message), customer_side(routing, onward.token))
         if routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
             keep_internal(request.message, routing.internal)

@@ -22,6 +22,7 @@ cdef enum:
     SLOTS = 2048  # a power of two, several times as many as there are names
     FIELDS = 128
     LINES = 96  # of an ordinary message, its start line included
+    LINES_EDITED = 8  # of it, ordinarily
     LONGEST_NAME = 40
     LONGEST_KEY = 500  # less than what transaction_key hashes
 
@@ -141,6 +142,86 @@ cdef class Index:
         cdef list made = []
         for number in range(self.count):
             PyList_Append(made, octets(self.line(number)))
+        return made
+
+    def line_at(self, int number):
+        """One line of the header section."""
+        if not 0 <= number < self.count:
+            raise IndexError("a line's place")
+        return octets(self.line(number))
+
+    def place(self, bytes name not None):
+        """The first line of a field that the scanner has a number for; 0 where there is none. KeyError for other fields."""
+        return self.first[<int>self.scanner.numbers[name]]
+
+    def splice(self, dict replaced, bytes start, list top, bytes last):
+        """As the function `splice`, of this message's lines and body."""
+        cdef const char *text = PyBytes_AS_STRING(self.raw)
+        cdef PyObject *edits[LINES_EDITED]  # borrowed of `replaced`, which nobody changes meanwhile
+        cdef int places[LINES_EDITED]
+        cdef int count = 0, at, other, place
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(self.raw), from_at, to_at
+        cdef object key, line
+        cdef bytes made
+        cdef char *out
+        if replaced is not None:
+            if len(replaced) > LINES_EDITED:
+                return splice(self.lines(), replaced, start, top, last, self.body())
+            for key, line in replaced.items():  # sorted by their places as they come
+                place = key
+                if not 0 <= place < self.count:
+                    raise IndexError("a line's place")
+                if line is not None and type(line) is not bytes:
+                    raise TypeError("a line is octets")
+                at = count
+                while at > 0 and places[at - 1] > place:
+                    places[at] = places[at - 1]
+                    edits[at] = edits[at - 1]
+                    at -= 1
+                places[at] = place
+                edits[at] = <PyObject *>line
+                count += 1
+                size -= self.begin[place + 1] - self.begin[place]
+                if line is not None:
+                    size += PyBytes_GET_SIZE(line) + 2
+        if start is not None:
+            if count > 0 and places[0] == 0:
+                return splice(self.lines(), replaced, start, top, last, self.body())
+            size += PyBytes_GET_SIZE(start) + 2 - self.begin[1]
+        size += written(top) if top is not None else 0
+        if last is not None:
+            size += PyBytes_GET_SIZE(last) + 2
+        made = PyBytes_FromStringAndSize(NULL, size)
+        out = PyBytes_AS_STRING(made)
+        at = 0
+        from_at = 0
+        if start is not None:
+            out = put_line(out, start)
+            from_at = self.begin[1]
+        elif count > 0 and places[0] == 0:
+            if <object>edits[0] is not None:
+                out = put_line(out, <bytes>edits[0])
+            at = 1
+            from_at = self.begin[1]
+        else:
+            memcpy(out, text, self.begin[1])
+            out += self.begin[1]
+            from_at = self.begin[1]
+        if top is not None:
+            out = put(out, top, 0, len(top))
+        for other in range(at, count):
+            to_at = self.begin[places[other]]
+            memcpy(out, text + from_at, to_at - from_at)
+            out += to_at - from_at
+            if <object>edits[other] is not None:
+                out = put_line(out, <bytes>edits[other])
+            from_at = self.begin[places[other] + 1]
+        to_at = self.body_at - 2
+        memcpy(out, text + from_at, to_at - from_at)
+        out += to_at - from_at
+        if last is not None:
+            out = put_line(out, last)
+        memcpy(out, text + to_at, PyBytes_GET_SIZE(self.raw) - to_at)
         return made
 
     def body(self):
