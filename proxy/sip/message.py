@@ -52,7 +52,7 @@ _USUAL: Final = (
     b"Organization P-Charging-Vector P-Access-Network-Info P-Early-Media Reason RSeq RAck Event Authorization "
     b"Proxy-Authorization WWW-Authenticate Proxy-Authenticate Warning Content-Disposition MIME-Version Timestamp Retry-After "
     b"Refer-To Referred-By Replaces Call-Info Error-Info Alert-Info In-Reply-To Priority Reply-To Content-Encoding "
-    b"Content-Language Subscription-State Join Path Service-Route"
+    b"Content-Language Subscription-State Join Path Service-Route Attestation-Info Origination-Id"
 ).split()
 
 LISTS: Final = frozenset(
