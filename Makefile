@@ -14,7 +14,7 @@ WHEEL := $(COMPILED)/.wheel
 KERNEL := $(wildcard proxy/*/*.pyx rules/*.pyx)
 PACKED := $(shell find proxy rules -type f ! -name "*.so" ! -name "*.c" ! -path "*/__pycache__/*")
 # Tested twice: with the compiled kernel and without it.
-TWICE := tests/proxy/sip tests/proxy/transport/test_udp.py $(patsubst %,tests/proxy/test_%.py,core flows hostile torture validate)
+TWICE := tests/rules/test_kernel.py tests/proxy/sip tests/proxy/transport/test_udp.py $(patsubst %,tests/proxy/test_%.py,core flows hostile torture validate)
 # And against the wheel, with compiled kernel and core.
 THRICE := tests/proxy tests/rules
 ARGS ?=

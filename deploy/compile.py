@@ -19,13 +19,13 @@ KERNEL = ("proxy.sip._kernel", "proxy.transport._batch", "rules._kernel")
 # Not here: msgspec's Structs, which mypyc cannot make; exceptions (proxy.sip.error), since the collector does not see through native ones.
 # No function in a function may hold a directory: mypyc makes circles of them, and the lists of before a reload would stay mapped.
 CORE = {
-    "proxy": "answers attempts call_records calls core correlation counters dialogs enforce flow forward health history indialog intake"
-    " limits refusals relay responses routing screening spread tally token transactions validate",
+    "proxy": "admission answers attempts call_records call_table calls core correlation counters dialogs enforce flow forward health"
+    " history indialog intake limits owners refusals relay responses routing screening spread tally token transactions validate",
     "proxy/sip": "caller grammar message reply response timers transaction uri via",
     "rules": "call judge legs ruleset shared_legs verdict",
     "rules/builtin": "emergency forwarding identity intercept international label marketing own_number passport privacy purpose regular"
     " segments trunk",
-    "rules/directory": "clock directory entries index places register_index rows segments statement_index terms",
+    "rules/directory": "clock directory entries index places register_index rows segment_index segments statement_index terms",
     "rules/numbers": "classify locality normalise number plan",
 }
 LIBRARY = "sipwarden"

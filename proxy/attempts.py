@@ -23,13 +23,17 @@ KEPT: Final = (
     b"via",
     b"p-asserted-identity",
     b"p-preferred-identity",
+    b"remote-party-id",
     b"diversion",
     b"history-info",
     b"privacy",
     b"p-charging-vector",
+    b"date",
     b"identity",
 )
-"""Header fields whose lines are kept, in this order: a long Identity is what is left out where there is too much."""
+"""Header fields whose lines are kept, in this order: a long Identity is what is left out where there is too much. Date is kept where there
+is Identity: nothing else is judged by it.
+"""
 
 LINES_AT_MOST: Final = 8192
 """Octets of all lines of one Attempt. A line that no longer fits is cut there, and those behind it are left out."""
@@ -171,7 +175,7 @@ def lines_of(message: SipMessage) -> tuple[bytes, ...]:
     size = 0
     for name in KEPT:
         at = first.get(name)
-        if at is None:
+        if at is None or (name == b"date" and b"identity" not in first):
             continue
         if more is None or name not in more:
             line = lines[at]

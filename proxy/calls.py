@@ -10,17 +10,16 @@ Nothing else is needed to pass a BYE on, so that a call of which there is no rec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-from proxy.call_records import ANSWERED, HEADER, LATE, OVER, RECORD, SETUP, TOLD, CallRecords, Record
+from proxy.admission import Admission
+from proxy.call_records import ANSWERED, HEADER, LATE, OVER, SETUP, TOLD, CallRecords, Record
+from proxy.call_table import CallTable, plain_table
 from proxy.events import Answer, By, End, Event, Ringing
 from proxy.hangup import Hangup
-from proxy.limits import Subject
 from proxy.spread import PARTS, Spread
-from proxy.tally import ROW_SIZE, Tally
+from proxy.tally import Tally
 from proxy.token import NO_TABLE
 
 if TYPE_CHECKING:
@@ -44,17 +43,11 @@ _PARTS_A_TURN: Final = 2
 ORPHANED: Final = 217.0
 """Seconds in which a call is answered that was being set up when its worker ended, if it is at all (Timer C and 64*T1)."""
 
-SEGMENTS_KEPT: Final = 16_384
-"""Segments with a limit that are remembered while they have no call."""
-
 NOTICES_KEPT: Final = 8192
 """Notices that wait for the other workers; more are dropped and counted. They are taken after each batch of input."""
 
 NAME_AT_MOST: Final = 256
 """Octets of a Call-ID and of a tag that events tell, and characters of a caller or called as it stood in the request."""
-
-PLAIN_CAPACITY: Final = 4096
-"""Records where nobody gave memory for more."""
 
 
 class Setup:
@@ -86,31 +79,13 @@ class Within:
         self.trunk = trunk
 
 
-class CallTable:
-    """The memory that calls are kept and counted in: `rows` of all workers (see Tally), `records` of worker `own`."""
-
-    __slots__ = ("own", "records", "tally", "workers")
-
-    def __init__(self, rows: Sequence[memoryview], records: memoryview, own: int, tally: Tally | None = None) -> None:
-        self.own = own
-        self.workers = len(rows)
-        self.records = records
-        self.tally = tally if tally is not None else Tally(rows, own)
-
-
-def plain_table() -> CallTable:
-    """A table of the process's own, for one worker."""
-    return CallTable([memoryview(bytearray(ROW_SIZE)).cast("Q")], memoryview(bytearray(HEADER + PLAIN_CAPACITY * RECORD)), 0)
-
-
 class Calls:
     """The book of calls. `events` is what happened since it was last taken, None where nobody asks. `active`: whether calls are followed
-    at all. `table` stands in the tokens of calls that have a record. `stirred`: whether there is something for `sweep`. Times are the
-    core's seconds but for `at`, ms since 1970.
+    at all. `admission`: what they are counted of. `table` stands in the tokens of calls that have a record. `stirred`: whether there is
+    something for `sweep`. Times are the core's seconds but for `at`, ms since 1970.
     """
 
     __slots__ = (
-        "_admitted",
         "_counters",
         "_looked_at",
         "_notices",
@@ -121,10 +96,10 @@ class Calls:
         "_records",
         "_salt",
         "_secret",
-        "_segments",
         "_table",
         "_trunks",
         "active",
+        "admission",
         "events",
         "longest",
         "stirred",
@@ -140,15 +115,14 @@ class Calls:
         self._secret = secret
         self.longest = longest
         self._table: CallTable | None = None
-        self._admitted: tuple[bytes, Segment | None] | None = None
         self._records = CallRecords(memoryview(bytearray(HEADER)))
         self._open: Spread[int] = Spread()
         self._over: Spread[int] = Spread()
         self._orphans: Spread[int] = Spread()
         self._looked_at = 0
         self._orphans_until = 0.0
-        self._trunks: dict[bytes, Subject] = {}
-        self._segments: dict[int, Subject] = {}
+        self.admission = Admission()
+        self._trunks = self.admission.trunks
         self._notices: list[tuple[int, Hangup]] = []
         self.active = False
         self.stirred = False
@@ -183,9 +157,8 @@ class Calls:
         self.active = True
         for book in (self._open, self._over, self._orphans):
             book.clear()
-        self._trunks.clear()
-        self._segments.clear()
-        self.know(trunks)
+        self.admission.begin(table.tally)
+        self.admission.know(trunks)
         self._orphans_until = now + ORPHANED
         if used:
             self._recover(table.tally)
@@ -205,30 +178,14 @@ class Calls:
                 self._orphans.put(record.key, slot)  # its transaction went with the worker
             trunk.count += 1
             if record.segment:
-                self._segment_by(record.segment).count += 1
-        for subject in (*self._trunks.values(), *self._segments.values()):
-            subject.recount(subject.count)
+                self.admission.segment_by(record.segment).count += 1
+        self.admission.recount()
         tally.drop_left()
-
-    def know(self, trunks: dict[bytes, Trunk]) -> None:
-        """The trunks in force, by id code: each worker tells its calls of all of them, so that a limit which one worker has heard of
-        counts the calls of those that have not.
-        """
-        if self._table is None:
-            return
-        for code in [code for code, subject in self._trunks.items() if code not in trunks and not subject.count]:
-            self._trunks.pop(code).forget()
-        for code, trunk in trunks.items():
-            self._line(code, trunk)
 
     def take_notices(self) -> list[tuple[int, Hangup]]:
         """What owners of calls are to be told: worker, notice."""
         notices, self._notices = self._notices, []
         return notices
-
-    def counts(self) -> dict[str, int]:
-        """This worker's calls by trunk."""
-        return {subject.name: subject.count for subject in self._trunks.values()}
 
     @property
     def known(self) -> int:
@@ -242,74 +199,23 @@ class Calls:
     # limits
 
     def admit(self, code: bytes, trunk: Trunk, segment: Segment | None, now: float, *, force: bool) -> str:
-        """Count a call that policy lets go on; the reason code of the limit that it is above, "" for none.
-
-        A call above a limit is not counted, unless with `force`: it goes on all the same.
-        """
-        self.settle()
-        line = self._line(code, trunk)
-        if trunk.max_calls is not None and not force and not self.room:
-            return "TRK_CALLS"  # what cannot be counted cannot be held to a limit
-        part = self._segment(segment) if segment is not None else None
-        over = ""
-        if not line.add(trunk.max_calls):
-            over = "TRK_CALLS"
-            if not force:
-                return over
-            line.add(None)
-        if part is not None and segment is not None and not part.add(segment.max_calls):
-            over = over or "SEG_CALLS"
-            if not force:
-                line.remove()
-                return over
-            part.add(None)
-        if trunk.max_cps is not None and not line.start(trunk.max_cps, now, force=force):
-            over = over or "TRK_CPS"
-            if not force:
-                line.remove()
-                if part is not None:
-                    part.remove()
-                return over
-        if part is not None and segment is not None and segment.max_cps is not None and not part.start(segment.max_cps, now, force=force):
-            over = over or "SEG_CPS"
-            if not force:
-                line.remove()
-                part.remove()
-                if trunk.max_cps is not None:
-                    line.take_back()
-                return over
-        self._admitted = (code, segment)
-        return over
-
-    def settle(self) -> None:
-        """Release a call that was admitted and then neither began nor was released: something went wrong with its request."""
-        admitted = self._admitted
-        if admitted is not None:
-            self.release(admitted[0], admitted[1])
-
-    def release(self, code: bytes, segment: Segment | None) -> None:
-        """A call that was admitted went no further."""
-        self._admitted = None
-        line = self._trunks.get(code)
-        if line is not None:
-            line.remove()
-        if segment is not None:
-            self._segment(segment).remove()
+        """Count a call that policy lets go on; the reason code of the limit that it is above, "" for none (see `Admission.admit`)."""
+        return self.admission.admit(code, trunk, segment, now, force=force, room=self.room)
 
     # a call's way
 
     def begin(self, setup: Setup, ingress: bytes, segment: Segment | None, now: float) -> None:
         """An admitted call was sent on."""
-        self._admitted = None
+        self.admission.admitted()
         self.stirred = True
         key = setup.key
         slot = -1 if key in self._open or key in self._over else self._take()
         if slot < 0:
             self._counters.calls_untracked += 1
-            self.release(ingress, segment)
+            self.admission.release(ingress, segment)
             return
         self._records.name(slot, setup.call_id, setup.from_tag)
-        record = Record(key, ingress, setup.cseq, int(now * 1000), self._segment(segment).key if segment is not None else 0)
+        record = Record(key, ingress, setup.cseq, int(now * 1000), self.admission.segment(segment).key if segment is not None else 0)
         self._records.write(slot, record)
         self._open.put(key, slot)
 
@@ -360,7 +266,7 @@ class Calls:
         self._end(self.at(now), setup.call_id, setup.from_tag, setup.trunk, setup.cseq, status, by, why)
 
     def hung_up(self, within: Within, by: By, why: str, now: float) -> None:
-        """A BYE came, or what ends a call as well."""
+        """A BYE went to the other side, or what ends a call as well came from there."""
         own = self._table
         token = within.token
         if own is None or not token.invite:
@@ -455,7 +361,7 @@ class Calls:
         if line is not None:
             line.remove()
         if record.segment:
-            self._segment_by(record.segment).remove()
+            self.admission.segment_by(record.segment).remove()
 
     def _end(self, at: int, call_id: bytes, from_tag: bytes, trunk: str, cseq: int, status: int, by: By, why: str) -> None:
         if self.events is not None:
@@ -508,7 +414,7 @@ class Calls:
         if names is not None and line is not None:
             self._end(self.at(now), names[0], names[1], line.name, cseq, 0, "proxy", "lost")
 
-    # subjects and slots
+    # slots
 
     def _take(self) -> int:
         slot = self._records.take()
@@ -520,28 +426,3 @@ class Calls:
             taken = self._over.pop(next(iter(self._over.parts[at])))
             slot = -1 if taken is None else taken
         return slot
-
-    def _line(self, code: bytes, trunk: Trunk) -> Subject:
-        found = self._trunks.get(code)
-        if found is None:
-            assert self._table is not None
-            found = self._trunks[code] = Subject(trunk.id, _key(b"trunk", trunk.id), self._table.tally)
-        return found
-
-    def _segment(self, segment: Segment) -> Subject:
-        return self._segment_by(_key(b"segment", f"{segment.customer} {segment.trunk} {segment.first} {segment.last}"))
-
-    def _segment_by(self, key: int) -> Subject:
-        found = self._segments.get(key)
-        if found is None:
-            if len(self._segments) >= SEGMENTS_KEPT:
-                for other in [other for other, subject in self._segments.items() if not subject.count]:
-                    self._segments.pop(other).forget()
-            assert self._table is not None
-            found = self._segments[key] = Subject("", key, self._table.tally)
-        return found
-
-
-def _key(kind: bytes, name: str) -> int:
-    """An even number that stands for a subject in every worker (the odd one behind it is for its starts)."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8, person=kind).digest(), "little") & ~1 or 2

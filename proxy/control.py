@@ -31,6 +31,10 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     """File descriptor of the memory that events are put in, -1 where there is no journal."""
     calls: int = -1
     """The descriptor of the memory in which all workers count calls (`proxy.shared`)."""
+    owners: int = -1
+    """The descriptor of the memory in which they note whose an INVITE is, -1 where there is one worker only."""
+    reaches: tuple[int, ...] = ()
+    """Up to which octet of a datagram the kernel looks for a Call-ID, for each of `Config.bindings()`; 0: it goes by addresses."""
 
 
 class Load(msgspec.Struct, tag=True, frozen=True):

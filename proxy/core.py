@@ -14,7 +14,8 @@ from zlib import crc32
 
 from proxy.answers import Answers
 from proxy.attempts import unjudged
-from proxy.calls import SWEEP, Calls, CallTable
+from proxy.call_table import CallTable
+from proxy.calls import SWEEP, Calls
 from proxy.config import Config
 from proxy.counters import Counters
 from proxy.enforce import Refusal
@@ -24,6 +25,7 @@ from proxy.forward import Branches
 from proxy.hangup import Hangup
 from proxy.health import Health, Ping
 from proxy.indialog import NO_SUCH_CALL, InDialog
+from proxy.owners import Owners, by_call_id
 from proxy.redirect import CANCELLED, other_answer
 from proxy.relay import CANCEL_KEY, Relay, answer_directly
 from proxy.responses import Responses
@@ -94,6 +96,7 @@ class Proxy:
         )
         self._in_dialog = InDialog(self._layer, relay, answers, self._screening, self.secret, self._branches, calls)
         self._sweeping = False
+        self._handed = False
         self._tell_unsigned: Callable[[str], None] | None = None
         self._sign_with(credential)
         self._health.start(self.routing, now)
@@ -109,6 +112,12 @@ class Proxy:
             self._defect()
         if self._calls.stirred and not self._sweeping:
             self._sweep_later(SWEEP, now)
+
+    def receive_handed(self, data: bytes, flow: Flow, now: float) -> None:
+        """Take in what another worker handed over. What is not known here either goes no further: it is answered from here."""
+        self._handed = True
+        self.receive(data, flow, now)
+        self._handed = False
 
     def send_failed(self, flow: Flow, data: bytes, now: float) -> None:
         """A stream destination could not be reached: a request counts as answered 503 (§16.9), a response is lost."""
@@ -166,7 +175,7 @@ class Proxy:
         return self._screening.take_lookups()
 
     def take_handovers(self) -> list[tuple[int, Flow, bytes]]:
-        """Messages that belong to another worker's transactions: worker id, flow, bytes."""
+        """Messages that belong to another worker's transactions, for its `receive_handed`: worker id, flow, bytes."""
         handovers, self._responses.handovers = self._responses.handovers, []
         return handovers
 
@@ -174,10 +183,14 @@ class Proxy:
         """Remember the calls that go toward trunks there, before the first of them comes."""
         self._screening.correlation.legs = legs
 
+    def share_owners(self, owners: Owners) -> None:
+        """Note INVITEs there for other workers to find, and find theirs, before the first of them comes."""
+        self._layer.owners = owners
+
     def keep_events(self, wanted: bool = True) -> None:
         """Have what happens to calls kept for `take_events`, which is then to be asked after each batch."""
         self._calls.keep_events(wanted)
-        self._calls.know(self.routing.trunk_codes)
+        self._calls.admission.know(self.routing.trunk_codes)
 
     def take_events(self) -> list[Event]:
         """What happened to calls since, in order; to be written down before `take_sends` is sent. Nothing without `keep_events`."""
@@ -215,7 +228,7 @@ class Proxy:
         self._screening.ruleset = ruleset
         self._sign_with(credential)
         self._screening.limit = config.node.max_transactions
-        self._calls.know(routing.trunk_codes)
+        self._calls.admission.know(routing.trunk_codes)
         self._calls.longest = config.node.longest_call
         self._layer.timers.drop_unused()
         self._health.start(routing, now)
@@ -256,7 +269,7 @@ class Proxy:
             "transactions_server": len(self._layer.servers),
             "transactions_client": len(self._layer.clients),
             "parked": len(self._screening.parked),
-            "calls": self._calls.counts(),
+            "calls": self._calls.admission.counts(),
             "next_hops": {(hop.id, target.uri): target.up for hop, target in self.routing.all_targets()},
         }
 
@@ -272,7 +285,7 @@ class Proxy:
             self._tell_unsigned(why)
 
     def _defect(self) -> None:
-        self._calls.settle()
+        self._calls.admission.settle()
         self.counters.internal_errors += 1
         if len(self.faults) < _FAULTS_KEPT:
             self.faults.append(traceback.format_exc())
@@ -315,7 +328,7 @@ class Proxy:
 
     def _broken(self, request: Request, peer: Peer, status: int, now: float) -> None:
         """Something went wrong with a request on its way: a call that was admitted is none, and an initial INVITE is told of still."""
-        self._calls.settle()
+        self._calls.admission.settle()
         if self._calls.events is None or request.method != b"INVITE" or request.to_tag:
             return
         server = self._layer.servers.get(request.key)
@@ -337,6 +350,8 @@ class Proxy:
             self._layer.again(server)
             return
         if self._answers.refused_before(request, now):
+            return
+        if method == b"INVITE" and self._owned_elsewhere(request):  # sent again from another port
             return
         trunk = peer.trunk
         if trunk is not None and trunk.reject_profile == REDIRECT and not request.to_tag:
@@ -394,12 +409,30 @@ class Proxy:
 
     # ACK and CANCEL
 
+    def _owned_elsewhere(self, request: Request) -> bool:
+        """Whether another worker has the INVITE that a request is, or belongs to; it was handed to that one then.
+
+        Nothing is handed over twice, and what no worker has is handed to none: a flood of it costs this worker a look, and the others
+        nothing.
+        """
+        owners = self._layer.owners
+        if owners is None or self._handed or not owners.used or (request.method == b"INVITE" and by_call_id(request)):
+            return False
+        worker = owners.owner(request.key)
+        if worker < 0:
+            return False
+        self._responses.handovers.append((worker, request.flow, request.message.raw))
+        self.counters.handed_over += 1
+        return True
+
     def _ack(self, request: Request, server: ServerTransaction | None, peer: Peer, now: float) -> None:
         if server is not None and server.state in (State.COMPLETED, State.CONFIRMED):
             self._layer.acknowledged(server, now)
             return
         if self._answers.refused(request, now):  # remembered, or of a re-INVITE, whose To tag is not ours
             self.counters.stateless_acks += 1
+            return
+        if self._owned_elsewhere(request):
             return
         if len(request.to_tag) == TAG_SIZE and request.to_tag == self._answers.to_tag(request):  # another worker's, or forgotten
             self.counters.stateless_acks += 1
@@ -414,6 +447,8 @@ class Proxy:
             return
         if server is None or not server.invite:
             fate = self._answers.fate(request, now)
+            if fate is None and self._owned_elsewhere(request):
+                return
             if fate is None or fate.status:
                 asked = fate is not None and peer.trunk is not None and peer.trunk.reject_profile == REDIRECT
                 self._answers.send(request, CANCELLED if asked else NO_SUCH_CALL)

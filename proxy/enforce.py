@@ -41,8 +41,8 @@ class Refusal:
 _TRY_LATER: Final = Refusal(503, "Service Unavailable", b"Retry-After: 1\r\n")
 """Above a limit. A second, no more: who heeds it sends nothing at all meanwhile, emergency calls included (RFC 3261 §21.5.4)."""
 _REFUSALS: Final[dict[tuple[int, str, str, str, str], Refusal]] = {}
-_BARE: Final[dict[int, Refusal]] = {}
-"""The last made of those without further header lines, by status."""
+_BY_REASON: Final[dict[str, Refusal]] = {}
+"""The last of those without Call-Info and Contact, by their Reason: most of all refusals are one and the same."""
 _HIDES_FROM_CALLEE: Final = frozenset(("id", "header", "user"))
 _HIDES_HISTORY: Final = frozenset(("history", "header", "session"))
 _CALLER: Final = (b"from", b"p-asserted-identity", b"remote-party-id")
@@ -67,11 +67,12 @@ def refusal(verdict: Verdict, trunk: Trunk) -> Refusal:
         return plain_refusal(verdict, trunk)
     if verdict.status == 503 and verdict.rule == RULE:
         return _TRY_LATER
-    if not verdict.reason and not verdict.call_info:
-        found = _BARE.get(verdict.status or 403)
-        if found is not None and found.phrase == verdict.phrase:
+    status = verdict.status or 403
+    if not verdict.call_info:
+        found = _BY_REASON.get(verdict.reason)
+        if found is not None and found.status == status and found.phrase == verdict.phrase:
             return found
-    return _refusal(verdict.status or 403, verdict.phrase, verdict.reason, verdict.call_info)
+    return _refusal(status, verdict.phrase, verdict.reason, verdict.call_info)
 
 
 def plain_refusal(verdict: Verdict, trunk: Trunk) -> Refusal:
@@ -90,8 +91,8 @@ def _refusal(status: int, phrase: str, reason: str, call_info: str, contact: str
         if contact:
             extra += f"Contact: <{contact}>\r\n"
         found = _REFUSALS[key] = Refusal(status, phrase, extra.encode())  # as many as profiles, redress addresses and rules that redirect
-        if not extra:
-            _BARE[status] = found
+    if not call_info and not contact:
+        _BY_REASON[reason] = found
     return found
 
 

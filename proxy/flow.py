@@ -12,10 +12,11 @@ class Listener:
 
     `index` finds the socket in the transports; `host` and `port` are what Via and Record-Route name (`advertise` where the bound address
     is a wildcard). `via` is the beginning of our Via line up to its branch parameter, `branch_start` the same up to the branch itself,
-    `uri` the URI that Record-Route and Contact name. Where a worker has a port of its own, its Via names that one (`answered_at`).
+    `uri` the URI that Record-Route and Contact name. Where a worker has a port of its own, its Via names that one (`answered_at`). `reach`:
+    up to which octet of a datagram the kernel looks for a Call-ID to pick the worker by, 0 where it goes by addresses.
     """
 
-    __slots__ = ("branch_start", "host", "index", "ipv6", "port", "sent_by", "transport", "uri", "via")
+    __slots__ = ("branch_start", "host", "index", "ipv6", "port", "reach", "sent_by", "transport", "uri", "via")
 
     def __init__(self, index: int, transport: str, host: str, port: int) -> None:
         self.index = index
@@ -23,6 +24,7 @@ class Listener:
         self.host = host
         self.port = port
         self.ipv6 = ":" in host
+        self.reach = 0
         self.answered_at(port)
         self.uri = b"sip:" + self.sent_by + (b"" if transport == "udp" else b";transport=" + transport.encode())
 

@@ -10,6 +10,7 @@ from proxy.answers import Answers
 from proxy.calls import Calls, Within
 from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, route_onward
 from proxy.enforce import Refusal, distrust, hide_caller, keep_internal, keep_trust
+from proxy.flow import Flow
 from proxy.forward import Branches, Outgoing, loops, new_loop_hash, numbered
 from proxy.intake import asserted, privacy_values
 from proxy.relay import Relay
@@ -17,7 +18,7 @@ from proxy.routing import Peer, Routing
 from proxy.screening import LOOP, Screening
 from proxy.sip.message import mark
 from proxy.sip.response import PHRASES
-from proxy.token import Secret
+from proxy.token import DialogToken, Secret
 from proxy.transactions import TransactionLayer
 from proxy.validate import Request
 from rules.call import Trunk
@@ -60,9 +61,6 @@ class InDialog:
             self._counters.dialog_refused += 1
             self._answers.refuse(request, NO_SUCH_CALL, now)
             return
-        within: Within | None = None
-        if self._calls.active:
-            within = self._within(request, onward, routing, now)
         if is_target_refresh(request.method):
             trunk = peer.trunk or customer_at(peer, routing)
             # a next hop that is neither a trunk nor a customer's is our own side, which no trunk's rules concern
@@ -90,28 +88,36 @@ class InDialog:
         if onward.token.withheld and onward.token.from_caller:
             hide_caller(request.message)
         server = self._screening.open(request, now)
-        if server is not None:
-            server.within = within
-            self._relay.forward_to(server, Outgoing(request, loop_hash, b""), flow, now)
+        if server is None:
+            return
+        followed = self._calls.active and request.method in _OF_CALLS
+        bye = request.method == b"BYE"
+        if followed and not bye:
+            server.within = self._within(request, onward, flow, routing)
+        self._relay.forward_to(server, Outgoing(request, loop_hash, b""), flow, now)
+        if followed and bye:
+            self._hung_up(request, onward, peer, flow, routing, now)
 
-    def _within(self, request: Request, onward: Onward, routing: Routing, now: float) -> Within | None:
-        """The call that a request belongs to where its answer may tell that it is over; a BYE ends it (whatever becomes of the BYE: its
-        sender has hung up). A call that came to us twice is two.
+    def _hung_up(self, request: Request, onward: Onward, peer: Peer, flow: Flow, routing: Routing, now: float) -> None:
+        """A BYE was sent on: the calls of all passages that it takes are over, whatever becomes of it, for its sender has hung up. But not
+        where it went back to its sender, whose call goes on then: to its address, or to another of its trunk's (our own network has no
+        reason to, and has many). A call that came to us twice is two.
         """
-        method = request.method
-        if method not in _OF_CALLS:
-            return None
-        within: Within | None = None
-        for token in (onward.token, *onward.more):
-            if token.from_caller:
-                tags = (request.from_tag, request.to_tag)
-            else:
-                tags = (request.to_tag, request.from_tag)
-            trunk = routing.trunk_codes.get(token.ingress)
-            within = Within(token, request.call_id, tags, "" if trunk is None else trunk.id)
-            if method == b"BYE":
-                self._calls.hung_up(within, "caller" if token.from_caller else "callee", "bye", now)
-        return None if method == b"BYE" else within
+        tokens = (onward.token, *onward.more)
+        there = _peer_at(flow, routing)
+        own = there.trunk is not None and there.trunk is peer.trunk and there.trunk.kind != "core"
+        if (own or there.key == peer.key) and not _is_side(there, tokens[-1]):
+            return
+        for token in tokens:
+            within = _call_of(request, token, routing)
+            self._calls.hung_up(within, "caller" if token.from_caller else "callee", "bye", now)
+
+    def _within(self, request: Request, onward: Onward, flow: Flow, routing: Routing) -> Within | None:
+        """The call that a request belongs to, where its answer may tell that it is over: it must come from an address of the other side,
+        and not from one that the sender of the request picked.
+        """
+        token = onward.more[-1] if onward.more else onward.token
+        return _call_of(request, token, routing) if _is_side(_peer_at(flow, routing), token) else None
 
     def _same_party(self, request: Request, onward: Onward, peer: Peer, trunk: Trunk, routing: Routing) -> bool:
         """Whether a re-INVITE or UPDATE comes from the trunk that its side of the dialog has, and presents what that side presented
@@ -142,6 +148,26 @@ class InDialog:
         said = hash((request.key, request.call_id, request.cseq, request.to_tag))
         mark = numbered(b"", said & 0xFFFFFFFFFFFF, 12, b"")
         self._layer.sends.append((flow, Outgoing(request, mark, b"").render(flow, self._branches.for_ack(mark))))
+
+
+def _peer_at(flow: Flow, routing: Routing) -> Peer:
+    """What is known of the address that a flow leads to."""
+    peer: Peer | None = flow.peer
+    if peer is None or peer.routing is not routing:
+        peer = flow.peer = routing.resolve(flow.address, flow.port)
+    return peer
+
+
+def _is_side(peer: Peer, token: DialogToken) -> bool:
+    """Whether an address is one of the side that a request with this token runs to, as configured."""
+    return token.egress in peer.hop_codes if token.from_caller else token.ingress == peer.code
+
+
+def _call_of(request: Request, token: DialogToken, routing: Routing) -> Within:
+    """The call of one passage through us that a request belongs to."""
+    tags = (request.from_tag, request.to_tag) if token.from_caller else (request.to_tag, request.from_tag)
+    trunk = routing.trunk_codes.get(token.ingress)
+    return Within(token, request.call_id, tags, "" if trunk is None else trunk.id)
 
 
 def customer_at(peer: Peer, routing: Routing) -> Trunk | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from proxy.tally import Tally
@@ -16,20 +17,25 @@ if TYPE_CHECKING:
 RULE: Final = "limits"
 """What a verdict names as its rule where a limit is reached."""
 
+SECOND: Final = 1_000_000_000
+"""In ns."""
+
+SLOWEST: Final = 1e-6
+"""Calls a second; a rate below that is as good as one call in eleven days, and its times still have room in 8 bytes."""
+
 
 class Subject:
     """What calls are counted of: a trunk, or a segment that has a limit. `count` are this worker's calls.
 
-    The law of both limits: a worker writes its own number first and then reads the others'. Of two workers that do so at the same moment
-    at least one sees the other's number, so that they never both take what only one may have; each takes back what is over the limit.
-    (Both may: then one call is refused that might have gone on. The limit is never passed.)
+    Both limits are exact over all workers, since a worker looks at the others' numbers and tells its own in the subject's turn
+    (`proxy.tally`), which is a few microseconds and ends with the worker that has it. Without a limit there is no turn to wait for.
 
-    The rate is a token bucket of one second's worth, at least one call. Each worker has a view of what the bucket holds: at each look that
-    is filled up first, then what others have taken since the last look is taken out, but never below nothing, which the bucket holds at
-    least. Whatever order things really happened in, the bucket holds no less than that: no view grants what is not there.
+    The rate is a bucket of one second's worth, at least one call. What it holds is one number: the time at which it is full again if
+    nobody starts a call, in ns of the clock that all processes share. Each worker tells the time that its own last call led to; the
+    highest counts. A rate that has changed is another bucket, and full: nothing of the old one holds anybody up.
     """
 
-    __slots__ = ("_calls", "_last", "_level", "_looked", "_others", "_started", "_starts", "_tally", "count", "key", "name")
+    __slots__ = ("_before", "_calls", "_each", "_fills", "_full_at", "_rate", "_tally", "count", "key", "name")
 
     def __init__(self, name: str, key: int, tally: Tally) -> None:
         """`key`: even, the same in all workers, and no other subject's."""
@@ -38,28 +44,30 @@ class Subject:
         self.count = 0
         self._tally = tally
         self._calls = tally.place(key)
-        self._starts = -1
-        self._started = 0
-        self._looked = False
-        self._level = 0.0
-        self._last = 0.0
-        self._others = 0
+        self._rate = 0.0
+        self._each = 0
+        self._fills = 0  # the key of the bucket, 0: none yet
+        self._full_at = 0
+        self._before = 0
+
+    def take_turn(self) -> None:
+        """Have `add` and `start` find what is true of all workers, and stay true until `end_turn`."""
+        self._tally.take_turn(self.key)
+
+    def end_turn(self) -> None:
+        """Let other workers look."""
+        self._tally.end_turn(self.key)
 
     def add(self, limit: int | None) -> bool:
         """Count one call more; False, and no call more, where that is above the limit."""
-        self.count += 1
-        if self._calls >= 0:
-            self._tally.write(self._calls, self.count)
-        if limit is None or self.count + self._tally.others(self.key) <= limit:
-            return True
-        self.remove()
-        return False
+        if limit is not None and self.count + self._tally.others(self.key) >= limit:
+            return False
+        self.recount(self.count + 1)
+        return True
 
     def remove(self) -> None:
         """Count one call less."""
-        self.count -= 1
-        if self._calls >= 0:
-            self._tally.write(self._calls, self.count)
+        self.recount(self.count - 1)
 
     def recount(self, count: int) -> None:
         """This worker's calls as they were found."""
@@ -71,45 +79,47 @@ class Subject:
         """Count the start of a call; False where the rate (calls a second) has no room for it, and it does not count; with
         `force` it does, since it starts all the same.
         """
-        tally = self._tally
-        if self._starts < 0:
-            self._starts = tally.place(self.key + 1)
-            if self._starts < 0:
-                return True
-            self._started = tally.read(self._starts)
-        most = max(1.0, rate)
-        self._started += 1
-        tally.write(self._starts, self._started)
-        others = tally.others(self.key + 1)
-        if self._looked:
-            filled = min(most, self._level + max(0.0, now - self._last) * rate)
-            level = max(0.0, filled - max(0, others - self._others))
-        else:  # full where nobody has started a call yet, else empty, since others may have used it up just now
-            self._looked = True
-            level = most if not others and self._started == 1 else 0.0
-        self._last = now
-        self._others = others
-        self._level = level - 1.0
-        if level >= 1.0:
-            return True
-        if force:
-            self._level = 0.0
-        else:
-            self.take_back()
-        return False
+        if rate != self._rate:
+            self._use(rate)
+        at = int(now * 1e9)
+        full_at = max(at, self._full_at, self._tally.highest(self._fills)) + self._each
+        latest = at + max(SECOND, self._each)  # when it is full again if it is empty now
+        room = full_at <= latest
+        if room or force:
+            self._before = self._full_at
+            self._tell(min(full_at, latest))
+        return room
 
     def take_back(self) -> None:
-        """A call that was counted by `start` did not start."""
-        if self._starts >= 0:
-            self._started -= 1
-            self._tally.write(self._starts, self._started)
-            self._level += 1.0
+        """In the same turn: a call that was counted by `start` did not start."""
+        self._tell(self._before)
 
     def forget(self) -> None:
         """Give the places of a subject without calls back."""
         self._tally.forget(self.key)
-        if self._starts >= 0:
-            self._tally.forget(self.key + 1)
+        if self._fills:
+            self._tally.forget(self._fills)
+
+    def _use(self, rate: float) -> None:
+        """Take the bucket of a rate, with what this worker told of it before."""
+        if self._fills:
+            self._tally.forget(self._fills)
+        self._rate = rate
+        self._each = int(SECOND / max(rate, SLOWEST))
+        self._fills = rate_key(self.key, rate)
+        place = self._tally.place(self._fills)
+        self._full_at = self._tally.read(place) if place >= 0 else 0
+
+    def _tell(self, full_at: int) -> None:
+        self._full_at = full_at
+        place = self._tally.place(self._fills)
+        if place >= 0:
+            self._tally.write(place, full_at)
+
+
+def rate_key(key: int, rate: float) -> int:
+    """The odd number under which the starts of a subject are told that may have so many a second."""
+    return int.from_bytes(blake2b(f"{key} {rate!r}".encode(), digest_size=8, person=b"rate").digest(), "little") | 1
 
 
 def limited_segment(call: Call, directory: Directory) -> Segment | None:

@@ -55,7 +55,8 @@ class LiveTrace:
         self._calls: OrderedDict[bytes, None] = OrderedDict()
         self._queue: deque[tuple[bytes, Flow, bool, float, bytes]] = deque()
         self._addresses: dict[str, bytes] = {}
-        self._wall = time() - monotonic()
+        self._wall = 0.0
+        self.set_clock(time() - monotonic())
         self._waiting = False
         address = config.address
         self._socket = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
@@ -73,6 +74,10 @@ class LiveTrace:
             self._loop.remove_writer(self._socket.fileno())
             self._queue.clear()
             self._socket.close()
+
+    def set_clock(self, offset: float) -> None:
+        """`offset` seconds after the monotonic clock's is Unix time, from now on; what is noted already keeps its time."""
+        self._wall = offset
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """A message came."""
@@ -125,7 +130,7 @@ class LiveTrace:
                 self._waiting = True
                 self._loop.add_writer(self._socket.fileno(), self._writable)
                 return
-            except (OSError, ValueError):  # nobody listens there, no way, too long for a datagram
+            except (OSError, ValueError, OverflowError):  # nobody listens there, no way, too long for a datagram, a clock without a date
                 self._counters.trace_failed += 1
             else:
                 self._counters.trace_sent += 1

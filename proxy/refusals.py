@@ -33,7 +33,8 @@ class RefusedTransactions:
         """The answer that this transaction got before."""
         if now - self._turned >= self._life:
             self._turn(now)
-        return self._fresh.get(key) or self._old.get(key)
+        found = self._fresh.get(key)
+        return self._old.get(key) if found is None else found
 
     def remember(self, key: bytes, answer: Refusal, now: float) -> None:
         """Keep an answer."""

@@ -13,6 +13,7 @@ from proxy.enforce import Refusal, apply_labels, distrust, keep_internal, plain_
 from proxy.forward import Outgoing, loops, new_loop_hash
 from proxy.intake import asserted, call_of
 from proxy.limits import above, limited_segment
+from proxy.owners import by_call_id
 from proxy.redirect import UNDECIDED, final_answer
 from proxy.relay import Relay
 from proxy.routing import Hop, Peer, Routing
@@ -136,6 +137,8 @@ class Screening:
         server = ServerTransaction(request.key, request, self._answers.reply_flow(request.flow, request.reply_port))
         self._layer.open(server)
         if server.invite:
+            if self._layer.owners is not None and not by_call_id(request):
+                server.place = self._layer.owners.note(request.key)
             self._relay.answer(server, 100, now)
         return server
 
@@ -203,7 +206,7 @@ class Screening:
         try:
             self._carry_out(found, parked.call, parked.peer, parked.pai, request, parked.server, parked.seconds, now)
         except Exception:
-            self._calls.settle()
+            self._calls.admission.settle()
             if parked.server.client is None:
                 if parked.server.setup is None and self._calls.events is not None:
                     self._calls.events.append(unjudged(request, parked.call.trunk, parked.call.at, 500))
@@ -270,7 +273,7 @@ class Screening:
             elif verdict.action == "pass" and verdict.would is None:
                 self._note_leg(call, now, known=verdict.authenticated is True)
             if verdict.action == "pass" and calls.active:
-                calls.release(ingress, segment)  # whether and for how long it goes on is not seen
+                calls.admission.release(ingress, segment)  # whether and for how long it goes on is not seen
             self._turn_down(request, server, answer, verdict, call, now)
             return
         if verdict.action != "pass":
@@ -295,7 +298,7 @@ class Screening:
                 refused = _FULL
         if refused is not None or hop is None:
             if calls.active:
-                calls.release(ingress, segment)
+                calls.admission.release(ingress, segment)
             self._turn_down(request, server, refused or NOT_FOUND, verdict, call, now)
             return
         message = request.message

@@ -22,7 +22,7 @@ from proxy.control import Ask, Begin, Channel, Drain, Drained, End, Forget, Load
 from proxy.generation import Generation, open_generation
 from proxy.log import start_logging
 from proxy.routing import Routing
-from proxy.shared import map_table
+from proxy.shared import map_owners, map_table
 from proxy.worker import Worker
 from rules.directory import Directory
 
@@ -102,6 +102,8 @@ class Session:
             others={number: socket.socket(fileno=fd) for number, fd in begin.others.items()},
             ring=begin.ring,
             calls=map_table(begin.calls, begin.worker),
+            owners=map_owners(begin.owners) if begin.owners >= 0 else None,
+            reaches=begin.reaches,
         )
 
     def _obey(self, message: ToWorker, worker: Worker) -> None:

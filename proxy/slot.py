@@ -58,8 +58,7 @@ class Slot:
         self._ready.clear()
         self._began = monotonic()
         descriptors = {its.fileno(), begin.inbox, begin.calls, *begin.sockets, *begin.ports, *begin.legs, *begin.others.values()}
-        if begin.ring >= 0:
-            descriptors.add(begin.ring)
+        descriptors |= {one for one in (begin.ring, begin.owners) if one >= 0}
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -1,8 +1,8 @@
 """Which worker the kernel gives a datagram to: a classic BPF program that goes by Call-ID, so that one worker gets all of a call.
 
 Left to itself the kernel goes by addresses and ports: one busy peer then keeps one worker busy and the others idle, and the responses of a
-switch all reach the same worker. Responses that reach another worker are handed over, by the worker id that stands in our branches; a
-caller's CANCEL, or its ACK for a refusal, belongs to the worker that its INVITE reached, and is only found by it. The program needs no
+switch all reach the same worker. Responses that reach another worker are handed over, by the worker id that stands in our branches; so is a
+caller's CANCEL, or its ACK for a failure, by what is noted of INVITEs that the program does not find (`proxy.owners`). The program needs no
 privileges (SO_ATTACH_REUSEPORT_CBPF, Linux 4.5).
 
 Classic BPF jumps forward only and has 4096 instructions, so the search is unrolled. It looks at four octets out of every seven: of the

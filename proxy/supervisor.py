@@ -12,27 +12,24 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
-
-import msgspec
 
 from proxy.admin.server import AdminServer
 from proxy.build import slow
 from proxy.config import Config, unpack
 from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
-from proxy.generation import CONFIG, Fault, Report
+from proxy.generation import CONFIG, Report
 from proxy.journal.memory import MemoryFault
 from proxy.journal.state import JournalState
+from proxy.reading import fixed, read, remove
 from proxy.recording import Recording
 from proxy.secret import node_secret
-from proxy.shared import make_memory
-from proxy.slot import CHILD_ENVIRONMENT, Slot, WorkerGone
+from proxy.shared import make_memory, make_owners
+from proxy.slot import Slot, WorkerGone
 from proxy.sockets import open_admin, open_inboxes, open_own, open_sockets, place, receive_drops
 from proxy.steering import steer
 from proxy.systemd import notify, reloading, watchdog_interval
@@ -44,12 +41,6 @@ READY_LIMIT: Final = 60.0
 
 LOAD_LIMIT: Final = 60.0
 """Seconds that a worker may take to make a new generation ready."""
-
-REMOVE_AFTER: Final = 60.0
-"""Seconds in which workers have let the lists go that are no longer in force."""
-
-RELOAD_NICE: Final = 10
-"""Niceness of the process that reads everything again while the node runs."""
 
 DRAIN_LIMIT: Final = 5.0
 """Seconds that open transactions have to end in."""
@@ -94,22 +85,27 @@ class Supervisor:
         self._inboxes: list[tuple[socket.socket, socket.socket]] = []
         self._legs: list[int] = []
         self._calls = -1
+        self._owners = -1
         self._secret = b""
         self._recording: Recording | None = None
         self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
         self._reload_wanted = asyncio.Event()
         self._end = asyncio.Event()
+        self._failed = False
         self._started: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self) -> None:
-        """Run until told to end. Raises StartFault, SocketFault or SecretFault where the node cannot start."""
+    async def run(self) -> bool:
+        """Run until told to end; False where it ends because something of its own failed. Raises StartFault, SocketFault or SecretFault
+        where the node cannot start.
+        """
         runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or None
         self._runtime = Path(tempfile.mkdtemp(prefix="sipwarden-", dir=runtime))
         try:
             await self._run()
         finally:
             shutil.rmtree(self._runtime, ignore_errors=True)
+        return not self._failed
 
     async def _run(self) -> None:
         if line := slow():
@@ -130,6 +126,7 @@ class Supervisor:
         self._inboxes = open_inboxes(count)
         self._legs = open_tables(count) if count > 1 else []
         self._calls = make_memory(count)
+        self._owners = make_owners(count) if count > 1 else -1
         admin = AdminServer(self, open_admin(*config.admin.bound)) if config.admin is not None else None
         if config.journal is not None:
             try:
@@ -218,26 +215,19 @@ class Supervisor:
         faults: Sequence[object] = report.faults
         if not faults:
             config = unpack((folder / CONFIG).read_bytes())
-            faults = self._fixed(config)
+            faults = fixed(self.config, config)
         if not faults:
             faults = await self._load(folder)
         if faults:
-            self._spawn(self._remove(folder))
+            self._spawn(remove(folder))
             return faults
         old, self._folder, self.config = self._folder, folder, config
         for slot in self.slots:
             slot.tell(Switch())
         if self._recording is not None:
             self._recording.apply(config)
-        self._spawn(self._remove(old))
+        self._spawn(remove(old))
         return ()
-
-    async def _remove(self, folder: Path) -> None:
-        """Remove a generation when no worker has it mapped any more: whoever lets a removed file go last waits while the kernel frees it,
-        for a second where it is large.
-        """
-        await asyncio.sleep(REMOVE_AFTER)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _load(self, folder: Path) -> list[str]:
         """Have every worker make a generation ready; what went wrong where it did in any."""
@@ -251,39 +241,10 @@ class Supervisor:
                 slot.tell(Forget())
         return wrong
 
-    def _fixed(self, new: Config) -> list[Fault]:
-        """What a reload cannot change, since sockets and processes outlive it."""
-        return [
-            Fault(new.file, None, key, "cannot change while running", "", "restart sipwarden, or set it back")
-            for (key, before), (_, after) in zip(_fixed_parts(self.config), _fixed_parts(new), strict=True)
-            if before != after
-        ]
-
     async def _build(self) -> tuple[Report, Path]:
-        """Have a process of its own read and check everything: its memory is given back, and neither calls nor the admin server wait."""
         self._generation += 1
         folder = self._runtime / str(self._generation)
-        folder.mkdir()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "proxy.generation",
-            str(self.path),
-            str(folder),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            env=CHILD_ENVIRONMENT,
-        )
-        if self.slots:  # calls go first
-            with suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, process.pid, RELOAD_NICE)
-        output, _ = await process.communicate()
-        try:
-            return msgspec.json.decode(output, type=Report), folder
-        except msgspec.DecodeError:
-            what = f"reading it ended with status {process.returncode}"
-            return Report(faults=(Fault(str(self.path), None, "", what, "", "see the messages before this one"),)), folder
+        return await read(self.path, folder, behind=bool(self.slots)), folder
 
     async def _keep(self, slot: Slot) -> None:
         """Have a worker run in this slot for as long as the node runs."""
@@ -324,6 +285,8 @@ class Supervisor:
             others=others,
             ring=-1 if self._recording is None else self._recording.ring_fd(slot.number),
             calls=self._calls,
+            owners=self._owners,
+            reaches=tuple(self.steering.get(place(binding), 0) for binding in self.config.bindings()),
         )
 
     async def _end_without_start(self) -> None:
@@ -395,6 +358,7 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.critical("the supervisor itself failed", exc_info=task.exception())
+            self._failed = True
             self._end.set()
 
 
@@ -404,15 +368,3 @@ def open_tables(workers: int) -> list[int]:
     for file in made:
         os.ftruncate(file, table_octets())
     return made
-
-
-def _fixed_parts(config: Config) -> list[tuple[str, object]]:
-    return [
-        ("listen", [(listen.address, listen.transports, listen.named) for listen in config.listen]),
-        ("node.workers", config.node.workers),
-        ("node.worker_ports", config.node.worker_ports),
-        ("node.steering", config.node.steering),
-        ("node.secret_file", config.node.secret_file),
-        ("admin", config.admin),
-        ("journal", None if (journal := config.journal) is None else (journal.path, journal.buffer, journal.buffer_path)),
-    ]

@@ -20,16 +20,16 @@ _REACH: Final = 64
 
 
 class Tally:
-    """The rows as one worker sees them. `rows` are memoryviews of unsigned 8-byte numbers; `fence` keeps the processor from reading other
-    rows before what was written into the own one is there for all to see.
+    """The rows as one worker sees them. `rows` are memoryviews of unsigned 8-byte numbers; `turn` takes a key's turn (True) or gives it
+    back (False): of all workers one has it, and what it wrote meanwhile the next one sees.
     """
 
-    __slots__ = ("_fence", "_keys", "_others", "_own")
+    __slots__ = ("_keys", "_others", "_own", "_turn")
 
-    def __init__(self, rows: Sequence[memoryview], own: int, fence: Callable[[], object] | None = None) -> None:
+    def __init__(self, rows: Sequence[memoryview], own: int, turn: Callable[[int, bool], object] | None = None) -> None:
         self._own = rows[own]
         self._others = [row for number, row in enumerate(rows) if number != own]
-        self._fence = fence
+        self._turn = turn
         self._keys: dict[int, int] = {}
 
     def place(self, key: int) -> int:
@@ -80,20 +80,35 @@ class Tally:
         """Tell the own count. An aligned number of 8 bytes is never seen half written."""
         self._own[place] = count
 
+    def take_turn(self, key: int) -> None:
+        """Wait until no other worker has the turn of a key, and have it. A worker that ends gives its turns back. Raises OSError where the
+        system cannot grant it.
+        """
+        if self._turn is not None and self._others:
+            self._turn(key, True)
+
+    def end_turn(self, key: int) -> None:
+        """Let others have it."""
+        if self._turn is not None and self._others:
+            self._turn(key, False)
+
     def others(self, key: int) -> int:
-        """What all other workers count of a key, read after everything that this one has written."""
-        if not self._others:
-            return 0
-        if self._fence is not None:
-            self._fence()
-        total = 0
+        """What all other workers count of a key."""
+        return sum(self._found(key))
+
+    def highest(self, key: int) -> int:
+        """The highest number that another worker tells of a key, 0 where none does."""
+        return max(self._found(key), default=0)
+
+    def _found(self, key: int) -> list[int]:
+        found = []
         for row in self._others:
             for step in range(_REACH):
                 at = (key + step) % COLUMNS * 2
                 there = row[at]
                 if there == key:
-                    total += row[at + 1]
+                    found.append(row[at + 1])
                     break
                 if not there:
                     break
-        return total
+        return found

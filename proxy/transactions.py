@@ -17,6 +17,7 @@ from proxy.spread import Spread
 if TYPE_CHECKING:
     from proxy.calls import Setup, Within
     from proxy.correlation import Leg
+    from proxy.owners import Owners
     from proxy.routing import Hop, Target
     from proxy.validate import Request
 
@@ -41,7 +42,8 @@ class ServerTransaction(Transaction):
     `request` and `last` are dropped when they can no longer be needed. `targets` are those still to be tried; `client` the one being tried;
     `clients` those tried before it; `rang` says that a 101-199 went upstream; `leg` is told of the final response; `own_from` is the
     sender's From line where the request went on with another; `told` what the sender is told in Reason of a call that goes on;
-    `setup` is the call that an initial INVITE begins, `within` the one that a request inside a dialog belongs to.
+    `setup` is the call that an initial INVITE begins, `within` the one that a request inside a dialog belongs to; `place` is where other
+    workers find the INVITE noted as this one's, 0 where it is not.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class ServerTransaction(Transaction):
         "leg",
         "own_from",
         "parked",
+        "place",
         "rang",
         "reasons",
         "render",
@@ -88,6 +91,7 @@ class ServerTransaction(Transaction):
         self.timed_out = False
         self.reasons: list[bytes] | None = None
         self.parked = 0
+        self.place = 0
         self.leg: Leg | None = None
         self.setup: Setup | None = None
         self.within: Within | None = None
@@ -135,12 +139,27 @@ _AFTER_FIRST: Final = TRANSACTION - T1
 
 
 class TransactionLayer:
-    """Tables, timers and sends of one worker. `unanswered`: INVITEs in `servers` without a final response."""
+    """Tables, timers and sends of one worker. `unanswered`: INVITEs in `servers` without a final response. `owners`: where INVITEs are
+    noted for other workers to find, None for the only one.
+    """
 
-    __slots__ = ("_lingering", "_lingering_t4", "_timeouts", "_unheard", "clients", "counters", "sends", "servers", "timers", "unanswered")
+    __slots__ = (
+        "_lingering",
+        "_lingering_t4",
+        "_timeouts",
+        "_unheard",
+        "clients",
+        "counters",
+        "owners",
+        "sends",
+        "servers",
+        "timers",
+        "unanswered",
+    )
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
+        self.owners: Owners | None = None
         self.servers: Spread[ServerTransaction] = Spread()
         self.clients: Spread[ClientTransaction] = Spread()
         self.unanswered = 0
@@ -218,6 +237,9 @@ class TransactionLayer:
         self.servers.remove(server.key, server)
         if server.invite and server.request is not None:
             self.unanswered -= 1
+        if server.place and self.owners is not None:
+            self.owners.forget(server.place)
+            server.place = 0
         server.request = server.targets = server.render = None
         server.client = server.clients = None
         server.last = b""

@@ -15,7 +15,7 @@ from secrets import token_hex
 from time import monotonic, perf_counter, time
 from typing import Any, Final
 
-from proxy.calls import CallTable
+from proxy.call_table import CallTable
 from proxy.config import Config, TraceConfig
 from proxy.control import Snapshot
 from proxy.core import Proxy
@@ -24,6 +24,7 @@ from proxy.generation import Generation, open_generation
 from proxy.journal.recorder import Recorder, open_ring
 from proxy.livetrace import LiveTrace
 from proxy.lookup import Lookups
+from proxy.owners import Owners
 from proxy.routing import Routing
 from proxy.token import keyed
 from proxy.transport.batched import UDP
@@ -64,14 +65,20 @@ class Worker:
         others: Mapping[int, socket.socket] | None = None,
         ring: int = -1,
         calls: CallTable | None = None,
+        owners: memoryview | None = None,
+        reaches: Sequence[int] = (),
     ) -> None:
-        """`calls`: the memory to count calls in; without one, calls are followed only where their events are asked for."""
+        """`calls`: the memory to count calls in; without one, calls are followed only where their events are asked for. `owners`: the
+        memory in which several workers note whose an INVITE is; `reaches`: up to which octet the kernel looks for a Call-ID, by listener.
+        """
         config = generation.config
         self.loop = loop
         self.number = number
         self.generation = generation
         self.counters = TransportCounters()
         self.listeners = config.listeners()
+        for listener, reach in zip(self.listeners, reaches, strict=False):
+            listener.reach = reach
         own: dict[int, socket.socket] = {}
         if ports:
             udp = [listener for listener in self.listeners if listener.transport == "udp"]
@@ -114,6 +121,8 @@ class Worker:
         self.peers = Peers(loop, inbox, others or {}, self._deliver, self._noted, proxy.hear_of_hangup, self.flush, self.counters)
         if legs:
             proxy.share_legs(_shared(legs, number, secret))
+        if owners is not None:
+            proxy.share_owners(Owners(owners, number, secret))
         self._calls = calls
         self._counting = False
         self._count_calls(generation)
@@ -301,7 +310,9 @@ class Worker:
         self.flush()
 
     def _set_clock(self) -> None:
-        self.proxy.wall_offset = time() - monotonic()
+        self.proxy.wall_offset = offset = time() - monotonic()
+        if self.trace is not None:
+            self.trace.set_clock(offset)
         self._clock = self.loop.call_later(CLOCK, self._set_clock)
 
     def _answered(self, ticket: int, answer: object) -> None:
@@ -326,7 +337,7 @@ class Worker:
         if parcel.outgoing:
             self.streams.send(flow, parcel.data)
         else:
-            self.proxy.receive(parcel.data, flow, now)
+            self.proxy.receive_handed(parcel.data, flow, now)
 
 
 def _shared(descriptors: Sequence[int], number: int, secret: bytes) -> SharedLegs:

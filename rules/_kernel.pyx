@@ -100,8 +100,8 @@ def read_number(str uri not None):
     cdef const char *end
     cdef const char *nsn
     cdef Word value = 0, place = 0
-    cdef Py_ssize_t size, digit
-    cdef str user, national, canonical
+    cdef Py_ssize_t size, digit, first
+    cdef str user, canonical
     if not PyUnicode_IS_COMPACT_ASCII(uri) or PyUnicode_GET_LENGTH(uri) < SHORTEST:
         return None
     at = PyUnicode_1BYTE_DATA(uri)
@@ -123,21 +123,21 @@ def read_number(str uri not None):
     size = end - nsn
     if size != 10 and size != 11:
         return None
+    first = 5 if nsn[0] == 49 else 4
     for digit in range(size):
         if not 48 <= nsn[digit] <= 57:
             return None
-        value = value * 10 + (nsn[digit] - 48)
-        if digit == (4 if nsn[0] == 49 else 3):
+        if digit == first:
             place = value
+        value = value * 10 + (nsn[digit] - 48)
     if size == 11:
         place += PLACES
         value += <Word>86 * 100_000_000_000
     else:
         value += <Word>86 * 10_000_000_000
     user = text_of(at, end - at)
-    national = user if nsn == at else text_of(nsn, size)
-    canonical = user if nsn == at + 3 else "+86" + national
-    return user, canonical, national, <Word>(size + 2) << 56 | value, place
+    canonical = user if nsn == at + 3 else "+86" + text_of(nsn, size)
+    return user, canonical, <Word>(size + 2) << 56 | value, place
 
 
 cdef enum:

@@ -15,7 +15,7 @@ class Would(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One rule's part in a decision, for `explain`: outcome is "no opinion", "reject", "redirect", "drop", "pass", "ok", "mark",
+    """One rule's part in a decision, for `explain`: outcome is "no opinion", "reject", "redirect", "drop", "pass", "ok", "mark", "note",
     "observed reject", "off" or "failed"; `code` the reason code that it gave, "" without one.
     """
 

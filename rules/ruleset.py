@@ -308,6 +308,10 @@ class RuleSet:
                 verdict.code = outcome.code
                 verdict.rule = rule.name
             return False
+        if effect == "note":
+            if rule.mode == "enforce":
+                self._label(call, outcome)
+            return False
         if effect == "mark":
             if rule.mode == "enforce":
                 self._label(call, outcome)
@@ -327,6 +331,8 @@ class RuleSet:
         action = rule.action if outcome.code != "RULE_FAILED" else "reject"
         said = _refusal(trunk, outcome.code) if action == "reject" else MOVED if action == "redirect" else None
         if not rule.fixed and (rule.mode == "observe" or trunk.mode == "observe"):
+            if rule.mode == "enforce":
+                self._label(call, _without_edits(outcome))  # only the trunk is observed: what goes on is said not to hold
             would = Would(action, outcome.code, rule.name, said.status if said is not None else None)
             if verdict.observed is None:
                 verdict.would = would

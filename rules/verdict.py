@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from rules.notes import Step as Step
 from rules.notes import Would as Would
 
-Effect = Literal["reject", "pass", "ok", "mark"]
+Effect = Literal["reject", "pass", "ok", "mark", "note"]
 
 CODE_FORM: Final = re.compile("[A-Z][A-Z0-9_]{0,63}")
 """What a reason code looks like. Codes are labels of metrics and keys of records: their writer chooses them, never who calls."""
@@ -18,7 +18,8 @@ class Outcome:
     """What one rule says of one call. Rules make theirs once and return the same object; `detail` is for `explain` and the records.
 
     reject ends the chain; pass ends it (emergency only); ok satisfies this rule and gives the call its code; mark notes the code and goes
-    on. `labels` are set on the call when the outcome takes effect. Raises ValueError or TypeError for what is no reason code.
+    on; note only sets its labels. `labels` are set on the call when the outcome takes effect. Raises ValueError or TypeError for what is no
+    reason code.
     """
 
     __slots__ = ("code", "detail", "effect", "labels")

@@ -21,6 +21,9 @@ def journal_metrics(state: JournalState) -> Iterator[Metric]:
         ("flush_age_seconds", "Time since the disk had everything", state.flush_age),
         ("segment_bytes", "Size of the open segment", counts["segment_octets"]),
         ("chain_lines", "Lines of the signed chain", counts["chain"]),
+        ("stuck_files", "Files that cannot be removed, renamed or opened as they should be: the log names one", counts["stuck"]),
+        ("clock_doubted", "1: the clock is far ahead of the newest record, and nothing is purged", counts["clock_doubted"]),
+        ("trail_unsigned", "1: the trail of tracebacks cannot be signed", counts["unsigned"]),
     ):
         yield GaugeMetricFamily(f"sipwarden_journal_{name}", text, value=gauge)
     for name, text, counter in (

@@ -117,7 +117,12 @@ def _summary(found: Verified) -> str:
     parts = [f"{found.lines} lines, {found.files} files with {found.events} events as they were sealed"]
     if found.open_segments:
         parts.append(f"{found.open_events} events not sealed yet")
-    for count, what in ((found.lost, "events lost"), (found.cut, "torn tails cut off"), (found.purged, "files purged")):
+    for count, what in (
+        (found.lost, "events lost"),
+        (found.cut, "torn tails cut off"),
+        (found.purged, "files purged"),
+        (found.asked, "tracebacks in the trail"),
+    ):
         if count:
             parts.append(f"{count} {what}")
     return "; ".join((*parts, f"head {found.head}"))

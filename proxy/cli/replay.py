@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 from secrets import token_hex
 from time import time
@@ -16,6 +16,7 @@ import msgspec
 from rich import progress as bars
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
+from proxy.cli.moment import in_ms, moment
 from proxy.cli.replay_shown import note, show
 from proxy.cli.terminal import console
 from proxy.decision import Judge
@@ -73,11 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="first",
-        type=_moment,
+        type=moment,
         metavar="TIME",
         help="of a journal, calls received from then on; ISO 8601, without a zone the node's",
     )
-    parser.add_argument("--to", dest="last", type=_moment, metavar="TIME", help="of a journal, calls received before then")
+    parser.add_argument("--to", dest="last", type=moment, metavar="TIME", help="of a journal, calls received before then")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output, written as the trace is read")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a page with summary, changes and each call's messages")
 
@@ -142,10 +143,7 @@ def _replay(
 
 def _window(args: argparse.Namespace, traces: list[str], zone: tzinfo) -> Window:
     """The calls that are wanted of a journal. Raises WrongUsage."""
-    first, last = (
-        known if moment is None else int((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp() * 1000)
-        for moment, known in zip((args.first, args.last), ALWAYS, strict=True)
-    )
+    first, last = (known if given is None else in_ms(given, zone) for given, known in zip((args.first, args.last), ALWAYS, strict=True))
     window = Window(first, last)
     if window != ALWAYS:
         other = [path for path in traces if not is_journal(path)]
@@ -154,16 +152,6 @@ def _window(args: argparse.Namespace, traces: list[str], zone: tzinfo) -> Window
         if first >= last:
             raise WrongUsage("--from is not before --to: no call is between them")
     return window
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time; for example 2026-01-31T09:00:00+08:00") from None
-    if not 1970 < moment.year < 9999:
-        raise argparse.ArgumentTypeError(f"{text!r} is outside the calendar; for example 2026-01-31T09:00:00+08:00")
-    return moment
 
 
 @contextmanager

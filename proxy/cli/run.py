@@ -19,18 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """0 after an orderly end, 1 where the node could not start."""
+    """0 after an orderly end, 1 where the node could not start or failed itself: a service manager starts it again."""
     start_logging()
     try:
-        asyncio.run(_run(args.config))
+        return 0 if asyncio.run(_run(args.config)) else 1
     except (StartFault, SocketFault, SecretFault) as fault:
         print(fault, file=sys.stderr)
         return 1
-    return 0
 
 
-async def _run(path: Path) -> None:
-    await Supervisor(path, _say).run()
+async def _run(path: Path) -> bool:
+    return await Supervisor(path, _say).run()
 
 
 def _say(line: str) -> None:

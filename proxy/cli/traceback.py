@@ -11,21 +11,23 @@ from time import time
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import msgspec
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from proxy.cli.moment import in_ms, moment
 from proxy.cli.role import GROUP, may_see_numbers
 from proxy.cli.terminal import ACTION_STYLE, console, printable
 from proxy.config import Config, ConfigFaults, load_config
 from proxy.config.duration import Duration
 from proxy.records.audit import Asked, Trail, asker
 from proxy.records.hop import hop_request
-from proxy.records.likeness import Sought, sought
 from proxy.records.search import Changed, TooMany, search
 from proxy.records.store import StoreFault
 from proxy.records.trace import Found, hidden, ranked, row_json, utc
 from proxy.report import write_json
+from rules.numbers.sought import Sought, sought
 
 LONGEST_WINDOW: Final = 31 * 86400.0
 _WORDS: Final = 1000
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="sipwarden.toml")
     parser.add_argument("--called", required=True, metavar="N", help="the number that was called, in any form")
     parser.add_argument("--calling", metavar="N", help="the caller that was shown; calls with others are listed too, after those like it")
-    parser.add_argument("--at", required=True, type=_moment, metavar="ISO8601", help="when; without a zone in the node's time_zone")
+    parser.add_argument("--at", required=True, type=moment, metavar="ISO8601", help="when; without a zone in the node's time_zone")
     parser.add_argument("--window", type=_window, default=Duration(120.0), metavar="120s", help="how long before and after that")
     parser.add_argument("--case", required=True, type=_words, metavar="ID", help="the case that this is for")
     parser.add_argument("--basis", required=True, type=_words, metavar="TEXT", help="the legal basis")
@@ -82,33 +84,18 @@ def _answer(args: argparse.Namespace) -> int:
     caller = None if args.calling is None else sought(args.calling, areas)
     if caller is not None and not caller.canonical and not caller.core:
         raise WrongUsage(f"--calling: {printable(args.calling)!r} has no digits; leave it out to find calls by called number and time")
-    moment: datetime = args.at
-    at = int((moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp() * 1000)
+    at = in_ms(args.at, zone)
     first, last = at - int(args.window * 1000), at + int(args.window * 1000)
     whole = may_see_numbers()
     with Trail(journal) as trail:  # first of all: where no question can be recorded, none is answered
         notes: list[str] = []
-        found, count = ranked(search(journal, called, first, last, notes), caller, at, whole=whole)
-        who = asker()
-        trail.append(
-            Asked(
-                n=0,
-                at=int(time() * 1000),
-                previous="",
-                user=who.user,
-                uid=who.uid,
-                login=who.login,
-                login_uid=who.login_uid,
-                case=args.case,
-                basis=args.basis,
-                called=args.called,
-                calling=args.calling,
-                first=first,
-                last=last,
-                rows=dict(Counter(row.match for row in found)),
-                masked=not whole,
-            )
-        )
+        asked = _asked(args, first, last, masked=not whole)
+        try:
+            found, count = ranked(search(journal, called, first, last, notes), caller, at, whole=whole)
+        except BaseException as error:  # whatever ends it: that it was asked is recorded
+            trail.append(msgspec.structs.replace(asked, outcome=_outcome(error)))
+            raise
+        trail.append(msgspec.structs.replace(asked, rows=dict(Counter(row.match for row in found))))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if count > len(found):
@@ -120,6 +107,33 @@ def _answer(args: argparse.Namespace) -> int:
     else:
         _show(query, found, request, zone)
     return 0 if found else 1
+
+
+def _asked(args: argparse.Namespace, first: int, last: int, *, masked: bool) -> Asked:
+    who = asker()
+    return Asked(
+        n=0,
+        at=int(time() * 1000),
+        previous="",
+        user=who.user,
+        uid=who.uid,
+        login=who.login,
+        login_uid=who.login_uid,
+        case=args.case,
+        basis=args.basis,
+        called=args.called,
+        calling=args.calling,
+        first=first,
+        last=last,
+        rows={},
+        masked=masked,
+    )
+
+
+def _outcome(error: BaseException) -> str:
+    """What the trail says of a question without an answer."""
+    said = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {said}"[:_WORDS] if said else type(error).__name__
 
 
 def _journal(config: Config) -> Path:
@@ -243,16 +257,6 @@ def _seconds(milliseconds: int) -> str:
 
 
 # what is given
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time; for example 2026-01-31T09:00:00+08:00") from None
-    if not 1970 < moment.year < 9999:
-        raise argparse.ArgumentTypeError(f"{text!r} is outside the calendar; for example 2026-01-31T09:00:00+08:00")
-    return moment
 
 
 def _window(text: str) -> Duration:

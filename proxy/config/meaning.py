@@ -29,6 +29,8 @@ from rules.toml_lines import Path as KeyPath
 T = TypeVar("T")
 
 LONGEST_NAME: Final = 4096
+LONGEST_CALL: Final = 86400.0
+"""Seconds: what is told of a call later than a day and an hour after its beginning would be a record of its own."""
 """Octets of a path that Linux takes (PATH_MAX)."""
 
 NOT_IN_FORCE: Final = {
@@ -98,6 +100,8 @@ def _check_node(config: Config, report: Report) -> None:
             report.fault(("node", key), "must be at least 1", value, "leave it out for the default")
     if node.longest_call < 60:
         report.fault(("node", "longest_call"), "is too short", f"{node.longest_call:g} s", 'at least "1m"; "12h" by default')
+    elif node.longest_call > LONGEST_CALL:
+        report.fault(("node", "longest_call"), "is too long", f"{node.longest_call:g} s", 'at most "24h"; "12h" by default')
     _try(report, ("node", "time_zone"), node.time_zone, time_zone)
     if not node.name:
         report.fault(("node", "name"), "is empty", '""', "the host's name, for example")

@@ -23,9 +23,13 @@ NAMES: Final = (
     "segment_octets",
     "started",
     "chain",
+    "stuck",
+    "clock_doubted",
+    "unsigned",
 )
 """The words. heartbeat, flushed, started: times in ms since 1970; up: 1 while events reach the disk; segment_octets: of the open segment;
-chain: lines in it; all others count since the board was made.
+chain: lines in it; stuck: files that cannot be dealt with; clock_doubted: 1 while nothing is purged since the clock is not believed;
+unsigned: 1 while the trail of tracebacks cannot be signed; all others count since the board was made.
 """
 
 PAGE: Final = 4096

@@ -8,6 +8,7 @@ who keeps it elsewhere (the system log has each) can prove later that nothing up
     cut         a torn tail was cut off a segment, or an open segment was found damaged
     compacted   segments have become other files, each with its SHA-256; only after this line are the segments removed
     purged      files are removed whose time is over; only after this line are they
+    asked       the trail of tracebacks has grown: its newest line, which vouches for those before it (`proxy.journal.trail`)
 """
 
 from __future__ import annotations
@@ -92,7 +93,15 @@ class Purged(Stamp, frozen=True, kw_only=True, tag="purged", tag_field="kind"):
     held: tuple[str, ...] = ()
 
 
-Line = Begun | Sealed | Cut | Compacted | Purged
+class Asked(Stamp, frozen=True, kw_only=True, tag="asked", tag_field="kind"):
+    """The newest line of the trail of tracebacks: its number, its SHA-256, and the octets up to its end."""
+
+    line: int
+    head: str
+    octets: int
+
+
+Line = Begun | Sealed | Cut | Compacted | Purged | Asked
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 _decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)

@@ -1,7 +1,7 @@
 """Legal holds: what may not be purged though its time is over, as rows of a CSV file: case,from,to,number.
 
 `from` and `to` are days (2026-11-24) or times (2026-11-24T10:00:00+08:00), empty for no limit; without a zone they are UTC, and the day
-that `to` names is held whole. `number` is a canonical number, or `*` for all calls of that time.
+that `to` names is held whole. `number` is a number in any form, a canonical one best, or `*` for all calls of that time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,24 @@ from typing import Final
 
 import msgspec
 
+from proxy.events import Attempt
+from rules.numbers import normalise
+from rules.numbers.sought import LAST, LONG, core, sought, uri_of
+
 COLUMNS: Final = ("case", "from", "to", "number")
 LARGEST: Final = 16 << 20
 EVER: Final = 1 << 62
 ALL: Final = "*"
 
+_IDENTITIES: Final = frozenset(
+    (b"from", b"f", b"to", b"t", b"p-asserted-identity", b"p-preferred-identity", b"remote-party-id", b"diversion", b"history-info")
+)
+_VALUES: Final = 16
+"""Values of one header line that are looked at."""
+
 
 class Hold(msgspec.Struct, frozen=True):
-    """What one case needs: events from one time to another (ms since 1970), of a canonical number or of `*`."""
+    """What one case needs: events from one time to another (ms since 1970), of a number or of `*`."""
 
     case: str
     begin: int
@@ -83,6 +93,48 @@ def _holds(path: Path, rows: Iterable[list[str]]) -> list[Hold]:
     if faults:
         raise HoldsFault("\n".join(faults[:20]))
     return holds
+
+
+class Numbers:
+    """Numbers that are held, and whether a call is one of theirs: as caller, as called, as what was shown to others, or in a header line
+    that names an identity; in canonical form, or by its digits, which may have another area code or a prefix before them. What may be one
+    of them is taken for it: it is only kept for longer.
+    """
+
+    def __init__(self, written: Iterable[str]) -> None:
+        self._canonical: set[str] = set()
+        self._cores: set[str] = set()
+        self._names: set[str] = set()
+        self._tails: dict[str, list[str]] = {}
+        for text in written:
+            wanted = sought(text)
+            self._canonical.update(wanted.canonical)
+            for digits in {wanted.core, *map(core, wanted.canonical)} - {""}:
+                self._cores.add(digits)
+                if len(digits) >= LAST:
+                    self._tails.setdefault(digits[-LAST:], []).append(digits)
+            if not wanted.core:
+                self._names.add(normalise(text, None).raw.lower())
+
+    def has(self, event: Attempt) -> bool:
+        """Whether a call is one of theirs."""
+        if event.caller in self._canonical or event.called in self._canonical:
+            return True
+        written = [event.caller_raw, event.called_raw, event.sent_as]
+        for line in event.lines:
+            name, _, value = line.partition(b":")
+            if name.strip().lower() in _IDENTITIES:
+                written += [part.decode("utf-8", "replace") for part in value.split(b",", _VALUES)[:_VALUES]]
+        return any(self._is(text) for text in written if text)
+
+    def _is(self, text: str) -> bool:
+        number = normalise(uri_of(text[:LONG]), None)
+        if not number.digits:
+            return bool(number.raw) and number.raw.lower() in self._names
+        mine = core(number.digits)
+        if number.canonical in self._canonical or mine in self._cores:
+            return True
+        return len(mine) >= LAST and any(mine.endswith(other) or other.endswith(mine) for other in self._tails.get(mine[-LAST:], ()))
 
 
 def _time(text: str, *, last: bool) -> int:

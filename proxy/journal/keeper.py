@@ -90,13 +90,13 @@ class Keeper:
                 log.error("%d octets of events could not be written; they wait in memory for the next start", left)
                 return 1
             pause = AGAIN if monotonic() - began > COMPLAIN else min(pause * 2, LONGEST_PAUSE)
-            self._board.put("heartbeat", _milliseconds())
+            self._beat()
             said = self._heard(pause)
 
     def _work(self, said: str) -> None:
         """Open the folder and write until told to end, or once where that was said already. Raises what went wrong."""
         settings = self._settings
-        volume = Volume(Path(settings.path), settings.node, Path(settings.key), _milliseconds())
+        volume = Volume(Path(settings.path), settings.node, Path(settings.key), _milliseconds(), self._beat)
         try:
             self._board.add("cut", volume.cut)
             positions = volume.positions()
@@ -113,12 +113,16 @@ class Keeper:
         finally:
             volume.close()
 
+    def _beat(self) -> None:
+        """Show a sign of life."""
+        self._board.put("heartbeat", _milliseconds())
+
     def _write(self, volume: Volume, notary: Notary, said: str) -> None:
         wait = 0.0
         while not (said := said or self._heard(wait)):
             if notary.error is not None:
                 return
-            self._board.put("heartbeat", _milliseconds())
+            self._beat()
             try:
                 wait = 0.0 if self._drain(volume) else STEP
                 if self._due(volume) and len(volume.unsealed) < SEALS_WAITING:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, time
 from typing import Final
@@ -19,14 +20,20 @@ import msgspec
 from proxy.events import Attempt
 from proxy.journal.board import Board
 from proxy.journal.chain import Stored
+from proxy.journal.clock import Seen, leap_of, note_seen, read_seen
 from proxy.journal.heads import note_head, tell_syslog
-from proxy.journal.holds import ALL, Hold, HoldsFault, read_holds
+from proxy.journal.holds import ALL, Hold, HoldsFault, Numbers, read_holds
 from proxy.journal.ring import RingReader
 from proxy.journal.segment import SEALED, Segment
 from proxy.journal.settings import KeeperSettings
+from proxy.journal.trail import NAME as TRAIL
+from proxy.journal.trail import TrailFault
 from proxy.journal.volume import Volume
 
 PURGE_EVERY: Final = 3600.0
+SIGN_EVERY: Final = 1.0
+"""Seconds between two looks at the trail of tracebacks."""
+
 PURGE_AT_ONCE: Final = 1000
 """Files that one line of the chain removes at most."""
 
@@ -39,6 +46,7 @@ AFTER_ANOTHER: Final = 10.0
 TASK: Final = ".compact.task"
 ANSWER: Final = ".compact.answer"
 
+STUCK: Final = "a file of the journal is left as it is: %s"
 NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 log = logging.getLogger(__name__)
@@ -81,8 +89,12 @@ class Notary:
         self._ending = False
         self._flushed = -1
         self._purge_at = monotonic()
+        self._sign_at = monotonic()
         self._compact_at = monotonic()
         self._compacting: subprocess.Popen[bytes] | None = None
+        # the newest record that was there before this start: what comes from now on is told by the clock that is in question
+        self._newest = max((file.last for file in volume.live.values() if file.events), default=0)
+        self._tell_stuck()
 
     def start(self) -> None:
         """Begin."""
@@ -139,6 +151,9 @@ class Notary:
         while self._volume.unsealed:
             self._seal()
             self._compact_at = monotonic()
+        if self._ending or monotonic() >= self._sign_at:
+            self._sign_at = monotonic() + SIGN_EVERY
+            self._sign_trail(now)
         if self._ending:
             return
         if monotonic() >= self._purge_at:
@@ -157,6 +172,24 @@ class Notary:
         self._board.add("sealed")
         self._publish(now)
 
+    def _sign_trail(self, now: int) -> None:
+        """Have the chain vouch for what was asked since."""
+        try:
+            if self._volume.asked(now):
+                self._publish(now)
+        except TrailFault as fault:
+            self._unsigned(str(fault))
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            self._unsigned(error.strerror or str(error))
+        else:
+            self._board.put("unsigned", 0)
+
+    def _unsigned(self, why: str) -> None:
+        self._board.put("unsigned", 1)
+        self._complain("what tracebacks were asked for is not signed: %s", f"{self._volume.folder / TRAIL}: {why}")
+
     def _publish(self, now: int) -> None:
         chain = self._volume.chain
         if not tell_syslog(f"journal of {chain.node}: line {chain.count}, head {chain.head}"):
@@ -164,6 +197,24 @@ class Notary:
         note_head(self._volume.folder, chain.count, chain.head, now)
 
     def _purge(self, now: int) -> None:
+        """Remove what is old, where the clock is to be believed."""
+        known = read_seen(self._volume.folder)
+        seen = (known or Seen(min(self._newest, now) or now)).after(now, leap_of(self._settings.retention))
+        self._board.put("clock_doubted", int(bool(seen.doubted)))
+        if seen.doubted:
+            if known is None or seen.doubted != known.doubted:
+                log.error(
+                    "nothing is purged: the clock says %s, and the newest time that was believed is %s. Was the node off, this passes by"
+                    " itself; is the clock wrong, set it right",
+                    _said(now),
+                    _said(seen.believed),
+                )
+        else:
+            self._purge_old(now)
+        if seen != known:
+            note_seen(self._volume.folder, seen)
+
+    def _purge_old(self, now: int) -> None:
         before = now - int(self._settings.retention * 1000)
         old = [file for file in self._volume.live.values() if file.last < before]
         if not old:
@@ -179,19 +230,29 @@ class Notary:
             gone = tuple(file.name for file in some if file.name not in held)
             if gone:
                 self._volume.purge(gone, before, tuple(file.name for file in some if file.name in held), now)
+                self._tell_stuck()
                 self._board.add("purged", len(gone))
                 self._publish(now)
+
+    def _tell_stuck(self) -> None:
+        """Say which files are left as they are."""
+        stuck = self._volume.stuck
+        self._board.put("stuck", len(stuck))
+        for name, why in stuck.items():
+            self._complain(STUCK, f"{self._volume.folder / name} {why}{f' (and {len(stuck) - 1} more)' if len(stuck) > 1 else ''}")
+            break
 
     def _held(self, file: Stored, holds: Sequence[Hold]) -> bool:
         """Whether a hold keeps a file. Of a hold on a number, segments without that number are purged; other files are kept whole."""
         numbers = {hold.number for hold in holds if hold.covers(file.first, file.last)}
         if not numbers or ALL in numbers or not file.name.endswith(SEALED):
             return bool(numbers)
+        wanted = Numbers(numbers)
         try:
             with Segment(self._volume.folder / file.name) as segment:
                 for entry in segment:
                     event = entry.event
-                    if isinstance(event, Attempt) and not numbers.isdisjoint((event.caller, event.called, event.sent_as)):
+                    if isinstance(event, Attempt) and wanted.has(event):
                         return True
                 return bool(segment.damage or segment.unknown)
         except OSError:  # nobody can say what is in it
@@ -245,7 +306,16 @@ class Notary:
             return
         for one in made:
             self._volume.compacted(one.segments, one.files, _milliseconds())
+            self._tell_stuck()
             self._publish(_milliseconds())
+
+
+def _said(at: int) -> str:
+    """A time (ms) as it is read by people; such as no calendar has, as it is."""
+    try:
+        return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return str(at)
 
 
 def _milliseconds() -> int:

@@ -26,6 +26,8 @@ class JournalState(msgspec.Struct, frozen=True):
         """What an operator has to know, in one line; "" where all is well."""
         if self.refusing:
             return "calls are refused: the journal's buffer is full"
+        if self.up and self.counts.get("clock_doubted"):
+            return "nothing is purged: the clock is far ahead of the newest record"
         if self.up:
             return ""
         return f"the journal is down: nothing was flushed for {self.flush_age:.0f} s, {self.waiting} octets of events wait in memory"

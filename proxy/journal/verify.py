@@ -15,6 +15,7 @@ from proxy.journal.chain import (
     LONGEST_LINE,
     NAME,
     NONE,
+    Asked,
     Begun,
     Compacted,
     Cut,
@@ -29,6 +30,8 @@ from proxy.journal.chain import (
 from proxy.journal.heads import NAME as HEADS
 from proxy.journal.key import Verifier
 from proxy.journal.segment import OPEN, SEALED, Segment, serial_of
+from proxy.journal.trail import NAME as TRAIL
+from proxy.journal.trail import TrailFault, lines, open_trail
 
 CHUNK: Final = 1 << 20
 MOST: Final = 100
@@ -47,7 +50,9 @@ class Break(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct):
-    """What was found. The journal holds where there is no break; the first one is the earliest in the chain."""
+    """What was found. The journal holds where there is no break; the first one is the earliest in the chain. `asked` counts tracebacks that
+    the trail tells of, `unsigned` those that no line of the chain vouches for yet.
+    """
 
     breaks: list[Break]
     lines: int = 0
@@ -60,6 +65,8 @@ class Verified(msgspec.Struct):
     purged: int = 0
     open_segments: int = 0
     open_events: int = 0
+    asked: int = 0
+    unsigned: int = 0
     notes: list[str] = []
 
 
@@ -69,6 +76,7 @@ class _Chain(msgspec.Struct):
     live: dict[str, tuple[int, Stored]] = {}
     gone: set[str] = set()
     heads: dict[int, str] = {}
+    asked: list[tuple[int, Asked]] = []
     breaks: list[Break] = []
 
 
@@ -106,6 +114,7 @@ def verify(folder: Path, keys: Sequence[Verifier], head: str | None = None, prog
         gone = _read_chain(folder, keys, Verified([])).gone
         breaks += [one for one in missing if one.file not in gone]
     breaks += _check_others(folder, names, chain, found)
+    breaks += _check_trail(folder, chain, found)
     found.breaks = sorted(breaks, key=lambda one: one.line)[:MOST]
     return found
 
@@ -175,6 +184,8 @@ def _note(line: Line, number: int, chain: _Chain, found: Verified) -> None:
             found.purged += len(line.files)
         case Cut():
             found.cut += 1
+        case Asked():
+            chain.asked.append((number, line))
         case Begun():
             pass
 
@@ -237,3 +248,38 @@ def _check_others(folder: Path, names: Sequence[str], chain: _Chain, found: Veri
             except FileNotFoundError:  # sealed meanwhile
                 continue
     return breaks
+
+
+def _check_trail(folder: Path, chain: _Chain, found: Verified) -> list[Break]:
+    """The trail of tracebacks: each line follows from the one before it, and is what the chain says of it. It is read after the chain,
+    since it is written before it.
+    """
+    due = sorted(chain.asked, key=lambda one: one[1].line)
+    good = at = 0
+    try:
+        with open(open_trail(folder), "rb") as file:
+            for number, head, follows in lines(file):
+                found.asked = number
+                if not follows:
+                    vouching = next((line for line, asked in due if asked.line >= number), found.lines + 1)
+                    what = f"line {number} does not follow from the one before it: a line was changed, removed or added"
+                    return [Break(vouching, TRAIL, what)]
+                while at < len(due) and due[at][1].line == number:
+                    line, asked = due[at]
+                    at += 1
+                    if asked.head != head:
+                        where = f"line {number}" if number == good + 1 else f"one of the lines {good + 1} to {number}"
+                        return [Break(line, TRAIL, f"{where} was changed: it is not what the chain says")]
+                    good = number
+    except FileNotFoundError:
+        return [Break(due[0][0], TRAIL, "was removed")] if due else []
+    except TrailFault as fault:
+        return [Break(due[0][0] if due else 0, TRAIL, f"{fault}: it was put in the place of the trail")]
+    if at < len(due):
+        line, asked = due[at]
+        return [Break(line, TRAIL, f"ends with line {found.asked}, and had {asked.line}: lines were removed from the end")]
+    found.unsigned = found.asked - good
+    if found.unsigned:
+        when = "it is signed once a keeper runs" if not due else "the keeper signs within seconds"
+        found.notes.append(f"{TRAIL}: its last {found.unsigned} of {found.asked} lines are not signed: {when}")
+    return []

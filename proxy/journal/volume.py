@@ -11,22 +11,46 @@ What is found half done (a line without its rename or removal) is finished by `V
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from proxy.journal.chain import ASIDE, Chain, ChainFault, Compacted, Cut, Line, Purged, Sealed, Stored, read_lines, sync_folder, write_all
+from proxy.journal.chain import (
+    ASIDE,
+    Asked,
+    Chain,
+    ChainFault,
+    Compacted,
+    Cut,
+    Line,
+    Purged,
+    Sealed,
+    Stored,
+    read_lines,
+    sync_folder,
+    write_all,
+)
 from proxy.journal.chain import NAME as CHAIN
 from proxy.journal.key import key_name, signing_key
 from proxy.journal.ring import Taken
 from proxy.journal.segment import OPEN, SEALED, Header, Segment, begin, file_name, serial_of
+from proxy.journal.trail import NAME as TRAIL
+from proxy.journal.trail import Reached, Shorter, reach
 
 LOCK: Final = "keeper.lock"
 DAMAGED: Final = ".damaged"
 CHUNK: Final = 1 << 20
+
+STUBBORN: Final = frozenset((errno.EACCES, errno.EBUSY, errno.EISDIR, errno.ENOTDIR, errno.EPERM, errno.EROFS))
+"""What the system says of one file that cannot be removed where others can; anything else is a disk that does not do what it should."""
+
+BEAT: Final = 4096
+"""Events, or octets times CHUNK, between two signs of life while the folder is put in order."""
 
 log = logging.getLogger(__name__)
 
@@ -70,14 +94,17 @@ class OpenSegment:
         name = file_name(self.header.node, self.header.serial, SEALED)
         return Stored(name, self._hash.hexdigest(), self.octets, self.events, self.first, self.last)
 
-    def adopt(self, segment: Segment) -> None:
-        """Know what is in the file already, up to the last whole frame."""
-        for worker, position, at in segment.times():
+    def adopt(self, segment: Segment, beat: Callable[[], None]) -> None:
+        """Know what is in the file already, up to the last whole frame; `beat` is called all the while."""
+        for number, (worker, position, at) in enumerate(segment.times()):
+            if not number % BEAT:
+                beat()
             self._count(1, at, at)
             self.positions[worker] = position
         self.octets = segment.end
         at = 0
         while at < segment.end:
+            beat()
             chunk = os.pread(self.fd, min(CHUNK, segment.end - at), at)
             if not chunk:
                 raise VolumeFault(f"{self.path}: became shorter while it was read")
@@ -94,10 +121,14 @@ class OpenSegment:
 class Volume:
     """The folder, locked for this process. `unsealed` are finished segments that wait for their seal, oldest first; `live` are the sealed
     and compacted files that should be there, by name. What `seal`, `compacted` and `purge` do may run in one other thread.
+
+    `stuck` are files that cannot be removed, renamed or opened as they should be, with why: the journal goes on without, and tries again at
+    each later removal those that the chain counts as removed or sealed.
     """
 
-    def __init__(self, folder: Path, node: str, key: Path, now: int) -> None:
-        """Put the folder in order, and begin a segment or go on with one; `now` in ms since 1970.
+    def __init__(self, folder: Path, node: str, key: Path, now: int, beat: Callable[[], None] = lambda: None) -> None:
+        """Put the folder in order, and begin a segment or go on with one; `now` in ms since 1970. That takes as long as it takes to read
+        what is not sealed: `beat` is called all the while.
 
         Raises OSError, VolumeFault, KeyFault.
         """
@@ -106,6 +137,10 @@ class Volume:
         self.live: dict[str, Stored] = {}
         self.cut = 0
         self.unsealed: list[OpenSegment] = []
+        self.stuck: dict[str, str] = {}
+        self._unopened: dict[str, str] = {}
+        self._asked = Reached()
+        self._beat = beat
         self._serial = 0
         self._removed: set[str] = set()
         self._sealed: set[int] = set()
@@ -120,7 +155,7 @@ class Volume:
             self.chain = self._chain(key, now)
             try:
                 self._know()
-                self._finish()
+                self._finish(opening=True)
                 self.segment = self._resume(now)
             except BaseException:
                 self.chain.close()
@@ -179,6 +214,22 @@ class Volume:
         """Note that files are removed, and remove them. Raises OSError."""
         self._do(Purged(files=files, before=before, held=held, **self.chain.stamp(now)))
 
+    def asked(self, now: int) -> bool:
+        """Note how far the trail of tracebacks was written, where that is further than was noted; whether it is. Raises OSError,
+        TrailFault.
+        """
+        try:
+            reached = reach(self.folder, self._asked)
+        except Shorter as error:  # `verify` will name it by what was noted before; what comes now is vouched for from its beginning
+            log.error("%s %s: somebody took questions out of it", self.folder / TRAIL, error)
+            self._asked = Reached()
+            reached = reach(self.folder, self._asked)
+        if reached.line == self._asked.line:
+            return False
+        self.chain.append(Asked(line=reached.line, head=reached.head, octets=reached.octets, **self.chain.stamp(now)))
+        self._asked = reached
+        return True
+
     def _chain(self, key: Path, now: int) -> Chain:
         """The chain; one that cannot be read is put aside, for `verify` to tell of, and another begun: records go on."""
         signer = signing_key(key)
@@ -199,7 +250,9 @@ class Volume:
 
     def _know(self) -> None:
         """Read in the chain what there should be."""
-        for _raw, line in read_lines(self.folder / CHAIN):
+        for number, (_raw, line) in enumerate(read_lines(self.folder / CHAIN)):
+            if not number % BEAT:
+                self._beat()
             if line is not None:
                 self._note(line)
 
@@ -215,22 +268,43 @@ class Volume:
                 self._removed.difference_update(file.name for file in line.files)
             case Purged():
                 self._remove(line.files)
+            case Asked():
+                self._asked = Reached(line.line, line.head, line.octets)
 
     def _remove(self, names: tuple[str, ...]) -> None:
         for name in names:
             self.live.pop(name, None)
         self._removed.update(names)
 
-    def _finish(self) -> None:
-        """Do what lines of the chain say was to be done: remove files, give sealed segments their name."""
-        for name in self._removed:
-            if ".." not in Path(name).parts and not name.startswith("/"):
+    def _finish(self, *, opening: bool = False) -> None:
+        """Do what lines of the chain say was to be done: remove files, give sealed segments their name. While the folder is opened,
+        nothing that one file does keeps all others from being written.
+        """
+        left: set[str] = set()
+        stuck: dict[str, str] = {}
+        for number, name in enumerate(self._removed):
+            if opening and not number % BEAT:
+                self._beat()
+            if ".." in Path(name).parts or name.startswith("/"):
+                continue
+            try:
                 (self.folder / name).unlink(missing_ok=True)
-        self._removed.clear()
+            except OSError as error:
+                if not opening and error.errno not in STUBBORN:
+                    raise
+                left.add(name)
+                stuck[name] = f"cannot be removed: {error.strerror or error}; remove it by hand (chattr -i, rm)"
+        self._removed = left
         for path in self._with(OPEN):
-            serial = serial_of(path.name)
-            if serial in self._sealed:
+            if serial_of(path.name) not in self._sealed:
+                continue
+            try:
                 path.rename(path.with_suffix(SEALED))
+            except OSError as error:
+                if not opening and error.errno not in STUBBORN:
+                    raise
+                stuck[path.name] = f"is sealed and cannot be renamed: {error.strerror or error}"
+        self.stuck = stuck | self._unopened
         sync_folder(self.folder)
 
     def _with(self, ending: str) -> list[Path]:
@@ -242,9 +316,18 @@ class Volume:
         found = []
         self._serial = max([self._serial, *(serial_of(path.name) or 0 for path in self.folder.iterdir())])
         for path in self._with(OPEN):
-            segment = self._repaired(path, now)
+            if serial_of(path.name) in self._sealed:
+                continue  # it is, but could not be given its name
+            try:
+                segment = self._repaired(path, now)
+            except OSError as error:
+                if error.errno not in STUBBORN:
+                    raise
+                self._unopened[path.name] = f"cannot be gone on with: {error.strerror or error}; its owner and mode are to be the node's"
+                continue
             if segment is not None:
                 found.append(segment)
+        self.stuck |= self._unopened
         if not found:
             return self._begin(now)
         *self.unsealed, newest = found
@@ -258,7 +341,7 @@ class Volume:
             header = segment.header
             opened = OpenSegment(path, fd, header or Header(self.node, 0, now))
             if header is not None:
-                opened.adopt(segment)
+                opened.adopt(segment, self._beat)
             if segment.size > segment.end:
                 self._cut(path, fd, segment, now)
         if header is None:
@@ -274,6 +357,7 @@ class Volume:
     def _cut(self, path: Path, fd: int, segment: Segment, now: int) -> None:
         digest = sha256()
         for at in range(segment.end, segment.size, CHUNK):
+            self._beat()
             digest.update(os.pread(fd, min(CHUNK, segment.size - at), at))
         octets = segment.size - segment.end
         log.error("%s: a tail of %d octets is cut off: %s", path.name, octets, segment.damage)

@@ -1,7 +1,8 @@
 """Who asked for which call: the trail that every traceback leaves before its answer is shown (records.md, Traceback).
 
-One JSON object a line, in a file that is only appended to. Each line names the SHA-256 of the line before it, so that a line changed or
-taken out in between shows; the numbers asked for stand in it whole, as in the journal beside it.
+One JSON object a line, in a file that is only appended to. Each line names the SHA-256 of the line before it, and the journal's keeper
+has its signed chain name the newest within a second or two (`proxy.journal.trail`), so that a line changed or taken out shows, the last
+one too. The numbers asked for stand in it whole, as in the journal beside it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-NAME: Final = "traceback.audit"
-NONE: Final = "0" * 64
+from proxy.journal.trail import NAME, NONE
+
 _MODE: Final = 0o660
 _CHUNK: Final = 1 << 16
 _LOGIN_UID: Final = Path("/proc/self/loginuid")
@@ -33,7 +34,9 @@ class Asker(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """One line. Times are ms since 1970; `rows` is how many calls the answer shows, by match; `masked` whether numbers were."""
+    """One line. Times are ms since 1970; `rows` is how many calls the answer shows, by match; `masked` whether numbers were; `outcome` why
+    there was no answer ("" where there was one).
+    """
 
     n: int
     at: int
@@ -50,6 +53,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     rows: dict[str, int]
     masked: bool
+    outcome: str = ""
 
 
 class Trail:
@@ -105,23 +109,6 @@ class Trail:
 
     def _count(self, end: int) -> int:
         return sum(os.pread(self._fd, _CHUNK, at).count(b"\n") for at in range(0, end, _CHUNK)) + 1
-
-
-def first_break(path: Path) -> str:
-    """Which line of a trail does not follow from the one before it; "" where all do. Raises OSError."""
-    previous = NONE
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            raw = raw.rstrip(b"\n")
-            try:
-                line = msgspec.json.decode(raw, type=Asked)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                previous = sha256(raw).hexdigest()
-                continue  # torn by a crash: the next line vouches for what is left of it
-            if line.previous != previous or line.n != number:
-                return f"{path}:{number}: does not follow from the line before it"
-            previous = sha256(raw).hexdigest()
-    return ""
 
 
 def asker() -> Asker:

@@ -4,17 +4,15 @@ remembers wrongly: near is worth showing, and says that it is no more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Final, Literal
 
 from rules.numbers import normalise
+from rules.numbers.sought import LAST, LONG, Sought, core, uri_of
 
 Match = Literal["exact", "near", "called"]
 
 RANKS: Final[dict[Match, int]] = {"exact": 0, "near": 1, "called": 2}
-
-LAST: Final = 7
-"""Last digits that are the same in numbers that are alike: a subscriber's number in most places."""
 
 FEW: Final = 6
 """Fewer digits than this are alike only where they are equal: most short codes are one digit from another."""
@@ -23,52 +21,7 @@ TWO_OFF: Final = 8
 """Digits from which on two wrong ones are still alike."""
 
 _READ: Final = 8
-"""Values of one header field that are looked at, and how long each may be."""
-_LONG: Final = 512
-
-
-class Sought(NamedTuple):
-    """A number as somebody wrote it: every canonical reading, and its digits without what may stand before a number."""
-
-    written: str
-    canonical: tuple[str, ...]
-    core: str
-
-
-def sought(written: str, areas: Iterable[str] = ()) -> Sought:
-    """Read a number in any form; `areas` are those whose local numbers it may be one of. It may have no reading at all."""
-    first = normalise(written, None)
-    found = dict.fromkeys([first.canonical, *first.alternatives])
-    for area in areas:
-        number = normalise(written, area)
-        found |= dict.fromkeys([number.canonical, *number.alternatives])
-    if first.form == "national" and first.canonical is None and not first.digits.startswith("0"):
-        abroad = normalise("+" + first.digits, None)  # as a gateway writes it that sends country codes bare
-        if abroad.kind in ("INTL", "HMT"):
-            found[abroad.canonical] = None
-    return Sought(written, tuple(reading for reading in found if reading is not None), core(first.digits))
-
-
-def core(digits: str) -> str:
-    """Digits without +, 00, 86 and a trunk 0 before them: what is left of a number whichever way it is written."""
-    rest = digits.removeprefix("+") if digits.startswith("+") else digits.removeprefix("00")
-    if rest.startswith("86") and (rest != digits or len(rest) > 9):
-        rest = rest[2:]
-    return rest.removeprefix("0")
-
-
-def uri_of(value: str) -> str:
-    """The URI of a header value, or the text itself."""
-    opening, closing = value.find("<"), value.rfind(">")
-    return value[opening + 1 : closing] if 0 <= opening < closing else value
-
-
-def called_as(wanted: Sought, raw: str) -> bool:
-    """Whether a called number that has no canonical form, or was never looked at (a call that no rule judged), is the one sought."""
-    number = normalise(uri_of(raw[:_LONG]), None)
-    if number.digits:
-        return number.canonical in wanted.canonical or (bool(wanted.core) and core(number.digits) == wanted.core)
-    return not wanted.core and number.raw.lower() == normalise(wanted.written, None).raw.lower() != ""
+"""Values of one header field that are looked at."""
 
 
 def likeness(wanted: Sought, canonical: Sequence[str | None], written: Sequence[str]) -> tuple[Match, int]:
@@ -80,7 +33,7 @@ def likeness(wanted: Sought, canonical: Sequence[str | None], written: Sequence[
                 return "exact", 0
             cores.add(core(known))
     for value in written[:_READ]:
-        number = normalise(uri_of(value[:_LONG]), None)
+        number = normalise(uri_of(value[:LONG]), None)
         if number.canonical is not None and number.canonical in wanted.canonical:
             return "exact", 0
         if number.digits:

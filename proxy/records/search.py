@@ -16,8 +16,8 @@ from proxy.journal.segment import OPEN, SEALED, Segment, serial_of
 from proxy.records.columns import DAY, NAMES, row
 from proxy.records.compact import pending_events
 from proxy.records.join import LONGEST, Key, resolve
-from proxy.records.likeness import Sought, called_as
 from proxy.records.store import FOLDER, File, Manifest, aside, day_name, place, read_manifest
+from rules.numbers.sought import Sought, called_as
 
 SKEW: Final = 600_000
 """Milliseconds by which a segment's events may lie before its beginning or behind its last change: clocks are set, workers restart."""
@@ -111,8 +111,19 @@ def _search(journal: Path, manifest: Manifest, called: Sought, first: int, last:
                 continue
             path = _readable(folder, day, file, notes)
             if path is not None:
-                _add(_of_file(path, called, first, last), found)
+                _add_file(path, called, first, last, found, notes)
     return list(found.values())
+
+
+def _add_file(path: Path, called: Sought, first: int, last: int, found: dict[tuple[Any, ...], Record], notes: list[str]) -> None:
+    """The calls of a file; of one that is damaged those before the damage, and a note."""
+    import pyarrow as pa
+
+    try:
+        _add(_of_file(path, called, first, last), found)
+    except (pa.ArrowException, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        notes.append(f"{path} is damaged, and not all of its calls are shown ({why}): sipwarden journal verify")
 
 
 def _add(records: Iterable[Record], found: dict[tuple[Any, ...], Record]) -> None:
@@ -199,6 +210,8 @@ def _loose(journal: Path, manifest: Manifest, called: Sought, first: int, last: 
         notes.append("the file of pending calls is missing: some that were going on when the history was last written are not shown")
         pending = []
     segments = _segments(journal, set(manifest.segments))
+    if read_manifest(journal / FOLDER).change != manifest.change:
+        raise _Gone  # a segment may have been taken and removed before it was listed
     groups: dict[Key, list[Event]] = {}
 
     def note(events: Iterable[Event]) -> None:

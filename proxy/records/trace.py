@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.records.likeness import RANKS, Match, Sought, likeness, uri_of
+from proxy.records.likeness import RANKS, Match, likeness
 from proxy.records.search import Record
 from rules.call import Source
 from rules.numbers import normalise
 from rules.numbers.mask import masked
+from rules.numbers.sought import Sought, uri_of
 
 MOST: Final = 10_000
 """Calls that one answer shows at the most, the best."""

@@ -157,7 +157,8 @@ class _History:
                 self._days = [files for day in sorted(self._manifest.days) if (files := self._wanted(day))]
                 self._parts = [[(path, _Opened(path)) for path in files] for files in self._days]
                 newest = [part for parts in reversed(self._parts) for part in reversed(parts)][:HELD]
-                whole = all(_held(part, opened) for _path, part in newest)
+                for _path, part in newest:
+                    _hold(part, opened)
                 self._pending, found = self._read_pending()
                 self._segments: list[_Lying] | None = None
                 if journal is not None:
@@ -168,8 +169,8 @@ class _History:
                         try:
                             self._segments.append(_Lying(path, opened if number < HELD else None))
                         except FileNotFoundError:
-                            whole = False
-                if (whole and found) or tries == TRIES - 1 or not self._changed():
+                            continue  # it was taken, or is missing: whichever it is the manifest tells
+                if tries == TRIES - 1 or not self._changed():  # a segment may have been taken and removed before it was listed
                     if not found:
                         trouble.note(FILE, str(folder), "the file of pending calls is missing")
                     held.push(opened.pop_all())
@@ -219,15 +220,12 @@ class _History:
                 yield Recorded(event, f"{name}:{number}")
 
 
-def _held(part: _Opened, held: ExitStack) -> bool:
-    """Open a file that a merge may remove; whether it is there. What is wrong with it is told when it is read."""
+def _hold(part: _Opened, held: ExitStack) -> None:
+    """Open a file that a merge may remove. What is wrong with it is told when it is read."""
     try:
         part.hold(held)
-    except FileNotFoundError:
-        return False
     except OSError:
         pass
-    return True
 
 
 def _segments(folder: Path) -> list[Path]:

@@ -29,8 +29,8 @@ class Recorded:
 def request_of(attempt: Attempt, arrival: Arrival, trunk: Trunk) -> Request:
     """The INVITE of an Attempt. ParseError where its lines are none of an INVITE (such a call was refused as malformed, then too).
 
-    What records do not keep cannot be judged again: Remote-Party-ID, Date, bodies, and what a long header section had at its end. Whose
-    call it was, where customers share a trunk, is taken as it was found then.
+    What records do not keep cannot be judged again: bodies, what a long header section had at its end, and in records of before it was
+    kept Remote-Party-ID and Date. Whose call it was, where customers share a trunk, is taken as it was found then.
     """
     lines = list(attempt.lines)
     present = set()

@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EINTR, errno
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 
 cdef extern from *:
     """
@@ -44,6 +44,7 @@ cdef extern from "sys/socket.h" nogil:
 
 cdef enum:
     MOST = 64  # datagrams in one call
+    KEEPALIVE = 5  # octets of the shortest datagram that is no keep-alive whatever it holds
     SIZE = 65536  # octets of a datagram, and one more, which would show that it was cut
     # buffers begin at different places of the processor's cache lines: at the same ones, their first octets would drive each other out
     STRIDE = SIZE + 1088
@@ -76,13 +77,19 @@ cdef class Receiver:
     def __dealloc__(self):
         PyMem_Free(self.buffers)
 
-    def receive(self, int fd):
-        """What waits, up to BATCH: (data, sender's address) of each. OSError as recvfrom has it, for the first datagram only: one behind
-        it ends the batch, and is raised by the next call.
+    def receive(self, int fd, dict flows not None, remember, port, receive, double now):
+        """Take in what waits, up to BATCH: `receive(data, flow, now)` for each datagram but keep-alives. How many came, and how many of
+        them were keep-alives.
+
+        `flows` by the sender's address; `remember(port, address)` makes one for a sender that is not in there. OSError as recvfrom has it, for
+        the first datagram only: one behind it ends the batch, and is raised by the next call.
         """
-        cdef int count, at
-        cdef list found = []
+        cdef int count, at, kept_alive = 0
         cdef socklen_t size
+        cdef Py_ssize_t length
+        cdef char *buffer
+        cdef bytes name = None
+        cdef object flow = None, found
         for at in range(MOST):
             self.headers[at].msg_hdr.msg_namelen = sizeof(sockaddr_storage)
         while True:
@@ -92,37 +99,63 @@ cdef class Receiver:
                 break
         if count < 0:
             PyErr_SetFromErrno(OSError)
+        cdef object clock = now
         for at in range(count):
             size = self.headers[at].msg_hdr.msg_namelen
-            if size > sizeof(sockaddr_storage) or self.headers[at].msg_len > SIZE or self.headers[at].msg_hdr.msg_flags & MSG_TRUNC:
+            length = self.headers[at].msg_len
+            if size > sizeof(sockaddr_storage) or length > SIZE or self.headers[at].msg_hdr.msg_flags & MSG_TRUNC:
                 continue  # no UDP datagram is that long
-            found.append(
-                (
-                    PyBytes_FromStringAndSize(self.buffers + at * STRIDE, self.headers[at].msg_len),
-                    PyBytes_FromStringAndSize(<char *>&self.names[at], size),
-                )
-            )
-        return found
+            buffer = self.buffers + at * STRIDE
+            if length < KEEPALIVE and is_keepalive(buffer, length):
+                kept_alive += 1
+                continue
+            # a batch is mostly of few senders: the one before is not looked for again
+            if name is None or PyBytes_GET_SIZE(name) != <Py_ssize_t>size or memcmp(PyBytes_AS_STRING(name), &self.names[at], size):
+                name = PyBytes_FromStringAndSize(<char *>&self.names[at], size)
+                found = flows.get(name)
+                flow = remember(port, name) if found is None else found
+            receive(PyBytes_FromStringAndSize(buffer, length), flow, clock)
+        return count, kept_alive
 
 
-def send(int fd, list batch not None, Py_ssize_t begin):
-    """Send (data, address) pairs from `begin` on, in order, BATCH at most: how many the kernel took.
+cdef bint is_keepalive(const char *octets, Py_ssize_t length) noexcept:
+    """Whether there is nothing in it but line ends and zeros."""
+    cdef Py_ssize_t at
+    for at in range(length):
+        if octets[at] != b"\r" and octets[at] != b"\n" and octets[at] != 0:
+            return False
+    return True
+
+
+def send(int fd, list sends not None, Py_ssize_t begin, listener):
+    """Send (flow, data) pairs from `begin` on, in order, up to BATCH and to the first that goes over another listener or whose flow has no
+    `packed` address yet: how many the kernel took.
 
     OSError as sendto has it where it did not take the first: BlockingIOError when the socket is full, another for this one datagram.
     """
     cdef mmsghdr headers[MOST]
     cdef iovec vectors[MOST]
     cdef int count = 0, sent
-    cdef bytes address, data
-    cdef Py_ssize_t last = min(len(batch), begin + MOST)
+    cdef bytes address = None, data
+    cdef object flow, before = None
+    cdef list held = []  # what the pointers below point into
+    cdef Py_ssize_t last = min(len(sends), begin + MOST)
     if begin < 0:
         raise ValueError("begin")
     while begin + count < last:
-        data, address = batch[begin + count]
-        if data is None or address is None:
-            raise TypeError("octets and an address")
-        if PyBytes_GET_SIZE(address) > <Py_ssize_t>sizeof(sockaddr_storage):
-            raise ValueError("address")
+        flow, data = sends[begin + count]
+        if data is None:
+            raise TypeError("octets")
+        if flow is not before:
+            if flow.listener is not listener:
+                break
+            address = flow.packed
+            if not address:
+                break
+            if PyBytes_GET_SIZE(address) > <Py_ssize_t>sizeof(sockaddr_storage):
+                raise ValueError("address")
+            held.append(address)
+            before = flow
         memset(&headers[count], 0, sizeof(mmsghdr))
         headers[count].msg_hdr.msg_name = PyBytes_AS_STRING(address)
         headers[count].msg_hdr.msg_namelen = <socklen_t>PyBytes_GET_SIZE(address)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from proxy.flow import Flow
 from proxy.sip.kernel import load
-from proxy.transport.udp import BATCH, KEEPALIVE, Port, Sends, UdpTransport
+from proxy.transport.udp import BATCH, Port, Sends, UdpTransport
 
 compiled, without = load("proxy.transport._batch")
 
@@ -62,36 +62,39 @@ class BatchedUdpTransport(UdpTransport):
         packed = pack(sockaddr, port.family)
         return port.flows.get(packed) or self._remember(port, packed)
 
-    def send(self, sends: Sends) -> Sends:
+    def send(self, sends: list[tuple[Flow, bytes]]) -> Sends:
         """As UdpTransport."""
-        ports = self._ports
         others: list[tuple[Flow, bytes]] | None = None
-        batch: list[tuple[bytes, bytes]] = []
-        current: Port | None = None
-        for pair in sends:
-            flow, data = pair
-            port = ports[flow.listener.index]
+        at, end = 0, len(sends)
+        while at < end:
+            pair = sends[at]
+            flow = pair[0]
+            port = self._ports[flow.listener.index]
             if port is None:
                 if others is None:
                     others = []
                 others.append(pair)
-                continue
-            if port is not current:
-                if current is not None:
-                    self._send_batch(current, batch)
-                    batch = []
-                current = port
-            packed = flow.packed
-            if not packed:
-                try:
-                    packed = flow.packed = pack(flow.sockaddr, port.family)
-                except (OSError, OverflowError):
-                    self._counters.udp_send_failed += 1
-                    continue
-            batch.append((data, packed))
-        if current is not None:
-            self._send_batch(current, batch)
+                at += 1
+            elif not flow.packed and not self._pack(flow, port.family):
+                at += 1
+            elif port.queue:
+                self._enqueue(port, pair)
+                at += 1
+            else:
+                taken = self._deliver(port, sends, at)
+                if not taken:
+                    self._enqueue(port, pair)
+                at += taken or 1
         return others or ()
+
+    def _pack(self, flow: Flow, family: int) -> bool:
+        """Whether a socket of this family can send to a flow at all."""
+        try:
+            flow.packed = pack(flow.sockaddr, family)
+        except (OSError, OverflowError):
+            self._counters.udp_send_failed += 1
+            return False
+        return True
 
     @staticmethod
     def _remember(port: Port, packed: bytes) -> Flow:
@@ -99,49 +102,35 @@ class BatchedUdpTransport(UdpTransport):
         flow.packed = packed
         return flow
 
-    def _send_batch(self, port: Port, batch: list[tuple[bytes, bytes]]) -> None:
-        sent = 0 if port.queue else self._deliver(port, batch)
-        if sent < len(batch):
-            for data, packed in batch[sent:]:
-                self._enqueue(port, data, packed)
-
-    def _deliver(self, port: Port, batch: list[tuple[bytes, bytes]]) -> int:
-        """Send until done or until the socket is full; how many of the batch are done with."""
-        done = 0
-        while done < len(batch):
-            try:
-                done += self._send(port.descriptor, batch, done)
-            except BlockingIOError:
-                break
-            except OSError:  # as in UdpTransport: this one is lost, those behind it are not
-                self._counters.udp_send_failed += 1
-                done += 1
-        return done
+    def _deliver(self, port: Port, sends: list[tuple[Flow, bytes]], at: int) -> int:
+        """Send what is for this port, from there on: how many are done with, 0 where the socket is full."""
+        try:
+            taken: int = self._send(port.descriptor, sends, at, port.listener)
+        except BlockingIOError:
+            return 0
+        except OSError:  # as in UdpTransport: this one is lost, those behind it are not
+            self._counters.udp_send_failed += 1
+            return 1
+        return taken
 
     def _readable(self, port: Port) -> None:
         now = monotonic()
-        receive = self._receive
-        flows = port.flows
+        count = kept_alive = 0
         for _ in range(BATCH):
             try:
-                batch = self._receiver.receive(port.descriptor)
+                count, kept_alive = self._receiver.receive(port.descriptor, port.flows, self._remember, port, self._receive, now)
                 break
             except BlockingIOError:
-                batch = ()
                 break
             except OSError:  # an ICMP error that belongs to an earlier send
-                batch = ()
-        for data, packed in batch:
-            if len(data) < KEEPALIVE and not data.strip(b"\r\n\0"):
-                self._counters.keepalives += 1
                 continue
-            receive(data, flows.get(packed) or self._remember(port, packed), now)
+        self._counters.keepalives += kept_alive
         self._flush()
+        self._rest(count, now)
 
     def _writable(self, port: Port) -> None:
         queue = port.queue
-        batch = list(islice(queue, BATCH))
-        for _ in range(self._deliver(port, batch)):
+        for _ in range(self._deliver(port, list(islice(queue, BATCH)), 0)):
             queue.popleft()
         if not queue:
             self._loop.remove_writer(port.descriptor)

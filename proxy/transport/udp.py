@@ -9,11 +9,12 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 from proxy.flow import Flow, Listener
 from proxy.transport.counters import TransportCounters
+from proxy.transport.gathering import Gathering
 
 BATCH: Final = 64
 """Datagrams read in one go before what they caused is sent."""
@@ -39,6 +40,8 @@ class UdpTransport:
     once after each batch. Nothing here raises for what a peer or the network does. A Flow's address must be a literal: a name would block.
     From `own` sockets, this worker's alone, it is read only: everything leaves from the listening sockets, for a peer that looks at ports
     knows their address, and so does a firewall on its way.
+
+    After a batch the whole worker sleeps for a moment where that lets it find several messages at once (`proxy.transport.gathering`).
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class UdpTransport:
         self._receive = receive
         self._flush = flush
         self._counters = counters
+        self._gathering = Gathering()
         self._ports: list[Port | None] = [None] * len(listeners)
         for index, sock in sockets.items():
             self._ports[index] = Port(sock, listeners[index])
@@ -83,7 +87,7 @@ class UdpTransport:
         assert port is not None
         return port.flows.get(sockaddr) or port.remember(sockaddr, sockaddr)
 
-    def send(self, sends: Sends) -> Sends:
+    def send(self, sends: list[tuple[Flow, bytes]]) -> Sends:
         """Send what goes over UDP, in order; what does not is given back."""
         ports = self._ports
         others: list[tuple[Flow, bytes]] | None = None
@@ -96,12 +100,12 @@ class UdpTransport:
                 others.append(pair)
                 continue
             if port.queue:
-                self._enqueue(port, data, flow.sockaddr)
+                self._enqueue(port, pair)
                 continue
             try:
                 port.sendto(data, flow.sockaddr)
             except BlockingIOError:
-                self._enqueue(port, data, flow.sockaddr)
+                self._enqueue(port, pair)
             except (OSError, OverflowError):  # ENOBUFS, EMSGSIZE, EPERM (a packet filter), ENETUNREACH ...: lost, as a datagram may be
                 self._counters.udp_send_failed += 1
         return others or ()
@@ -111,6 +115,7 @@ class UdpTransport:
         receive = self._receive
         recvfrom = port.recvfrom
         flows = port.flows
+        count = 0
         for _ in range(BATCH):
             try:
                 data, sockaddr = recvfrom(_LARGEST)
@@ -121,24 +126,33 @@ class UdpTransport:
             if len(data) < KEEPALIVE and not data.strip(b"\r\n\0"):
                 self._counters.keepalives += 1
                 continue
+            count += 1
             receive(data, flows.get(sockaddr) or port.remember(sockaddr, sockaddr), now)
         self._flush()
+        self._rest(count, now)
 
-    def _enqueue(self, port: Port, data: bytes, address: Any) -> None:
+    def _rest(self, count: int, began: float) -> None:
+        """After a batch."""
+        seconds = self._gathering.rest(count, began, monotonic())
+        if seconds:
+            sleep(seconds)
+
+    def _enqueue(self, port: Port, pair: tuple[Flow, bytes]) -> None:
         if len(port.queue) >= QUEUE:
             self._counters.udp_send_dropped += 1
             return
         if not port.queue:
             self._loop.add_writer(port.descriptor, self._writable, port)
-        port.queue.append((data, address))
+        port.queue.append(pair)
 
     def _writable(self, port: Port) -> None:
         queue = port.queue
         for _ in range(BATCH):
             if not queue:
                 break
+            flow, data = queue[0]
             try:
-                port.sendto(*queue[0])
+                port.sendto(data, flow.sockaddr)
             except BlockingIOError:
                 return
             except (OSError, OverflowError):
@@ -149,7 +163,7 @@ class UdpTransport:
 
 
 class Port:
-    """One socket with its listener, its known remote addresses and the datagrams that wait to be sent, each with where to."""
+    """One socket with its listener, its known remote addresses and what waits to be sent."""
 
     __slots__ = ("descriptor", "family", "flows", "listener", "queue", "recvfrom", "sendto", "socket")
 
@@ -159,7 +173,7 @@ class Port:
         self.family = sock.family
         self.listener = listener
         self.flows: dict[Any, Flow] = {}
-        self.queue: deque[tuple[bytes, Any]] = deque()
+        self.queue: deque[tuple[Flow, bytes]] = deque()
         self.recvfrom = sock.recvfrom
         self.sendto = sock.sendto
 

@@ -29,6 +29,7 @@ ASKED_AT_MOST: Final = 4
 """Certificates that one call may wait for."""
 
 NOT_VERIFIED: Final = ("verified", False)
+VERIFIED: Final = Outcome("note", "OK", labels=(("verified", True),))
 MISSING: Final = Outcome("reject", "STIR_MISSING")
 REJECTED: Final = {
     outcome.code: outcome
@@ -161,10 +162,8 @@ def _judge(call: Call, findings: Findings) -> Outcome | None:
         if vouching.attest:
             call.label("attestation", vouching.attest)
             call.label("origid", vouching.origid)
-        if findings.full and codes:
+        if findings.full:
             labels.append(("verified", True))
-        elif findings.full:
-            call.label("verified", True)
     elif not codes:
         return MISSING if action == "require" else None
     else:
@@ -174,7 +173,7 @@ def _judge(call: Call, findings: Findings) -> Outcome | None:
                 call.mark(code)
             return REJECTED[codes[0]]
     if not codes:
-        return None
+        return VERIFIED if findings.full else None
     for code in codes[1:]:
         call.mark(code)
     return Outcome("mark", codes[0], labels=tuple(labels))

@@ -8,11 +8,14 @@ Rules ask a Directory and nothing else; `fields` says what may stand in a cell, 
 """
 
 from rules.directory.calendar import SHANGHAI, Hours, time_zone
-from rules.directory.directory import FILES, Directory, DirectoryConfig, load_directory
+from rules.directory.config import FILES, DirectoryConfig
+from rules.directory.directory import Directory
 from rules.directory.entries import Entry
 from rules.directory.fault import DirectoryFault, DirectoryFaults
-from rules.directory.segments import Segment, Terms
+from rules.directory.load import load_directory
+from rules.directory.segment import Segment
 from rules.directory.statement import Statement
+from rules.directory.terms import Terms
 
 __all__ = [
     "FILES",

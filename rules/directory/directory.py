@@ -8,27 +8,24 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rules.directory import calendar, fields
-from rules.directory.calendar import SHANGHAI, read_holidays
+from rules.directory import calendar
+from rules.directory.calendar import SHANGHAI
 from rules.directory.clock import Calendar
-from rules.directory.config import FILES as FILES
-from rules.directory.config import DirectoryConfig as DirectoryConfig
 from rules.directory.entries import Entry, EntryIndex, EntryType
-from rules.directory.fault import DirectoryFault, DirectoryFaults, FaultLog
+from rules.directory.fault import DirectoryFault
 from rules.directory.image import Head, give_back, open_image, save_image
 from rules.directory.index import Sections
-from rules.directory.lists import ROLES, TYPES, ListReader
+from rules.directory.lists import TYPES
 from rules.directory.places import HOME
 from rules.directory.register_index import Register
-from rules.directory.registers import COLUMNS, RegisterReader
 from rules.directory.rows import RowReader
-from rules.directory.segments import EVERY, NONE, Segment, SegmentIndex, SegmentReader, Terms
-from rules.directory.sheet import read_sheet
+from rules.directory.segment import EVERY, Segment
+from rules.directory.segment_index import NONE, SegmentIndex
 from rules.directory.statement import Statement
 from rules.directory.statement_index import StatementIndex
-from rules.directory.statements import STATEMENTS, StatementReader
+from rules.directory.statements import STATEMENTS
+from rules.directory.terms import Terms
 from rules.numbers import Number
-from rules.numbers.normalise import normalise
 
 if TYPE_CHECKING:
     from rules.call import Trunk
@@ -121,7 +118,21 @@ class Directory:
     @classmethod
     def empty(cls) -> Directory:
         """A directory of no lists."""
-        return load_directory(DirectoryConfig(), Path(), {})
+        head = Head(
+            version=hashlib.sha256().hexdigest()[:12],
+            warnings=(),
+            counts={},
+            words={},
+            time_zone=SHANGHAI,
+            holidays={},
+            limited=(),
+            marketing=(),
+            capped=(),
+            categories=(),
+            everywhere={},
+            homes={},
+        )
+        return cls(head, {})
 
     @classmethod
     def open(cls, path: Path) -> Directory:
@@ -336,70 +347,3 @@ def _entry_indexes(sections: Sections, role: str) -> dict[str, EntryIndex]:
     rows = RowReader(sections, role, Entry)
     indexes = {type_: EntryIndex(sections, role, type_, rows) for type_ in TYPES}
     return {type_: index for type_, index in indexes.items() if index}
-
-
-def load_directory(config: DirectoryConfig, base: Path, trunks: Mapping[str, Trunk], *, time_zone: str = SHANGHAI) -> Directory:
-    """Read and check every file of `config`. `base` is the folder that their names are relative to; hours, and dates without a
-    time, are those of `time_zone`.
-
-    Raises DirectoryFaults with all faults found (at most FAULTS_PER_FILE of each file), ValueError where there is no such time zone.
-    """
-    log = FaultLog()
-    version = hashlib.sha256()
-    sections: Sections = {}
-    counts: dict[str, int] = {}
-    words: dict[str, tuple[str, ...]] = {}
-    holidays: dict[str, int] = {}
-    categories = tuple([name.lower() for name in config.categories])
-    dates = fields.Dates(calendar.time_zone(time_zone))
-    segments = SegmentReader(trunks, log, _canonical_form, categories, dates)
-    for kind in FILES:
-        files: tuple[str, ...] = getattr(config, kind)
-        if not files:
-            continue
-        reader: SegmentReader | ListReader | RegisterReader | StatementReader | None = None
-        if kind == "segments":
-            reader = segments
-        elif kind in ROLES:
-            reader = ListReader(kind, trunks, log, _canonical_form, dates)
-        elif kind in COLUMNS:
-            reader = RegisterReader(kind, trunks, log)
-        elif kind in STATEMENTS:
-            reader = StatementReader(kind, trunks, log, categories, segments.sold, dates)
-        counts[kind] = 0
-        for file in files:
-            data = read_sheet(base / file, file, log)
-            if data is None:
-                continue
-            version.update(kind.encode() + b"\0" + hashlib.sha256(data).digest())
-            if reader is None:
-                counts[kind] += read_holidays(data, file, holidays, log)
-            else:
-                reader.read(data, file)
-        if isinstance(reader, RegisterReader):
-            counts[kind] = reader.build(sections, words, files[0])
-        elif isinstance(reader, StatementReader):
-            counts[kind] = reader.build(sections, files[0])
-        elif reader is not None:
-            counts[kind] = reader.build(sections)
-    if log.faults:
-        raise DirectoryFaults(tuple(log.faults))
-    head = Head(
-        version=version.hexdigest()[:12],
-        warnings=tuple(log.warnings),
-        counts=counts,
-        words=words,
-        time_zone=time_zone,
-        holidays=holidays,
-        limited=tuple(sorted(segments.limited)),
-        marketing=tuple(sorted(segments.marketing)),
-        capped=tuple(sorted(segments.capped)),
-        categories=categories,
-        everywhere=segments.everywhere,
-        homes={trunk.id: trunk.home_area for trunk in trunks.values() if trunk.home_area is not None},
-    )
-    return Directory(head, sections)
-
-
-def _canonical_form(text: str) -> str | None:
-    return normalise(f"tel:{text}", None).canonical

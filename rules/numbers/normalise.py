@@ -105,9 +105,9 @@ def _ordinary(uri: str) -> Number | None:
     return None if found is None else _by_beginning(found[0], found)
 
 
-Digits = tuple[str, str, str, int, int]
+Digits = tuple[str, str, int, int]
 """A user part that is a national number of ten or eleven digits, with +86 before it, a 0 or neither: the user part, `+86` and the number,
-the number, the key of that, its place in `_beginnings`.
+its key, its place in `_beginnings`.
 """
 
 
@@ -134,21 +134,21 @@ def _digits(user: str) -> Digits | None:
         return None
     place = int(nsn[:5] if nsn[0] == "1" else nsn[:4]) + (PLACES if size == 11 else 0)
     canonical = user if user[0] == "+" else "+86" + nsn
-    return user, canonical, nsn, (size + 2) << 56 | int(canonical), place
+    return user, canonical, (size + 2) << 56 | int(canonical), place
 
 
 def _by_beginning(raw: str, digits: Digits) -> Number | None:
     """What `_plus` made of the first number that begins so holds for all of them, where the plan decides by that alone: see `_learn`."""
-    user, canonical, nsn, key, place = digits
+    user, canonical, key, place = digits
     found = _beginnings[place]
     if found is None:
-        found = _beginnings[place] = _learn(nsn)
+        found = _beginnings[place] = _learn(canonical[3:])
     if not found.decides:
         return None
     if user is canonical:
-        return Number(raw, user, canonical, found.kind, found.area, (), None, "86", nsn, "plus", key=key)
+        return Number(raw, user, canonical, found.kind, found.area, (), None, "86", None, "plus", key=key)
     flags = TRUNK0 if user[0] == "0" else ()
-    return Number(raw, user, canonical, found.kind, found.area, flags, None, "86", nsn, "national", key=key)
+    return Number(raw, user, canonical, found.kind, found.area, flags, None, "86", None, "national", key=key)
 
 
 def _learn(nsn: str) -> Beginning:

@@ -44,6 +44,7 @@ class Number:
     """
 
     __slots__ = (
+        "_nsn",
         "absent",
         "alternatives",
         "area",
@@ -55,7 +56,6 @@ class Number:
         "form",
         "key",
         "kind",
-        "nsn",
         "raw",
     )
 
@@ -69,13 +69,13 @@ class Number:
         flags: tuple[str, ...] = (),
         code: str | None = None,
         country: str | None = None,
-        nsn: str = "",
+        nsn: str | None = "",
         form: Form = "none",
         alternatives: tuple[str, ...] = (),
         absent: bool = False,
         key: int = -1,
     ) -> None:
-        """`key`: -1 to have it worked out."""
+        """`key`: -1 to have it worked out. `nsn`: None for all of a Chinese canonical number behind its country code."""
         self.raw = raw
         self.digits = digits
         self.canonical = canonical
@@ -84,7 +84,7 @@ class Number:
         self.flags = flags
         self.code = code
         self.country = country
-        self.nsn = nsn
+        self._nsn = nsn
         self.form: Form = form
         self.alternatives = alternatives
         self.absent = absent
@@ -94,6 +94,15 @@ class Number:
             self.key = (size << 56) | int(canonical)
         else:
             self.key = 0
+
+    @property
+    def nsn(self) -> str:
+        """What follows the country code and the trunk 0; of a LOCAL number without the area code."""
+        nsn = self._nsn
+        if nsn is None:
+            assert self.canonical is not None
+            nsn = self.canonical[3:]
+        return nsn
 
     def __eq__(self, other: object) -> bool:
         """The same subscriber or code; numbers without a canonical form are the same when they were written the same."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.core import Proxy
 from proxy.events import Answer, Attempt, End, Event, Ringing
+from proxy.owners import Owners, octets
 from proxy.sip.message import SipMessage
 from tests.proxy.party import Party
 from tests.proxy.transcript import MadeTable, told
@@ -62,6 +63,7 @@ class Chaos:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.tables = [MadeTable(0), MadeTable(1)]
+        self.owners = memoryview(bytearray(octets(2)))
         self.listeners = loaded()[0].listeners()
         self.wire = Wire(self.worker(0, 0.0))
         self.wire.proxies.append(self.worker(1, 0.0))
@@ -75,6 +77,7 @@ class Chaos:
         proxy = Proxy(config, ruleset, self.listeners, SECRET, worker=number, salt=salt, now=now)
         proxy.keep_events()
         proxy.count_calls(self.tables[number].table(self.tables), now)
+        proxy.share_owners(Owners(self.owners, number, SECRET))
         return proxy
 
     def send(self, call: Call, who: str, data: bytes) -> None:
@@ -89,8 +92,10 @@ class Chaos:
         call = self.calls[int(number)]
         wire = self.wire
         wire.at = call.workers[who] if self.random.random() < 0.9 else self.random.randrange(2)
-        if data.startswith(b"INVITE") and wire.at != call.workers[who]:
-            wire.at = call.workers[who]  # the same address and port reach the same worker
+        if data.startswith(b"INVITE") and any(
+            isinstance(event, Attempt) and event.status and event.call_id == call.caller.call_id.encode() for event in wire.events
+        ):
+            call.uncertain = True  # what one worker has refused the other does not know of
         wire.give(data, wire.flow_of(who))
         self.read()
 

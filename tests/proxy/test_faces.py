@@ -23,8 +23,16 @@ import pytest
 from proxy.config import Config, load_config
 from proxy.core import Proxy
 from proxy.decision import Judge
+from proxy.events import Attempt
 from proxy.flow import Flow
 from proxy.generation import Generation
+from proxy.journal.frame import event_of
+from proxy.replay.arrivals import Arrivals
+from proxy.replay.judging import Replay
+from proxy.replay.policy import Policy
+from proxy.replay.recorded import Recorded
+from proxy.replay.summary import Summary
+from proxy.replay.trouble import Trouble
 from proxy.report import verdict_json
 from proxy.sip.message import SipMessage
 from rules import Lookup, RuleSet, Trunk, Verdict, load_policy
@@ -117,6 +125,10 @@ def _asks(go_on: str) -> Callable[[Trunk], Trunk]:
     return lambda trunk: msgspec.structs.replace(trunk, reject_profile="redirect", go_on=go_on, next_hop=None)
 
 
+def _with_rpid(trunk: Trunk) -> Trunk:
+    return msgspec.structs.replace(trunk, rpid_as_pai=True)
+
+
 def _without_edits(trunk: Trunk) -> Trunk:
     """The trunk for which an inline node would decide as a redirect server does, which cannot edit a request: it rejects what is to be
     withheld or stripped.
@@ -143,6 +155,30 @@ def _config(face: str) -> Config:
 
 def over_the_wire(face: Face, case: Case) -> Answer:
     """Bytes in, bytes out, through a proxy core; the verdict is what its observer hears."""
+    proxy, heard = _proxy(face, case)
+    sent = [data for _, data in proxy.take_sends() if not data.startswith(b"SIP/2.0 1")]
+    return Answer(verdict_json(heard[0]) if heard else None, sent)
+
+
+def from_the_journal(face: Face, case: Case) -> Answer:
+    """What a replay says of the record that a proxy core made of the call, once it has been written and read."""
+    proxy, heard = _proxy(face, case)
+    attempts = [event for event in proxy.take_events() if isinstance(event, Attempt)]
+    (written,) = [event_of(memoryview(msgspec.msgpack.encode(event))) for event in attempts]
+    assert written is not None
+    ruleset = case.policy()
+    policy = Policy(Judge(Generation(_config("journal"), ruleset.directory, ruleset)), Arrivals(proxy.routing))
+    if "legs" in case.described:
+        policy._correlation.legs = legs_of(case.described["legs"], case.at)
+    (row,) = Replay(policy, None, Summary(Trouble()), case.at).run([Recorded(written, "s:1")])
+    if not heard:
+        assert isinstance(written, Attempt) and written.code == row.verdict.code
+        return Answer(None, [b"SIP/2.0 %d " % written.status])
+    return Answer(verdict_json(row.verdict), [])
+
+
+def _proxy(face: Face, case: Case) -> tuple[Proxy, list[Verdict]]:
+    """A proxy core that has got the case's INVITE, and what its observer heard."""
     name = next(name for name, one in FACES.items() if one is face)
     config = _config(name)
     proxy = Proxy(config, case.policy(), config.listeners(), b"a secret for tests only", salt=b"0000")
@@ -151,15 +187,15 @@ def over_the_wire(face: Face, case: Case) -> Answer:
         proxy._screening.correlation.legs = legs_of(case.described["legs"], case.at)
     heard: list[Verdict] = []
     proxy.watch_verdicts(lambda verdict, call: heard.append(verdict))
+    proxy.keep_events()
     trunk = case.described["trunk"]
     address = config.trunks[trunk].sources[0] if trunk else STRANGER
     proxy.receive(invite(case), Flow(config.listeners()[0], address, 5060), 0.0)
     for lookup, ticket in itertools.chain.from_iterable(iter(proxy.take_lookups, [])):
         proxy.resume(ticket, case.answer(lookup), 0.0)
     assert not proxy.faults, proxy.faults
-    sent = [data for _, data in proxy.take_sends() if not data.startswith(b"SIP/2.0 1")]
     assert len(heard) <= 1
-    return Answer(verdict_json(heard[0]) if heard else None, sent)
+    return proxy, heard
 
 
 def by_library(face: Face, case: Case) -> Answer:
@@ -196,6 +232,7 @@ FACES = {
     # a rejection has the status and phrase of the profile, which is what makes a trunk one that asks; `action` stays at pass for a 302
     "redirect": Face(over_the_wire, _asks("302"), _without_edits, ("status", "phrase"), wire=True),
     "redirect 404": Face(over_the_wire, _asks("404"), _without_edits, ("status", "phrase"), wire=True),
+    "journal": Face(from_the_journal, _with_rpid, wire=True),
     "library": Face(by_library),
     "explain": Face(by_explain),
 }
@@ -243,6 +280,7 @@ def invite(case: Case) -> bytes:
     ]
     for name, values in (
         ("P-Asserted-Identity", [f"<{uri(value)}>" for value in described.get("pai", ())]),
+        ("Remote-Party-ID", [described["rpid"]] if "rpid" in described else ()),
         ("Diversion", diversion(described)),
         ("History-Info", history(described)),
         ("Identity", described.get("identity", ())),
@@ -297,7 +335,7 @@ def test_the_same_verdict(name: str, case: Case) -> None:
         assert [data[:12] for data in answer.sent] == [b"SIP/2.0 403 "]
         return
     assert comparable(answer.verdict, face.differs) == comparable(expected, face.differs)
-    if not face.wire:
+    if not face.wire or name == "journal":
         return
     (data,) = answer.sent
     passed = expected["action"] == "pass"
@@ -324,7 +362,7 @@ class Signed(Case):
 
 
 @pytest.mark.parametrize(("date", "marks"), [("", []), ("later", ["STIR_STALE"]), ("-", ["STIR_FORMAT"])])
-@pytest.mark.parametrize("name", ["inline", "library"])
+@pytest.mark.parametrize("name", ["inline", "library", "journal"])
 def test_a_passport_in_compact_form_counts_from_date(name: str, date: str, marks: list[str], authority: Authority) -> None:
     at = int(time.time()) + 3600
     signed = at + 100 if date == "later" else at
@@ -340,6 +378,15 @@ def test_a_passport_in_compact_form_counts_from_date(name: str, date: str, marks
     verdict = FACES[name].ask(FACES[name], Signed("signed", described, folder=authority)).verdict
     assert verdict is not None
     assert (verdict["action"], verdict["marks"]) == ("pass", marks)
+
+
+@pytest.mark.parametrize(("number", "code"), [("+8675583120001", "AUTH_OK"), ("+8675599999999", "AUTH_FAIL")])
+def test_remote_party_id_counts_in_a_record_as_it_did_on_the_wire(number: str, code: str) -> None:
+    face = FACES["journal"]
+    case = Case("RPID", {"trunk": "acme-sz", "from": "+8675583120002", "rpid": f'"x" <sip:{number}@gw1.example>;party=calling;privacy=off'})
+    _, heard = _proxy(face, case)
+    assert (heard[0].caller, heard[0].code) == (number, code)
+    assert comparable(face.ask(face, case).verdict or {"would": None}, ()) == comparable(verdict_json(heard[0]), ())
 
 
 def test_every_kind_of_case_is_there() -> None:

@@ -191,3 +191,21 @@ async def test_what_is_too_long_for_a_datagram_is_counted(collector: Collector) 
 )
 def test_calls_are_told_apart_by_call_id(data: bytes, name: bytes) -> None:
     assert call_id(data) == name
+
+
+async def test_a_clock_that_is_set_is_followed(collector: Collector) -> None:
+    for offset in (1_700_000_000.25, 1_800_000_000.0, 1_600_000_000.0):
+        collector.trace.set_clock(offset)
+        collector.trace.receive(message("a@x"), flow(), 5.5)
+        (one,) = await collector.settle()
+        assert one.seconds + one.microseconds / 1e6 == offset + 5.5
+
+
+@pytest.mark.parametrize("offset", [-100.0, 5e9])
+async def test_a_clock_without_a_date_holds_up_nothing_behind_it(collector: Collector, offset: float) -> None:
+    collector.trace.set_clock(offset)
+    collector.trace.receive(message("a@x"), flow(), 5.0)
+    collector.trace.set_clock(1_700_000_000.0)
+    collector.trace.receive(message("b@x"), flow(), 5.0)
+    assert [one.correlation for one in await collector.settle()] == [b"b@x"]
+    assert collector.counters.trace_failed == 1

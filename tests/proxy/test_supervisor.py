@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
+import select
 import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from proxy.supervisor import Supervisor
 from tests.proxy.node import SLOW, Node, Peer, running, wait_until
 
 
@@ -77,6 +81,84 @@ def test_every_call_has_one_worker(node: Node) -> None:
     assert node.metric('sipwarden_events_total{event="handed_over"}') > before
     assert node.metric('sipwarden_events_total{event="handover_dropped"}') == 0
     assert node.metric('sipwarden_invites_total{action="pass",code="AUTH_OK",trunk="acme"}') >= 24
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_cancel_finds_its_call_at_whichever_worker(node: Node, transport: str) -> None:
+    """An INVITE whose Call-ID stands too far behind for the kernel goes by address, its CANCEL and its ACK by Call-ID; and of several
+    connections each may be another worker's.
+    """
+    before = node.metric('sipwarden_events_total{event="handed_over"}')
+    refused = node.metric('sipwarden_retransmissions_total{direction="out"}')
+    with closing(Peer("127.0.0.5", node.switch)) as switch:
+        for _ in range(12):
+            with closing(Peer("127.0.0.2")) as caller, ExitStack() as stack:
+                first: Datagrams | Stream
+                second: Datagrams | Stream
+                third: Datagrams | Stream
+                if transport == "tcp":
+                    first, second, third = (stack.enter_context(closing(Stream("127.0.0.2", node.port))) for _ in range(3))
+                else:
+                    first = second = third = Datagrams(caller, node.port)
+                plain = caller.request("INVITE", transport=transport.upper())
+                call_id = re.search(rb"Call-ID: .*\r\n", plain)
+                assert call_id is not None
+                pad = b"".join(b"X-Way-%d: " % number + b"p" * 90 + b"\r\n" for number in range(20))
+                first.send(plain.replace(call_id[0], b"").replace(b"Max-", pad + call_id[0] + b"Max-"))
+                assert first.receive().startswith(b"SIP/2.0 100 ")
+                invite = switch.receive()
+                switch.send(switch.answer(invite, "180 Ringing"), node.port)
+                assert first.receive().startswith(b"SIP/2.0 180 ")
+                second.send(plain.replace(b"INVITE", b"CANCEL"))
+                assert second.receive().startswith(b"SIP/2.0 200 ")
+                cancel = switch.receive()
+                assert cancel.startswith(b"CANCEL ")
+                switch.send(switch.answer(cancel), node.port)
+                switch.send(switch.answer(invite, "487 Request Terminated"), node.port)
+                assert switch.receive().startswith(b"ACK ")
+                failed = first.receive()
+                assert failed.startswith(b"SIP/2.0 487 ")
+                third.send(plain.replace(b"INVITE", b"ACK").replace(b"@127.0.0.1>\r\nCall", b"@127.0.0.1>;tag=callee\r\nCall"))
+                assert first.receive(0.02) == second.receive(0.02) == b""
+        assert switch.receive(0.6) == b""  # longer than T1
+    assert node.metric('sipwarden_events_total{event="handed_over"}') > before
+    assert node.metric('sipwarden_retransmissions_total{direction="out"}') == refused
+    assert node.metric('sipwarden_events_total{event="handover_dropped"}') == 0
+
+
+class Datagrams:
+    """A caller's one port."""
+
+    def __init__(self, peer: Peer, port: int) -> None:
+        self._peer = peer
+        self._port = port
+
+    def send(self, data: bytes) -> None:
+        self._peer.send(data, self._port)
+
+    def receive(self, seconds: float = 5.0) -> bytes:
+        return self._peer.receive(seconds)
+
+
+class Stream:
+    """One of a caller's connections."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 5, (address, 0))
+        self._kept = b""
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def receive(self, seconds: float = 5.0) -> bytes:
+        """The next message, none of which has a body; b"" where none comes."""
+        while b"\r\n\r\n" not in self._kept and select.select([self._socket], [], [], seconds)[0]:
+            self._kept += self._socket.recv(65535)
+        found, end, self._kept = self._kept.partition(b"\r\n\r\n")
+        return found + end
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 def test_pages(node: Node) -> None:
@@ -164,6 +246,38 @@ def test_a_bad_reload_changes_nothing(node: Node, file: str, text: str | None, s
     assert says in node.log
     assert node.get("/readyz")[0] == 200
     assert node.metric("sipwarden_worker_restarts_total") == len(node.log.split("is started again")) - 1
+
+
+def test_a_reload_without_room_for_it_changes_nothing(node: Node) -> None:
+    failures, reloads = (node.metric(f"sipwarden_{name}_total") for name in ("reload_failures", "reloads"))
+    (folder,) = node.folder.glob("sipwarden-*")
+    aside = folder.rename(node.folder / "aside")
+    try:
+        node.hang_up()
+        wait_until(lambda: node.metric("sipwarden_reload_failures_total") == failures + 1)
+    finally:
+        aside.rename(folder)
+    assert "nothing can read it: [Errno 2] No such file or directory" in node.log
+    node.hang_up()
+    wait_until(lambda: node.metric("sipwarden_reloads_total") == reloads + 1)
+    assert node.get("/readyz")[0] == 200
+
+
+async def test_a_node_that_fails_itself_says_so_to_whoever_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Node(tmp_path)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    supervisor = Supervisor(made.config, lambda _: None)
+
+    async def fail() -> bool:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(supervisor, "reload", fail)
+    task = asyncio.get_running_loop().create_task(supervisor.run())
+    async with asyncio.timeout(30):
+        while not supervisor.ready and not task.done():  # noqa: ASYNC110  # nobody tells of it
+            await asyncio.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not await task
 
 
 def test_a_port_in_use_is_said(node: Node, tmp_path: Path) -> None:

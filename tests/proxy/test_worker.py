@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -18,7 +19,10 @@ import pytest_asyncio
 
 from proxy.config import load_config
 from proxy.control import Ask, Forget, Load, Loaded, Switch, Switched
+from proxy.flow import Flow
 from proxy.generation import Faults, Generation, load, open_generation, save_generation
+from proxy.hep import decode
+from proxy.owners import octets
 from proxy.session import Session
 from proxy.sockets import open_inboxes, open_own, open_sockets
 from proxy.supervisor import open_tables
@@ -47,6 +51,7 @@ class Pair:
         self.legs = open_tables(2)
         self.inboxes = open_inboxes(2)
         loop = asyncio.get_running_loop()
+        owners = memoryview(bytearray(octets(2)))
         self.workers = [
             Worker(
                 loop,
@@ -58,6 +63,7 @@ class Pair:
                 legs=self.legs,
                 inbox=self.inboxes[number][0],
                 others={1 - number: self.inboxes[1 - number][1]},
+                owners=owners,
             )
             for number in range(2)
         ]
@@ -135,6 +141,39 @@ async def test_with_ports_of_their_own_responses_come_straight_to_the_worker(tmp
                 assert (await received(caller)).startswith(b"SIP/2.0 200 ")
                 assert sum(worker.proxy.counters.handed_over for worker in pair.workers) == before + 1
     await pair.close()
+
+
+async def test_a_cancel_and_an_ack_from_another_port_find_their_call(pair: Pair) -> None:
+    """Without steering each port of a peer has its worker; what one of them has the other finds. An INVITE that is sent again, too."""
+    with closing(Peer("127.0.0.5", pair.switch)) as switch, closing(Peer("127.0.0.2")) as caller:
+        switch.socket.setblocking(False)
+        caller.socket.setblocking(False)
+        for _ in range(8):
+            with closing(Peer("127.0.0.2")) as other:
+                invite = caller.request("INVITE").replace(b";rport", b"")
+                caller.send(invite, pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 100 ")
+                ringing = await received(switch)
+                switch.send(switch.answer(ringing, "180 Ringing"), pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 180 ")
+                other.send(invite, pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 180 ")
+                other.send(invite.replace(b"INVITE", b"CANCEL"), pair.port)
+                assert (await received(caller)).startswith(b"SIP/2.0 200 ")
+                cancel = await received(switch)
+                assert cancel.startswith(b"CANCEL ")
+                switch.send(switch.answer(cancel), pair.port)
+                switch.send(switch.answer(ringing, "487 Request Terminated"), pair.port)
+                assert (await received(switch)).startswith(b"ACK ")
+                assert (await received(caller)).startswith(b"SIP/2.0 487 ")
+                ack = invite.replace(b"INVITE", b"ACK").replace(b"@127.0.0.1>\r\nCall", b"@127.0.0.1>;tag=callee\r\nCall")
+                other.send(ack, pair.port)
+        await asyncio.sleep(0.6)  # longer than T1
+        for peer in (caller, switch):
+            with pytest.raises(BlockingIOError):
+                peer.socket.recv(65535)
+    assert sum(worker.proxy.counters.handed_over for worker in pair.workers) > 0
+    assert sum(worker.proxy.counters.retransmissions_out for worker in pair.workers) == 8  # the 180s, asked for
 
 
 async def test_timers_run_without_traffic(pair: Pair) -> None:
@@ -385,3 +424,27 @@ def test_a_worker_that_starts_again_finds_the_calls_of_the_one_before() -> None:
     finally:
         for file in files:
             os.close(file)
+
+
+async def test_a_clock_that_is_set_is_followed_by_all_that_tell_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair(tmp_path)
+    worker = pair.workers[0]
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        traced = pair.text + f'[trace]\ncollector = "127.0.0.1:{server.getsockname()[1]}"\n'
+        worker.switch(generation(tmp_path, traced))
+        try:
+            monkeypatch.setattr("proxy.worker.CLOCK", 0.01)
+            await worker.start()
+            stepped = int(time.time()) + 86_400
+            monkeypatch.setattr("proxy.worker.time", lambda: float(stepped))
+            await asyncio.sleep(0.1)
+            assert worker.trace is not None
+            worker.trace.sent([(Flow(worker.listeners[0], "127.0.0.9", 5060), b"SIP/2.0 200 OK\r\nCall-ID: a\r\n\r\n")])
+            async with asyncio.timeout(5):
+                heard = decode(await asyncio.get_running_loop().sock_recv(server, 65535))
+            assert stepped <= heard.seconds <= stepped + 5
+            assert int(worker.proxy.wall_offset + time.monotonic()) in range(stepped, stepped + 6)
+        finally:
+            await pair.close()

@@ -27,7 +27,7 @@ A line is a step:
                                                 status where we answered), `event ringing 180 acme`, `event answer 200 switch acme`,
                                                 `event end callee refused 486 acme`; once a flow has one, all must be there, in order
     calls acme 1                                how many calls of a trunk are not over, on all workers; `calls` alone: of none
-    worker 1                                    what follows reaches this worker
+    worker 1                                    what follows reaches this worker; from the first such step on there are two
     config trunk acme methods = ["MESSAGE"]     before all other steps: the configuration that the flow runs with
     # a comment
 
@@ -41,17 +41,18 @@ import re
 from pathlib import Path
 
 from proxy.call_records import HEADER, RECORD
-from proxy.calls import CallTable
+from proxy.call_table import CallTable
 from proxy.core import Proxy
 from proxy.events import Answer, Attempt, End, Event, Ringing
 from proxy.flow import Listener
+from proxy.owners import Owners, octets
 from proxy.signing import Credential
 from proxy.sip.message import SipMessage
 from proxy.tally import ROW_SIZE
 from rules.call import Call
 from rules.verdict import Lookup, Outcome
 from tests.proxy.passports import claims_of, credential
-from tests.proxy.wire import CONFIG, SEGMENTS, Wire, edit_config, load, make_proxy
+from tests.proxy.wire import CONFIG, SECRET, SEGMENTS, Wire, edit_config, load, make_proxy
 from tests.rules.legs import shared
 
 _EXPECTS = re.compile(r"< (?P<who>[\w:.\[\]-]+) (?P<what>\w+)(?P<headers>(?: ; .*)?)")
@@ -80,6 +81,7 @@ class Transcript:
         self.salt = 0
         self.segments = SEGMENTS
         self.tables = [MadeTable(number) for number in range(2)]
+        self.owners = memoryview(bytearray(octets(2)))
         self.expects_events = False
 
     @property
@@ -201,12 +203,15 @@ class Transcript:
         )
         proxy.keep_events()
         proxy.count_calls(self.tables[number].table(self.tables), now)
+        if len(self.wire.proxies) > 1 or number:
+            proxy.share_owners(Owners(self.owners, number, SECRET))
         return proxy
 
     def _to_worker(self, number: int) -> None:
         wire = self.wire
         if len(wire.proxies) == 1:
             wire.proxies[0].count_calls(self.tables[0].table(self.tables), wire.now)
+            wire.proxies[0].share_owners(Owners(self.owners, 0, SECRET))
             wire.proxies.append(self._another(1, wire.proxy.routing.listeners, wire.now))
             for proxy, legs in zip(wire.proxies, shared(2), strict=True):
                 proxy.share_legs(legs)

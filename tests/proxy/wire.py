@@ -107,9 +107,15 @@ SEGMENTS = "customer,trunk,first,last\nacme,acme,+8675583120000,+8675583129999\n
 def edit_config(config: str, edit: str) -> str:
     """`trunk acme suspended = true`, `node max_transactions = 1`: one key of one table set, the table found by its id.
 
-    `signing x5u = "https://..."` adds the table.
+    `signing x5u = "https://..."` adds the table, `without trunk acme` takes one out.
     """
     table, rest = edit.split(" ", 1)
+    if table == "without":
+        kind, identifier = rest.split()
+        sections = re.split(r"(?m)^(?=\[)", config)
+        left = [section for section in sections if not (section.startswith(f"[[{kind}]]") and f'\nid = "{identifier}"\n' in section)]
+        assert len(left) == len(sections) - 1, f"no [[{kind}]] {identifier}"
+        return "".join(left)
     if table == "node":
         return config.replace("[node]\n", f"[node]\n{rest}\n")
     if table == "signing":
@@ -223,7 +229,7 @@ class Wire:
         moved = [parcel for proxy in self.proxies for parcel in proxy.take_handovers()]
         for owner, flow, data in moved:
             if owner < len(self.proxies):
-                self.proxies[owner].receive(data, flow, self.now)
+                self.proxies[owner].receive_handed(data, flow, self.now)
         return bool(moved)
 
     def calls(self) -> dict[str, int]:

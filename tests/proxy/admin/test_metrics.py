@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.admin.journal import journal_metrics
 from proxy.admin.metrics import exposition
 from proxy.build import CORE, KERNEL
 from proxy.control import LookupState, Snapshot
@@ -156,3 +158,11 @@ async def test_a_node_that_has_just_started_shows_its_families() -> None:
     text = (await exposition(status)).decode()
     assert "sipwarden_invites_total" in text
     assert f'sipwarden_decision_seconds_bucket{{le="{DECISION_BUCKETS[0]}"}} 0.0' in text
+
+
+def test_a_clock_that_is_not_believed_is_told() -> None:
+    doubted = msgspec.structs.replace(STATE, up=True, refusing=False, counts=STATE.counts | {"clock_doubted": 1})
+    assert doubted.trouble == "nothing is purged: the clock is far ahead of the newest record"
+    assert msgspec.structs.replace(doubted, counts=STATE.counts).trouble == ""
+    told = {metric.name: metric.samples[0].value for metric in journal_metrics(doubted)}
+    assert (told["sipwarden_journal_clock_doubted"], told["sipwarden_journal_stuck_files"]) == (1, 0)

@@ -16,7 +16,9 @@ import pytest
 from proxy.__main__ import main
 from proxy.cli import traceback
 from proxy.journal.segment import sealed_segments
-from proxy.records.audit import NAME, Asked, first_break
+from proxy.journal.trail import NAME, lines
+from proxy.records import search
+from proxy.records.audit import Asked
 from proxy.records.compact import compact
 from proxy.records.store import FOLDER, Store
 from tests.proxy.records.material import attempt, call, segment
@@ -223,7 +225,8 @@ def test_each_question_is_recorded_with_who_why_and_how_many(journal: Path, ask:
     assert (first.uid, first.case, first.basis) == (os.getuid(), "B-1", "反电信网络诈骗法")
     assert (first.rows, first.first, first.last) == ({"called": 1}, AT - 120_000, AT + 120_000)
     assert (second.rows, second.n) == ({}, 2)
-    assert first_break(journal / NAME) == ""
+    with (journal / NAME).open("rb") as file:
+        assert all(follows for _number, _head, follows in lines(file))
 
 
 def test_what_cannot_be_recorded_is_not_answered(journal: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,11 +286,88 @@ def test_a_table_for_people(journal: Path, ask: Ask) -> None:
         assert part in shown
 
 
+def told(journal: Path) -> list[Asked]:
+    return [msgspec.json.decode(line, type=Asked) for line in (journal / NAME).read_bytes().splitlines()]
+
+
 def test_more_than_anybody_can_read(journal: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.records.search.MOST", 2)
     segment(journal, 1, [event for number in range(3) for event in call(number, AT + number)])
     assert ask() == (2, "")
+    (asked,) = told(journal)  # it was asked all the same
+    assert (asked.case, asked.rows, asked.outcome) == (
+        "B-1",
+        {},
+        "TooMany: more than 2 calls to that number: a shorter --window finds fewer",
+    )
     assert ask("+8675583123457")[0] == 1
+
+
+def test_a_question_that_ends_in_a_fault_is_recorded(journal: Path, ask: Ask) -> None:
+    (journal / FOLDER).mkdir()
+    (journal / FOLDER / "manifest.json").write_text("nonsense")
+    assert ask() == (2, "")
+    (asked,) = told(journal)
+    assert (asked.called, asked.rows) == ("+8675583123456", {})
+    assert asked.outcome.startswith("StoreFault: ") and "manifest.json" in asked.outcome
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError])
+def test_a_question_that_is_broken_off_is_recorded(
+    journal: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def broken(*_args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(traceback, "search", broken)
+    if issubclass(error, OSError):
+        assert ask() == (2, "")
+    else:
+        with pytest.raises(error):
+            ask()
+    assert [line.outcome for line in told(journal)] == [error.__name__]
+
+
+@pytest.mark.parametrize("damage", ["tail", "middle", "nothing"])
+def test_a_damaged_file_is_said_and_the_others_are_read(journal: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    segment(journal, 1, [*call(1, AT), attempt(AT + 10**6, call_id=b"later")])
+    compacted(journal)
+    segment(journal, 2, call(2, AT + 1))
+    (path,) = (journal / FOLDER).glob("*/*.parquet")
+    data = path.read_bytes()
+    half = len(data) // 2
+    path.write_bytes({"tail": data[:-20], "middle": data[:20] + b"\xff" * half + data[20 + half :], "nothing": b""}[damage])
+    config = str(journal.parent / "sipwarden.toml")
+    words = ["traceback", "-c", config, "--called", "83123456", "--at", "2026-01-31T01:00:00Z", "--case", "1", "--basis", "x", "--json"]
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert [row["call_id"] for row in json.loads(shown.out)["rows"]] == ["call-2"]
+    assert f"{path} is damaged" in shown.err
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_segment_that_is_taken_before_it_is_listed(journal: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The history changes between the reading of its manifest and that of the folder, and the segment is gone: it is looked at anew."""
+    segment(journal, 1, call(1, AT))
+    listed = search._segments
+    left = times
+
+    def changing(folder: Path, taken: set[str]) -> list[search._Segment]:
+        nonlocal left
+        if left:
+            left -= 1
+            segment(journal, 100 - left, call(100 - left, AT + 10**7))
+            compacted(journal)
+            for path in sealed_segments(journal):
+                path.unlink()
+        return listed(folder, taken)
+
+    monkeypatch.setattr(search, "_segments", changing)
+    status, document = ask()
+    if times == 1:
+        assert ids(document) == [("call-1", "called")]
+    else:
+        assert (status, document, times - left) == (2, "", search.TRIES)
 
 
 def test_nothing_found_says_where_it_looked(journal: Path, ask: Ask) -> None:

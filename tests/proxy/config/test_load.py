@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import Config, ConfigFaults, LookupConfig, load_config, pack, unpack
+from proxy.records.join import LONGEST
 
 CASES = Path(__file__).parents[2] / "cases" / "config"
 GOOD = (CASES / "good.toml").read_text()
@@ -129,6 +130,13 @@ def test_limits_that_are_none(setting: str, says: str) -> None:
 def test_a_longest_call_that_is_too_short() -> None:
     with pytest.raises(ConfigFaults, match=r"node\.longest_call: is too short"):
         load(GOOD.replace("[node]\n", '[node]\nlongest_call = "30s"\n'))
+
+
+def test_a_longest_call_that_records_could_not_follow() -> None:
+    with pytest.raises(ConfigFaults) as raised:
+        load(GOOD.replace("[node]\n", '[node]\nlongest_call = "25h"\n'))
+    assert 'gw.toml:2: node.longest_call: is too long ("90000 s"; at most "24h"; "12h" by default)' in str(raised.value)
+    assert load(GOOD.replace("[node]\n", '[node]\nlongest_call = "24h"\n')).node.longest_call * 1000 < LONGEST
 
 
 @pytest.mark.parametrize(

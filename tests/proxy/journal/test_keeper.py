@@ -15,11 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.events import Event
-from proxy.journal import notary
+from proxy.events import Attempt, Event
+from proxy.journal import notary, volume
 from proxy.journal.board import Board, format_board
+from proxy.journal.chain import Asked as Noted
 from proxy.journal.chain import Compacted, Purged, Sealed, read_lines
-from proxy.journal.holds import HoldsFault, read_holds
+from proxy.journal.holds import HoldsFault, Numbers, read_holds
 from proxy.journal.keeper import END, Keeper
 from proxy.journal.key import public_key
 from proxy.journal.ring import RingView, RingWriter, format_ring
@@ -292,6 +293,162 @@ def test_purge_keeps_what_is_young_or_held(tmp_path: Path) -> None:
     assert (len(purged.files), len(purged.held)) == (2, 2)
     assert bench.board.get("purged") == 2
     assert bench.holds_good()
+
+
+HELD = "+8613811112222"
+
+
+@pytest.mark.parametrize(
+    ("changes", "held"),
+    [
+        ({"caller": HELD}, True),
+        ({"called": HELD}, True),
+        ({"caller_raw": "sip:013811112222@h"}, True),
+        ({"called_raw": "<sip:+86-138-1111-2222@h;user=phone>"}, True),
+        ({"sent_as": "sip:0086 13811112222@h"}, True),
+        ({"caller_raw": "sip:913811112222@h"}, True),  # a gateway's prefix
+        ({"lines": (b"P-Asserted-Identity: <sip:alice@h>, <tel:+86-138-1111-2222>",)}, True),
+        ({"lines": (b"diversion : <sip:13811112222@h>",)}, True),
+        ({"lines": (b"Via: SIP/2.0/UDP 13811112222.example",)}, False),
+        ({"caller_raw": "sip:13811112223@h"}, False),
+        ({"caller_raw": "sip:1111222@h"}, False),
+        ({"caller_raw": "sip:11112222@h"}, True),  # what is left of it behind some gateways
+        ({"caller_raw": "sip:alice@h", "lines": (b"\xff\x00", b"From", b"From: <sip:@")}, False),
+    ],
+)
+@pytest.mark.parametrize("written", [HELD, "138 1111 2222"])
+def test_a_hold_on_a_number_knows_it_in_every_form(changes: dict[str, Any], held: bool, written: str) -> None:
+    bare: dict[str, Any] = {"caller": "", "called": "", "caller_raw": "", "called_raw": "", "lines": ()}
+    assert Numbers(["+862083123456", written]).has(attempt(1, **{**bare, **changes})) is held
+
+
+def test_a_held_name_and_a_held_short_code() -> None:
+    held = Numbers(["Alice", "110"])
+    assert held.has(attempt(1, caller_raw="<sip:alice@h>"))
+    assert held.has(attempt(1, called_raw="sip:110@h"))
+    assert not held.has(attempt(1, called_raw="sip:1110@h", caller_raw="sip:@h"))
+
+
+def test_a_held_number_without_a_canonical_form_is_not_purged(tmp_path: Path) -> None:
+    holds = tmp_path / "holds.csv"
+    holds.write_text(f"case,from,to,number\nA-1,,,{HELD}\n")
+    old = int(time.time() * 1000) - 20 * DAY
+    bench = Bench(tmp_path, retention=10 * 86400.0, holds=str(holds), segment_size=500)
+    writer = RingWriter(bench.fds[1], 0)
+    for raw in ("sip:013811112222@h", "sip:13811112223@h"):
+        writer.put([attempt(1, at=old, caller="", caller_raw=raw)] * 2)
+        bench.work(pause)
+    bench.work(pause)
+    assert {event.caller_raw for event in bench.events() if isinstance(event, Attempt)} == {"sip:013811112222@h"}
+
+
+def years(seconds: float) -> float:
+    return seconds * 365 * 86400.0
+
+
+def test_a_clock_that_jumps_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path, retention=184 * 86400.0)
+    writer = RingWriter(bench.fds[1], 0)
+    now = time.time()
+    ahead = 0.0
+    monkeypatch.setattr(notary, "time", lambda: now + ahead)
+
+    def tell(days: float) -> None:
+        writer.put([attempt(1, at=int((now - days * 86400) * 1000))])
+
+    tell(200)
+    bench.work(pause)
+    tell(10)
+    bench.work(pause)  # what is older than its time is removed
+    assert (len(bench.events()), bench.board.get("clock_doubted")) == (1, 0)
+    ahead = years(1)
+    tell(-365.1)  # a call by the clock that jumped: it is no witness
+    bench.work(pause)
+    bench.work(pause)
+    assert (len(bench.events()), bench.board.get("clock_doubted"), bench.board.get("purged")) == (2, 1, 1)
+    said = [record.message for record in caplog.records if "nothing is purged" in record.message]
+    assert len(said) == 1
+    for days in (20, 31):  # it goes on from there: the node was off for a year
+        assert len(bench.events()) == 2
+        ahead = years(1) + days * 86400.0
+        bench.work(pause)
+    assert (len(bench.events()), bench.board.get("clock_doubted")) == (1, 0)
+    assert bench.holds_good()
+
+
+def test_a_clock_that_is_set_right_is_believed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, retention=184 * 86400.0)
+    now = time.time()
+    RingWriter(bench.fds[1], 0).put([attempt(1, at=int(now * 1000))])
+    found = []
+    for ahead in (0.0, years(1), -years(30), years(2), 86400.0):
+        monkeypatch.setattr(notary, "time", lambda ahead=ahead: now + ahead)
+        bench.work(pause)
+        found.append((len(bench.events()), bench.board.get("clock_doubted")))
+    assert found == [(1, 0), (1, 1), (1, 0), (1, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("noted", [None, b"", b"[]", b'{"believed":"x"}'])
+def test_without_a_note_the_newest_record_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: bytes | None) -> None:
+    bench = Bench(tmp_path, retention=184 * 86400.0)
+    now = time.time()
+    RingWriter(bench.fds[1], 0).put([attempt(1, at=int(now * 1000))])
+    bench.work(pause)
+    (bench.folder / "clock").unlink()
+    if noted is not None:
+        (bench.folder / "clock").write_bytes(noted)
+    monkeypatch.setattr(notary, "time", lambda: now + years(1))
+    bench.work(pause)
+    assert (len(bench.events()), bench.board.get("clock_doubted")) == (1, 1)
+
+
+def test_the_keeper_signs_the_trail_of_tracebacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notary, "SIGN_EVERY", 0.0)
+    bench = Bench(tmp_path)
+    bench.folder.mkdir()
+    trail = bench.folder / "traceback.audit"
+
+    def asked(line: int) -> Callable[[], None]:
+        return until(lambda: [one.line for one in bench.lines(Noted)][-1:] == [line])
+
+    steps: list[Callable[[], object]] = [
+        lambda: trail.write_bytes(b"a\n"),
+        asked(1),
+        lambda: trail.write_bytes(b"a\nb\nc\n"),
+        asked(3),
+        lambda: trail.write_bytes(b"d\n"),  # somebody took questions out: that is a break, and those that follow are signed again
+        asked(1),
+        trail.unlink,
+        trail.mkdir,
+        until(lambda: bench.board.get("unsigned") == 1),
+    ]
+    assert bench.work(*steps) == 0
+    assert bench.board.get("failures") == 0
+    first, *_ = verify(bench.folder, [public_key(Path(bench.settings.key).with_suffix(".pub"))]).breaks
+    assert first.file == "traceback.audit"
+
+
+def test_a_keeper_shows_that_it_lives_while_it_takes_up_what_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path)
+    writer = RingWriter(bench.fds[1], 0)
+    writer.put([attempt(1)])
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.work(pause, killed)
+    shown: list[int] = []
+    adopt = volume.OpenSegment.adopt
+
+    def slow(self: volume.OpenSegment, segment: Segment, beat: Callable[[], None]) -> None:
+        bench.board.put("heartbeat", 0)
+        adopt(self, segment, beat)
+        shown.append(bench.board.get("heartbeat"))
+
+    monkeypatch.setattr(volume.OpenSegment, "adopt", slow)
+    assert bench.work(pause) == 0
+    assert shown and all(shown)
 
 
 COMPACTOR = """

@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from proxy.events import Event
 from proxy.journal.chain import NONE, Begun, Chain, Compacted, Cut, Line, Purged, Sealed, Stored, read_lines
+from proxy.journal.chain import Asked as Noted
 from proxy.journal.heads import note_head
 from proxy.journal.key import KeyFault, public_key, signing_key
 from proxy.journal.ring import RingReader, RingWriter, format_ring
 from proxy.journal.segment import Segment, sealed_segments
 from proxy.journal.stat import stat
+from proxy.journal.trail import TrailFault
 from proxy.journal.verify import Verified, verify
 from proxy.journal.volume import Volume, VolumeFault
+from proxy.records.audit import Asked, Trail
 from tests.proxy.journal.events import attempt
 
 NOW = 1_764_000_000_000
@@ -197,6 +202,98 @@ def test_killed_between_a_line_and_the_removal_that_it_tells_of(bench: Bench, mo
     found = bench.verify()
     assert (found.breaks, found.files, found.purged) == ([], int(kind == "compacted"), int(kind == "purged"))
     assert isinstance(bench.lines()[-1], Compacted if kind == "compacted" else Purged)
+
+
+@pytest.mark.parametrize("kind", ["compacted", "purged"])
+def test_a_file_that_cannot_be_removed_keeps_nothing_from_being_written(bench: Bench, kind: str) -> None:
+    names = tuple(bench.seal(attempt(number)).name for number in range(3))
+    bench.volume.close()
+    stubborn = bench.folder / names[1]
+    stubborn.unlink()
+    (stubborn / "somebody's").mkdir(parents=True)  # a folder is no file, and is not removed as one
+    bench.open()
+    if kind == "compacted":
+        bench.volume.compacted(names, (), NOW)
+    else:
+        bench.volume.purge(names, NOW, (), NOW)
+    for _ in range(2):
+        assert [path.name for path in sealed_segments(bench.folder)] == [stubborn.name]
+        assert list(bench.volume.stuck) == [stubborn.name]
+        bench.crash()
+    bench.write(attempt(7))
+    shutil.rmtree(stubborn)
+    bench.seal(attempt(8))
+    assert bench.events() == [attempt(7), attempt(8)]
+    bench.volume.purge(("gone before",), NOW, (), NOW)
+    assert bench.volume.stuck == {}
+    assert bench.verify().breaks == []
+
+
+def test_a_disk_that_does_not_do_what_it_should_is_no_stubborn_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is opened anew then, and what is left is done there."""
+    path = bench.seal(attempt(1))
+
+    def broken(_self: Path, missing_ok: bool = False) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            bench.volume.purge((path.name,), NOW, (), NOW)
+        bench.crash()
+        assert bench.volume.stuck == {path.name: "cannot be removed: Input/output error; remove it by hand (chattr -i, rm)"}
+    bench.write(attempt(2))
+    bench.crash()
+    assert (bench.volume.stuck, bench.events()) == ({}, [attempt(2)])
+
+
+def test_a_sealed_segment_that_cannot_be_given_its_name_is_not_sealed_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(attempt(1))
+    path = bench.volume.segment.path
+    bench.volume.rotate(NOW)
+
+    def refused(_self: Path, _target: Path) -> Path:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refused)
+        with pytest.raises(PermissionError):
+            bench.volume.seal(NOW, {})
+        bench.crash()
+        assert bench.volume.stuck == {path.name: "is sealed and cannot be renamed: Operation not permitted"}
+        bench.write(attempt(2))
+    assert bench.volume.unsealed == []
+    bench.crash()
+    assert (bench.volume.stuck, bench.events()) == ({}, [attempt(1), attempt(2)])
+    assert len([line for line in bench.lines() if isinstance(line, Sealed)]) == 1
+    assert bench.verify().breaks == []
+
+
+def test_an_open_segment_that_cannot_be_opened_is_left_and_another_begun(bench: Bench) -> None:
+    bench.write(attempt(1))
+    path = bench.volume.segment.path
+    bench.volume.close()
+    path.rename(bench.folder / "kept")
+    path.mkdir()
+    bench.open()
+    assert list(bench.volume.stuck) == [path.name]
+    assert bench.volume.segment.header.serial == 2
+    bench.seal(attempt(2))
+    bench.volume.purge(("gone before",), NOW, (), NOW)
+    assert list(bench.volume.stuck) == [path.name]
+    path.rmdir()
+    (bench.folder / "kept").rename(path)
+    bench.crash()
+    assert bench.volume.stuck == {}
+    assert bench.events() == [attempt(2), attempt(1)]
+
+
+def test_a_sign_of_life_while_a_large_segment_is_taken_up(bench: Bench) -> None:
+    bench.write(*[attempt(number) for number in range(600)])
+    bench.volume.close()
+    beats: list[int] = []
+    bench.volume = Volume(bench.folder, "gw1", bench.key, NOW, lambda: beats.append(1))
+    assert len(beats) >= 3  # of the chain, the events and the octets
 
 
 def test_a_line_that_was_not_written_whole_is_cut_off(bench: Bench) -> None:
@@ -386,6 +483,133 @@ def test_keys_that_cannot_be_used(tmp_path: Path, content: bytes | None, mode: i
         signing_key(path)
     with pytest.raises(KeyFault, match="not a public key"):
         public_key(path)
+
+
+def ask(folder: Path, number: int) -> bytes:
+    """One more line of the trail, as a traceback writes it."""
+    with Trail(folder) as trail:
+        told = trail.append(
+            Asked(
+                n=0,
+                at=NOW,
+                previous="",
+                user="eve",
+                uid=1,
+                login=None,
+                login_uid=None,
+                case=f"B-{number}",
+                basis="x",
+                called="110",
+                calling=None,
+                first=0,
+                last=1,
+                rows={},
+                masked=True,
+            )
+        )
+    return msgspec.json.encode(told)
+
+
+def test_the_trail_of_tracebacks_is_signed(bench: Bench) -> None:
+    assert bench.volume.asked(NOW) is False
+    for number in range(3):
+        ask(bench.folder, number)
+    found = bench.verify()
+    assert (found.breaks, found.asked, found.unsigned) == ([], 3, 3)  # an old one, of a node that signed none
+    assert found.notes == ["traceback.audit: its last 3 of 3 lines are not signed: it is signed once a keeper runs"]
+    assert bench.volume.asked(NOW) is True
+    assert bench.volume.asked(NOW) is False
+    bench.crash()
+    assert bench.volume.asked(NOW) is False
+    last = ask(bench.folder, 3)
+    found = bench.verify()
+    assert (found.breaks, found.asked, found.unsigned) == ([], 4, 1)
+    assert bench.volume.asked(NOW) is True
+    found = bench.verify()
+    assert (found.breaks, found.asked, found.unsigned, found.notes) == ([], 4, 0, [])
+    line = bench.lines()[-1]
+    assert isinstance(line, Noted)
+    assert (line.line, line.head) == (4, sha256(last).hexdigest())
+
+
+def test_a_line_of_the_trail_that_is_not_written_whole_is_not_signed(bench: Bench) -> None:
+    ask(bench.folder, 0)
+    path = bench.folder / "traceback.audit"
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:40])
+    assert bench.volume.asked(NOW) is True
+    assert bench.volume.asked(NOW) is False
+    ask(bench.folder, 1)
+    assert bench.volume.asked(NOW) is True
+    found = bench.verify()
+    assert (found.breaks, found.asked, found.unsigned) == ([], 3, 0)
+
+
+def _anew(lines: list[bytes]) -> list[bytes]:
+    """The lines with everything that ties them together as it should be: what somebody does who knows how the trail is made."""
+    previous = "0" * 64
+    made = []
+    for number, raw in enumerate(lines, 1):
+        line = msgspec.structs.replace(msgspec.json.decode(raw, type=Asked), n=number, previous=previous)
+        made.append(msgspec.json.encode(line))
+        previous = sha256(made[-1]).hexdigest()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "what"),
+    [
+        (lambda lines: [lines[0], lines[1].replace(b"eve", b"bob"), *lines[2:]], 2, "line 3 does not follow"),
+        (lambda lines: lines[:1] + lines[2:], 2, "line 2 does not follow"),
+        (lambda lines: [*lines[:-1], lines[-1].replace(b"eve", b"bob")], 3, "line 4 was changed"),
+        (lambda lines: lines[:3], 3, "ends with line 3, and had 4"),
+        (lambda lines: lines[:2], 2, "ends with line 2, and had 3"),
+        (lambda lines: [], 2, "ends with line 0, and had 3"),
+        (lambda lines: None, 2, "was removed"),
+        (lambda lines: _anew([lines[0].replace(b"eve", b"bob"), *lines[1:]]), 2, "one of the lines 1 to 3 was changed"),
+        (lambda lines: _anew([*lines[:3], lines[3].replace(b"eve", b"bob")]), 3, "line 4 was changed"),
+        (lambda lines: _anew(lines[1:]), 2, "one of the lines 1 to 3 was changed"),
+        (lambda lines: [*lines[:2], b"{}", lines[3]], 2, "one of the lines 1 to 3 was changed"),
+        (lambda lines: [b"", *lines], 2, "line 2 does not follow"),
+        (lambda lines: [lines[0], b"\xff" * 9_000_000, *lines[1:]], 2, "line 3 does not follow"),
+    ],
+)
+def test_a_trail_that_was_worked_on(bench: Bench, change: Callable[[list[bytes]], list[bytes] | None], line: int, what: str) -> None:
+    for number in range(4):
+        ask(bench.folder, number)
+        if number > 1:
+            bench.volume.asked(NOW)
+    path = bench.folder / "traceback.audit"
+    changed = change(path.read_bytes().splitlines())
+    path.unlink()
+    if changed is not None:
+        path.write_bytes(b"".join(one + b"\n" for one in changed))
+    (first,) = bench.verify().breaks
+    assert (first.line, first.file) == (line, "traceback.audit")
+    assert what in first.what
+    bench.crash()
+    for number in range(2):  # the keeper goes on, and what it says now hides nothing
+        with suppress(TrailFault):
+            bench.volume.asked(NOW)
+        ask(bench.folder, number)
+    assert bench.verify().breaks[0].file == "traceback.audit"
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "fifo", "endless"])
+def test_a_trail_that_is_none(bench: Bench, kind: str) -> None:
+    path = bench.folder / "traceback.audit"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"x" * (9 << 20))
+    with pytest.raises(TrailFault):
+        bench.volume.asked(NOW)
+    assert [one.file for one in bench.verify().breaks] == ([] if kind == "endless" else [path.name])
+    assert not any(isinstance(line, Noted) for line in bench.lines())
 
 
 def test_every_truncation_of_the_chain_is_survived(bench: Bench, tmp_path: Path) -> None:

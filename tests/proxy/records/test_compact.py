@@ -28,10 +28,10 @@ from proxy.records.columns import DAY, NAMES
 from proxy.records.compact import compact, pending_events
 from proxy.records.compactor import replacement, run
 from proxy.records.join import LINGER, LONGEST
-from proxy.records.likeness import sought
 from proxy.records.merge import choose, end_of, merge_days
 from proxy.records.search import search
 from proxy.records.store import FOLDER, Busy, File, Store, StoreFault, read_manifest
+from rules.numbers.sought import sought
 from tests.proxy.records.material import attempt, call, later, segment
 
 MIDNIGHT = 20_000 * DAY

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.records.likeness import called_as, likeness, sought
+from proxy.records.likeness import likeness
+from rules.numbers.sought import called_as, sought
 
 ROWS = list(csv.DictReader((Path(__file__).resolve().parents[2] / "cases/history/likeness.csv").read_text(encoding="utf-8").splitlines()))
 

@@ -213,11 +213,11 @@ class Busy:
             raise BlockingIOError
         self.sent.append(data)
 
-    def send_batch(self, _descriptor: int, batch: list[tuple[bytes, bytes]], begin: int) -> int:
+    def send_batch(self, _descriptor: int, sends: list[tuple[Flow, bytes]], begin: int, _listener: Listener) -> int:
         """sendmmsg, which takes less than it is given."""
         if self.full:
             raise BlockingIOError
-        taken = [data for data, _ in batch[begin : begin + 7]]
+        taken = [data for _, data in sends[begin : begin + 7]]
         self.sent += taken
         return len(taken)
 
@@ -283,60 +283,115 @@ def test_addresses_packed_and_unpacked(sockaddr: tuple[Any, ...], family: int) -
     assert len(pack(sockaddr, family)) == (16 if family == socket.AF_INET else 28)
 
 
+LISTENER = Listener(0, "udp", "127.0.0.1", 5060)
+
+
+def toward(packed: Any, listener: Listener = LISTENER) -> Flow:
+    """A flow to what the kernel is given as its address."""
+    flow = Flow(listener, "127.0.0.1", 5061)
+    flow.packed = packed
+    return flow
+
+
 @compiled
 def test_a_batch_ends_where_the_kernel_takes_no_more(tmp_path: Path) -> None:
     """A UNIX socket's queue is short: the first call takes a part of the batch, the next nothing."""
     assert batched.compiled is not None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         receiver.bind(str(tmp_path / "socket"))
+        sender.bind(str(tmp_path / "sender"))
         address = struct.pack("=H", socket.AF_UNIX) + str(tmp_path / "socket").encode() + b"\0"
-        batch = [(b"%d" % number, address) for number in range(1000)]
+        there = toward(address)
+        batch = [(there, b"number %d" % number) for number in range(1000)]
         sent = 0
         with contextlib.suppress(BlockingIOError):
             while sent < len(batch):
-                taken = batched.compiled.send(sender.fileno(), batch, sent)
+                taken = batched.compiled.send(sender.fileno(), batch, sent, LISTENER)
                 assert 0 < taken <= batched.compiled.BATCH
                 sent += taken
         assert 0 < sent < len(batch)
         receiver.setblocking(False)
-        found = batched.compiled.Receiver().receive(receiver.fileno())
-        assert [data for data, _ in found] == [data for data, _ in batch[: len(found)]]
+        kernel, found, known = batched.compiled.Receiver(), [], list[bytes]()
+
+        def remember(port: str, name: bytes) -> Flow:
+            assert port == "port"
+            known.append(name)
+            return there
+
+        def receive() -> tuple[int, int]:
+            counts: tuple[int, int] = kernel.receive(
+                receiver.fileno(), {}, remember, "port", lambda data, flow, now: found.append((flow, data, now)), 7.5
+            )
+            return counts
+
+        count, kept_alive = receive()
+        assert (count, kept_alive) == (len(found), 0)
+        assert found == [(there, data, 7.5) for _, data in batch[:count]]
+        assert known == [struct.pack("=H", socket.AF_UNIX) + str(tmp_path / "sender").encode() + b"\0"]  # asked once for all
         with pytest.raises(BlockingIOError):
-            [batched.compiled.Receiver().receive(receiver.fileno()) for _ in range(len(batch))]
+            [receive() for _ in range(len(batch))]
         with pytest.raises(FileNotFoundError):
-            batched.compiled.send(sender.fileno(), [(b"x", address[:-3] + b"\0")], 0)
+            batched.compiled.send(sender.fileno(), [(toward(address[:-3] + b"\0"), b"x")], 0, LISTENER)
+
+
+@compiled
+def test_a_batch_ends_before_another_listener_and_before_an_address_that_is_not_packed() -> None:
+    assert batched.compiled is not None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        address = pack(peer.getsockname(), socket.AF_INET)
+        here, other, unpacked = toward(address), toward(address, Listener(1, "udp", "127.0.0.1", 5062)), toward(b"")
+        sends = [(here, b"a"), (toward(address), b"b"), (other, b"c"), (here, b"d"), (unpacked, b"e"), (here, b"f")]
+        assert batched.compiled.send(sock.fileno(), sends, 0, LISTENER) == 2
+        assert batched.compiled.send(sock.fileno(), sends, 2, LISTENER) == 0
+        assert batched.compiled.send(sock.fileno(), sends, 3, LISTENER) == 1
+        assert batched.compiled.send(sock.fileno(), sends, 4, LISTENER) == 0
+        assert batched.compiled.send(sock.fileno(), sends, 5, LISTENER) == 1
+        assert drained(peer) == [b"a", b"b", b"d", b"f"]
+
+
+@compiled
+def test_what_goes_wrong_in_taking_a_datagram_in_comes_out() -> None:
+    assert batched.compiled is not None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.sendto(b"a message", sock.getsockname())
+        with pytest.raises(ZeroDivisionError):
+            batched.compiled.Receiver().receive(sock.fileno(), {}, lambda *_: 1 / 0, None, lambda *_: None, 0.0)
 
 
 @compiled
 @pytest.mark.parametrize(
-    ("batch", "begin"),
+    ("sends", "begin"),
     [
-        ([(b"x", b"y" * 500)], 0),
-        ([(None, b"x" * 16)], 0),
-        ([(b"x", None)], 0),
-        ([("x", b"x" * 16)], 0),
+        ([(toward(b"y" * 500), b"x")], 0),
+        ([(toward(b"x" * 16), None)], 0),
+        ([(toward("x" * 16), b"x")], 0),
+        ([(toward(b"x" * 16), "x")], 0),
         ([b"xx"], 0),
         ([()], 0),
         (None, 0),
         ([], -1),
     ],
 )
-def test_refuses_what_is_no_batch(batch: Any, begin: int) -> None:
+def test_refuses_what_is_no_batch(sends: Any, begin: int) -> None:
     assert batched.compiled is not None
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises((TypeError, ValueError)):
-        batched.compiled.send(sock.fileno(), batch, begin)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises((TypeError, ValueError, AttributeError)):
+        batched.compiled.send(sock.fileno(), sends, begin, LISTENER)
 
 
 @compiled
 def test_empty_batches_and_lost_descriptors() -> None:
     assert batched.compiled is not None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        assert batched.compiled.send(sock.fileno(), [], 0) == 0
-        assert batched.compiled.send(sock.fileno(), [(b"x", b"y")], 1) == 0
+        assert batched.compiled.send(sock.fileno(), [], 0, LISTENER) == 0
+        assert batched.compiled.send(sock.fileno(), [(toward(b"y"), b"x")], 1, LISTENER) == 0
         with pytest.raises(OSError, match=r"."):
-            batched.compiled.send(sock.fileno(), [(b"x", b"")], 0)
-        with pytest.raises(OSError, match=r"."):
-            batched.compiled.send(sock.fileno(), [(b"x", b"yy")], 0)
-    for work in (lambda: batched.compiled.send(-1, [(b"x", b"y" * 16)], 0), lambda: batched.compiled.Receiver().receive(-1)):
+            batched.compiled.send(sock.fileno(), [(toward(b"yy"), b"x")], 0, LISTENER)
+    receive = batched.compiled.Receiver().receive
+    for work in (
+        lambda: batched.compiled.send(-1, [(toward(b"y" * 16), b"x")], 0, LISTENER),
+        lambda: receive(-1, {}, lambda *_: None, None, lambda *_: None, 0.0),
+    ):
         with pytest.raises(OSError, match="Bad file descriptor"):
             work()

@@ -141,7 +141,9 @@ def test_case(case: dict[str, Any], authority: Authority, ruleset: RuleSet) -> N
     assert not any(ruleset.failures.values()), explained.steps
 
 
-@pytest.mark.parametrize("tokens", [[{}, {"change": "signature"}], [{"change": "signature"}]], ids=["one of two holds", "none holds"])
+@pytest.mark.parametrize(
+    "tokens", [[{}], [{}, {"change": "signature"}], [{"change": "signature"}]], ids=["it holds", "one of two holds", "none holds"]
+)
 def test_in_observe_mode_nothing_is_said_of_the_caller(tokens: list[dict[str, Any]], authority: Authority) -> None:
     observing = policy(authority, 'mode = "observe"\n')
     for action in ("mark", "reject"):
@@ -149,3 +151,20 @@ def test_in_observe_mode_nothing_is_said_of_the_caller(tokens: list[dict[str, An
         verdict = decided(observing, call, authority)
         assert verdict.action == "pass"
         assert "verified" not in (verdict.labels or {})
+
+
+@pytest.mark.parametrize(
+    ("tokens", "verified"),
+    [([{}], True), ([{}, {"change": "signature"}], True), ([{"change": "signature"}], False), ([], None)],
+    ids=["it holds", "one of two holds", "none holds", "none there"],
+)
+def test_what_an_observed_trunk_lets_go_on_is_said_as_it_is(
+    tokens: list[dict[str, Any]], verified: bool | None, authority: Authority, ruleset: RuleSet
+) -> None:
+    """The rule itself is in force: a call goes on that it would have rejected, as one whose Identity does not hold."""
+    call, _ = call_of(authority, {"identity": "reject", "token": tokens})
+    call.trunk = msgspec.structs.replace(call.trunk, mode="observe")
+    verdict = decided(ruleset, call, authority)
+    assert verdict.action == "pass"
+    assert (verdict.labels or {}).get("verified") is verified
+    assert (verdict.would is not None) == (verified is False)

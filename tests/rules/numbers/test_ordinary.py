@@ -11,7 +11,7 @@ from rules.numbers import Number
 from tests.native import fields
 
 module = sys.modules["rules.numbers.normalise"]  # the function of that name hides it
-FIELDS = fields(Number)
+FIELDS = [name for name in fields(Number) if name[0] != "_"]
 prefixes = st.sampled_from(
     ("", "1", "138", "134", "1349", "1740", "161", "170", "755", "10", "21", "951", "954", "95", "400", "10110", "75595", "86", "0755")
 )

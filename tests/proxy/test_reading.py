@@ -1,0 +1,46 @@
+"""Configuration read again while the node runs: whatever the system refuses is a fault of that reload, and of nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.reading import read
+from tests.proxy.node import CONFIG, SEGMENTS
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "segments.csv").write_text(SEGMENTS)
+    (tmp_path / "sipwarden.toml").write_text(CONFIG.format(port=5060, admin=9090, switch=5070, workers=1))
+    return tmp_path / "sipwarden.toml"
+
+
+async def test_where_a_sandbox_forbids_niceness_it_is_read_all_the_same(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    report = await read(config, tmp_path / "1", behind=True)
+    assert not report.faults
+    assert (tmp_path / "1").is_dir()
+
+
+async def test_a_folder_that_cannot_be_made_is_a_fault(config: Path, tmp_path: Path) -> None:
+    report = await read(config, tmp_path / "absent" / "1", behind=True)
+    assert [(fault.file, "No such file or directory" in str(fault)) for fault in report.faults] == [(str(config), True)]
+
+
+async def test_a_process_that_cannot_be_started_is_a_fault(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none_left(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", none_left)
+    report = await read(config, tmp_path / "1", behind=True)
+    assert ["Resource temporarily unavailable" in str(fault) for fault in report.faults] == [True]
