@@ -6,15 +6,23 @@ come and go and their number stays. Here each of PARTS makes its own room.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
+
+from proxy.sip.kernel import compiled
 
 PARTS: Final = 256
 """Small dictionaries of a large one. A power of two."""
 
-_MASK: Final = PARTS - 1
-
 V = TypeVar("V")
+
+
+def part(key: bytes) -> int:
+    """Which of them an entry lies in. The hash is secret: nobody can make many keys for one."""
+    return hash(key) & (PARTS - 1)
+
+
+_part: Final[Callable[[bytes], int]] = part if compiled is None else compiled.part
 
 
 class Spread(Generic[V]):
@@ -30,25 +38,25 @@ class Spread(Generic[V]):
 
     def get(self, key: bytes) -> V | None:
         """The value; None where there is none."""
-        return self.parts[hash(key) & _MASK].get(key)
+        return self.parts[_part(key)].get(key)
 
     def put(self, key: bytes, value: V) -> None:
         """Set a value, in place of the one before."""
-        part = self.parts[hash(key) & _MASK]
+        part = self.parts[_part(key)]
         before = len(part)
         part[key] = value
         self._size += len(part) - before
 
     def pop(self, key: bytes) -> V | None:
         """Take an entry out and give its value; None where there is none."""
-        value = self.parts[hash(key) & _MASK].pop(key, None)
+        value = self.parts[_part(key)].pop(key, None)
         if value is not None:
             self._size -= 1
         return value
 
     def remove(self, key: bytes, value: V) -> None:
         """Take an entry out if this is its value."""
-        part = self.parts[hash(key) & _MASK]
+        part = self.parts[_part(key)]
         if part.get(key) is value:
             del part[key]
             self._size -= 1
@@ -65,7 +73,7 @@ class Spread(Generic[V]):
             yield from part.values()
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self.parts[hash(key) & _MASK]
+        return key in self.parts[_part(key)]
 
     def __len__(self) -> int:
         return self._size

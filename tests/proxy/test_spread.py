@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.spread import PARTS, Spread
+from proxy.sip import kernel
+from proxy.spread import PARTS, Spread, part
 
 STEPS = st.lists(st.tuples(st.sampled_from(["put", "pop", "remove", "remove other", "clear"]), st.binary(max_size=1), st.integers(0, 3)))
 
@@ -41,3 +43,10 @@ def test_parts_are_small() -> None:
         spread.put(b"z9hG4bKsw0.0000%x.%012x INVITE" % (number, number * 7919), number)
     assert max(len(part) for part in spread.parts) < 200
     assert len(spread) == 100 * PARTS
+
+
+@pytest.mark.skipif(kernel.compiled is None, reason=f"no compiled kernel: {kernel.without}")
+@given(st.binary(max_size=100))
+def test_the_kernel_chooses_the_same_part(key: bytes) -> None:
+    assert kernel.compiled is not None
+    assert 0 <= kernel.compiled.part(key) == part(key) < PARTS
