@@ -21,7 +21,7 @@ KERNEL = ("proxy.sip._kernel", "proxy.transport._batch", "rules._kernel")
 CORE = {
     "proxy": "admission answers attempts call_records call_table calls core correlation counters dialogs enforce flow forward health"
     " history indialog intake limits owners refusals relay responses routing screening spread tally token transactions validate",
-    "proxy/sip": "caller grammar message response timers transaction uri via",
+    "proxy/sip": "caller grammar message reply response timers transaction uri via",
     "rules": "call judge legs ruleset shared_legs verdict",
     "rules/builtin": "emergency forwarding identity intercept international label marketing own_number passport privacy purpose regular"
     " segments trunk",

@@ -303,6 +303,8 @@ class Proxy:
             self.counters.stateless_acks += 1
             return
         try:
+            if data[:4] == b"SIP/" and self._responses.relay(data, flow, now):
+                return
             message = SipMessage.parse(data)
             if not message.is_request:
                 self._responses.receive(message, data, flow, peer, self.routing, now)

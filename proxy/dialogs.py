@@ -11,12 +11,13 @@ from typing import Final
 from proxy.flow import Flow
 from proxy.routing import Routing
 from proxy.sip.grammar import name_addr, param
-from proxy.sip.message import SipMessage
+from proxy.sip.message import REPEATED, SipMessage, mark
 from proxy.sip.uri import Uri, parse_uri
 from proxy.token import PARAM, DialogToken, Secret
 from proxy.validate import Request
 from rules.call import Trunk
 
+_ROUTE: Final = mark(b"route")
 _OURS_AT_MOST: Final = 8
 """Record-Route names us once, or twice where the call changed listeners, and again for each time that it came back to us (a spiral)."""
 _PLACES: Final = 8192
@@ -46,9 +47,9 @@ def route_onward(request: Request, routing: Routing, secret: Secret) -> Onward |
     URI into the Request-URI, and one behind us that wants its own there. ParseError for Route or Request-URI values that are not valid.
     """
     message = request.message
-    at = message.first_line.get(b"route")
-    if at is not None and message.more_lines is None:
-        raw = routing.own_route(message.lines[at])  # the ordinary case: one Route, just as Record-Route had it
+    if message.marks & _ROUTE and not message.marks & REPEATED:
+        at = message.place(b"route")
+        raw = routing.own_route(message.line_at(at))  # the ordinary case: one Route, just as Record-Route had it
         if raw is not None and not routing.is_own(request.uri.host, request.uri.port):
             token = secret.check_dialog(raw, request.call_id, request.from_tag, request.to_tag)
             message.replace_line(at, None)

@@ -9,7 +9,7 @@ from proxy.history import anonymised, diversion_shown
 from proxy.limits import RULE
 from proxy.sip.caller import anonymous, with_prefix, with_verstat, without_verstat
 from proxy.sip.grammar import PERCENT, SEMICOLON, split_list
-from proxy.sip.message import SipMessage, unfold
+from proxy.sip.message import REPEATED, SipMessage, mark, unfold
 from rules.profile import refusal as profile_refusal
 
 if TYPE_CHECKING:
@@ -46,8 +46,13 @@ _BY_REASON: Final[dict[str, Refusal]] = {}
 _HIDES_FROM_CALLEE: Final = frozenset(("id", "header", "user"))
 _HIDES_HISTORY: Final = frozenset(("history", "header", "session"))
 _CALLER: Final = (b"from", b"p-asserted-identity", b"remote-party-id")
-_TOLD_BY_NETWORKS: Final = frozenset((b"call-info", b"attestation-info", b"origination-id"))
+_TOLD_BY_NETWORKS: Final = mark(b"call-info") | mark(b"attestation-info") | mark(b"origination-id")
 """Header fields besides verstat in which a network says what it found of a caller (RFC 9796; 3GPP TS 24.229 §7.2.18, §7.2.19)."""
+_ASSERTED: Final = mark(b"p-asserted-identity")
+_REMOTE_PARTY: Final = mark(b"remote-party-id")
+_HISTORY: Final = mark(b"history-info")
+_DIVERSION: Final = mark(b"diversion")
+_PREFERRED: Final = mark(b"p-preferred-identity")
 _RICH: Final = re.compile(rb"(?i);\s*(?:call-reason|verified|purpose\s*=\s*(?:rcd-)?jcard)\b")
 _VERSTAT: Final = {True: b"TN-Validation-Passed", False: b"TN-Validation-Failed", None: b"No-TN-Validation"}
 
@@ -128,9 +133,9 @@ def apply_labels(
 
 def tell_verstat(message: SipMessage, found: bytes) -> None:
     """Put verstat on the numbers that are asserted, on From's where none are."""
-    at = message.first_line.get(b"p-asserted-identity")
-    if at is not None and message.replaced is None and message.more_lines is None:  # the ordinary case: one line, and nothing edited
-        line = message.lines[at]
+    if message.replaced is None and message.marks & _ASSERTED and not message.marks & REPEATED:  # the ordinary case: one line, not edited
+        at = message.place(b"p-asserted-identity")
+        line = message.line_at(at)
         changed = with_verstat(line, found)
         if changed is not line:
             message.replace_line(at, changed)
@@ -147,12 +152,12 @@ def stir_reasons(labels: Mapping[str, Any]) -> bytes:
 
 def hide_history(message: SipMessage, privacy: tuple[str, ...]) -> None:
     """Who forwarded a call and wants it withheld is not told to a customer (RFC 7044 §10.1.2, RFC 5806 §4)."""
-    if b"history-info" in message.first_line:
+    if message.marks & _HISTORY:
         left = anonymised(message.all(b"history-info"), every=not _HIDES_HISTORY.isdisjoint(privacy))
         if left is not None:
             message.remove(b"history-info")
             message.insert_top(b"History-Info: " + b", ".join(left))
-    if b"diversion" in message.first_line:
+    if message.marks & _DIVERSION:
         left = diversion_shown(message.all(b"diversion"))
         if left is not None:
             message.remove(b"diversion")
@@ -165,13 +170,11 @@ def says_nothing(message: SipMessage) -> bool:
 
     Most are so: From has its tag and no other parameter, P-Asserted-Identity none, and no field that only networks write is there.
     """
-    present = message.first_line
-    line = message.lines[present[b"from"]]
+    line = message.line_at(message.place(b"from"))
     if line.count(b";") != 1 or line.find(b";tag=") < 0 or PERCENT in line or line.find(b"tel:") >= 0:
         return False
-    at = present.get(b"p-asserted-identity")
-    if at is not None:
-        line = message.lines[at]
+    if message.marks & _ASSERTED:
+        line = message.line_at(message.place(b"p-asserted-identity"))
         if (
             SEMICOLON in line
             or PERCENT in line
@@ -179,12 +182,7 @@ def says_nothing(message: SipMessage) -> bool:
             or (message.more_lines and b"p-asserted-identity" in message.more_lines)
         ):
             return False
-    return (
-        b"call-info" not in present
-        and b"remote-party-id" not in present
-        and b"attestation-info" not in present
-        and b"origination-id" not in present
-    )
+    return not message.marks & (_TOLD_BY_NETWORKS | _REMOTE_PARTY)
 
 
 def show(message: SipMessage, labels: Mapping[str, Any], caller: str | None) -> None:
@@ -214,18 +212,19 @@ def hide_caller(message: SipMessage) -> None:
 
 def distrust(message: SipMessage) -> None:
     """Take out what an untrusted peer says that only a network may say: verstat, attestation, rich call data."""
-    present = message.first_line
+    repeated = message.marks & REPEATED
     for name in _CALLER:
-        if name in present:
-            if message.replaced is None and message.more_lines is None:  # the ordinary case: one line, and nothing edited
-                line = message.lines[present[name]]
+        at = message.place(name)
+        if at:
+            if message.replaced is None and not repeated:  # the ordinary case: one line, and nothing edited
+                line = message.line_at(at)
                 changed = without_verstat(line)
                 if changed is not line:
-                    message.replace_line(present[name], changed)
+                    message.replace_line(at, changed)
                 continue
             for at in message.positions(name):
                 edit(message, at, without_verstat)
-    if _TOLD_BY_NETWORKS.isdisjoint(present):
+    if not message.marks & _TOLD_BY_NETWORKS:
         return
     message.remove(b"attestation-info")
     message.remove(b"origination-id")
@@ -267,7 +266,7 @@ def keep_internal(message: SipMessage, names: tuple[bytes, ...]) -> None:
 
 def keep_trust(message: SipMessage, privacy: tuple[str, ...], egress: Trunk | None) -> None:
     """What must not cross the trust boundary toward `egress`, in any request or response (RFC 3325 §5, §7)."""
-    if b"p-preferred-identity" in message.first_line:
+    if message.marks & _PREFERRED:
         message.remove(b"p-preferred-identity")
     if privacy and egress is not None and egress.kind == "enterprise" and not _HIDES_FROM_CALLEE.isdisjoint(privacy):
         message.remove(b"p-asserted-identity")

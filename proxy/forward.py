@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import count
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from proxy.flow import Flow
+from proxy.sip.kernel import compiled
 from proxy.sip.message import SipMessage
 from proxy.sip.via import Via
 from proxy.token import BRANCH, PARAM, Secret
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 _MAX_FORWARDS: Final = tuple(b"Max-Forwards: %d" % hops for hops in range(256))
 
 
+def write_numbered(before: bytes, number: int, width: int, behind: bytes) -> bytes:
+    """`before`, the number in hex digits (`width` of them at least, 16 at most), `behind`."""
+    return b"%b%0*x%b" % (before, width, number, behind)
+
+
+numbered: Final[Callable[[bytes, int, int, bytes], bytes]] = write_numbered if compiled is None else compiled.numbered
+_holds: Final[Callable[[bytes, bytes], bool]] = bytes.__contains__ if compiled is None else compiled.holds
+
+
 class Branches:
     """Makes the branches of one worker: mark, worker id, serial number, loop hash."""
 
@@ -25,11 +35,12 @@ class Branches:
     def __init__(self, worker: int, salt: bytes) -> None:
         """`salt`: different for every start of a worker, so that a restarted one never repeats a branch."""
         self._prefix = BRANCH + b"%d." % worker + salt
-        self._serial = count(1)
+        self._serial = 0
 
     def new(self, loop_hash: bytes) -> bytes:
         """A branch that was never used before."""
-        return b"%b%x.%b" % (self._prefix, next(self._serial), loop_hash)
+        self._serial += 1
+        return numbered(self._prefix, self._serial, 1, b"." + loop_hash)
 
     def for_ack(self, loop_hash: bytes) -> bytes:
         """The branch of a statelessly forwarded ACK: the same for each of its retransmissions (§16.11)."""
@@ -52,7 +63,7 @@ def loop_fields(request: Request, routes: bytes, ingress: bytes, egress: bytes) 
 def loops(request: Request, loop_hash: bytes, routing: Routing) -> bool:
     """Whether a Via of ours in the request carries this very loop hash."""
     message = request.message
-    if message.raw.find(BRANCH) < 0:
+    if not _holds(message.raw, BRANCH):
         return False
     for value in message.all(b"via"):
         via = Via(value)
@@ -85,15 +96,18 @@ class Outgoing:
         if hops is None:
             message.insert_top(b"Max-Forwards: 70")
         else:
-            message.replace_line(message.first_line[b"max-forwards"], _MAX_FORWARDS[hops - 1])
+            message.replace_line(message.place(b"max-forwards"), _MAX_FORWARDS[hops - 1])
         if request.via_line is not None:
-            message.replace_line(message.first_line[b"via"], request.via_line)
+            message.replace_line(message.place(b"via"), request.via_line)
 
     def own_from(self) -> bytes | None:
         """The From line that the sender wrote, where what goes on has another: responses carry it back (RFC 3261 §8.2.6.2)."""
         message = self.message
-        at = message.first_line[b"from"]
-        return message.lines[at] if message.replaced is not None and at in message.replaced else None
+        replaced = message.replaced
+        if replaced is None:
+            return None
+        at = message.place(b"from")
+        return message.line_at(at) if at in replaced else None
 
     def render(self, flow: Flow, branch: bytes) -> bytes:
         """The bytes for one target. Two Record-Routes where the listeners differ, the target's above (RFC 5658)."""

@@ -11,11 +11,12 @@ from proxy.calls import Calls, Within
 from proxy.dialogs import Onward, customer_side, destination, is_target_refresh, route_onward
 from proxy.enforce import Refusal, distrust, hide_caller, keep_internal, keep_trust
 from proxy.flow import Flow
-from proxy.forward import Branches, Outgoing, loops, new_loop_hash
+from proxy.forward import Branches, Outgoing, loops, new_loop_hash, numbered
 from proxy.intake import asserted, privacy_values
 from proxy.relay import Relay
 from proxy.routing import Peer, Routing
 from proxy.screening import LOOP, Screening
+from proxy.sip.message import mark
 from proxy.sip.response import PHRASES
 from proxy.token import DialogToken, Secret
 from proxy.transactions import TransactionLayer
@@ -24,6 +25,7 @@ from rules.call import Trunk
 
 _OF_CALLS: Final = (b"BYE", b"INVITE", b"UPDATE", b"INFO", b"PRACK")
 """Methods of a call itself; one of a subscription inside its dialog may be answered 481 when that is over, and the call goes on."""
+_IDENTITIES: Final = mark(b"p-asserted-identity") | mark(b"p-preferred-identity") | mark(b"remote-party-id") | mark(b"identity")
 NO_SUCH_CALL: Final = Refusal(481, PHRASES[481])
 _NO_WAY: Final = Refusal(404, "No Way To Destination")
 
@@ -79,13 +81,7 @@ class InDialog:
             self._counters.loops += 1
             self._answers.refuse(request, LOOP, now)
             return
-        present = request.message.first_line
-        if (
-            b"p-asserted-identity" in present
-            or b"p-preferred-identity" in present
-            or b"remote-party-id" in present
-            or b"identity" in present
-        ):
+        if request.message.marks & _IDENTITIES:
             keep_trust(request.message, privacy_values(request.message), customer_side(routing, onward.token))
         if routing.internal and (peer.trunk is None or peer.trunk.kind != "core"):
             keep_internal(request.message, routing.internal)
@@ -149,7 +145,8 @@ class InDialog:
             hide_caller(request.message)
         # Max-Forwards bounds an ACK that loops, and without our token it does not get this far: no loop hash. But a retransmitted one
         # gets the same branch (§16.11), and another one another, from senders too whose own branches are not unique.
-        mark = b"%012x" % (hash((request.key, request.call_id, request.cseq, request.to_tag)) & 0xFFFFFFFFFFFF)
+        said = hash((request.key, request.call_id, request.cseq, request.to_tag))
+        mark = numbered(b"", said & 0xFFFFFFFFFFFF, 12, b"")
         self._layer.sends.append((flow, Outgoing(request, mark, b"").render(flow, self._branches.for_ack(mark))))
 
 

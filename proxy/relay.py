@@ -19,6 +19,7 @@ from proxy.routing import Hop, Peer, Target
 from proxy.sip.error import ParseError
 from proxy.sip.grammar import COMMA, TOKEN, is_token, name_addr, param
 from proxy.sip.message import SipMessage, mark
+from proxy.sip.reply import Reply
 from proxy.sip.response import START_LINES, build_response
 from proxy.sip.timers import TIMER_C, TRANSACTION
 from proxy.sip.transaction import Action, Event, State, response_event
@@ -113,38 +114,37 @@ class Relay:
 
     # responses
 
-    def response(self, client: ClientTransaction, message: SipMessage, now: float) -> None:
+    def response(self, client: ClientTransaction, reply: Reply, now: float) -> None:
         """A response that matched a client transaction."""
         server = client.server
-        more = message.more_lines
-        if server is not None and (more is None or b"via" not in more) and len(message.all(b"via")) < 2:
+        if server is not None and not reply.goes_on:
             self._counters.stray_responses += 1  # nobody to pass it to: as if it never came
             return
-        event = response_event(message.status)
+        event = response_event(reply.status)
         ringing_first = client.state == State.CALLING
         sent = client.data  # over a stream the transaction ends with its final response
         actions = self._layer.response(client, event, now)
         if event == Event.FAILURE and actions & Action.ACKNOWLEDGE:
-            self._acknowledge(client, sent, message, again=not actions & Action.PASS_ON)
+            self._acknowledge(client, sent, reply.message, again=not actions & Action.PASS_ON)
         if not actions & Action.PASS_ON:
             return
         if server is None:
             if client.target is not None and event != Event.PROVISIONAL:
-                self._pinged(client, message.status, now)
+                self._pinged(client, reply.status, now)
             return
         if event == Event.PROVISIONAL:
-            self._provisional(client, server, message, ringing_first, now)
+            self._provisional(client, server, reply, ringing_first, now)
         elif event == Event.SUCCESS:
             if server.invite and client.state == State.ACCEPTED:
                 client.data = b""
             if server.clients:
                 self._cancel_others(server, client, now)
             server.targets = None
-            self._pass_on(server, message, Event.SUCCESS, now)
+            self._pass_on(server, reply, Event.SUCCESS, now)
             if server.setup is not None:
-                self._calls.answered(server.setup, to_tag_of(message), message.status, answering(client), now)
+                self._calls.answered(server.setup, to_tag_of(reply.message), reply.status, answering(client), now)
         elif server.client is client:
-            self._failure(server, message, now)
+            self._failure(server, reply, now)
 
     def _acknowledge(self, client: ClientTransaction, sent: bytes, failure: SipMessage, *, again: bool) -> None:
         if again:
@@ -155,26 +155,24 @@ class Relay:
                 client.data = sent
         self._layer.sends.append((client.flow, sent))
 
-    def _provisional(self, client: ClientTransaction, server: ServerTransaction, message: SipMessage, first: bool, now: float) -> None:
+    def _provisional(self, client: ClientTransaction, server: ServerTransaction, reply: Reply, first: bool, now: float) -> None:
         if server.invite:
             until = now + TIMER_C
-            if until - client.ringing_until > 1.0 and (
-                first or message.status > 100
-            ):  # a callee cannot make timers faster than one a second
+            if until - client.ringing_until > 1.0 and (first or reply.status > 100):  # a callee cannot make timers faster than one a second
                 client.ringing_until = until
                 self._ringing.start(now, client)
             if client.cancel_wanted and not client.cancel_sent:
                 self._send_cancel(client, server, now)
-        if message.status == 100 or server.client is not client:
+        if reply.status == 100 or server.client is not client:
             return
         rang = server.rang
         server.rang = True
-        self._pass_on(server, message, Event.PROVISIONAL, now)
+        self._pass_on(server, reply, Event.PROVISIONAL, now)
         if not rang and server.setup is not None:
-            self._calls.rang(server.setup, message.status, now)
+            self._calls.rang(server.setup, reply.status, now)
 
-    def _failure(self, server: ServerTransaction, message: SipMessage, now: float) -> None:
-        status = message.status
+    def _failure(self, server: ServerTransaction, reply: Reply, now: float) -> None:
+        status = reply.status
         if server.timed_out:
             self.answer(server, 408, now)
         elif status in (408, 503) and server.targets and not server.rang and not server.cancelled:
@@ -185,28 +183,39 @@ class Relay:
                 self._refused(server, 500, "refused", now)
             self.answer(server, 500, now)  # §16.7 step 6: our client must not take us for overloaded
         else:
-            self._pass_on(server, message, Event.FAILURE, now)
+            self._pass_on(server, reply, Event.FAILURE, now)
 
-    def _pass_on(self, server: ServerTransaction, message: SipMessage, event: int, now: float) -> None:
-        present = message.first_line
+    def _pass_on(self, server: ServerTransaction, reply: Reply, event: int, now: float) -> None:
         upstream: Peer | None = server.flow.peer
-        if b"privacy" in present and (b"p-asserted-identity" in present or b"remote-party-id" in present):
-            keep_trust(message, privacy_values(message), upstream.trunk if upstream is not None else None)
-        if upstream is not None and upstream.routing.internal and (upstream.trunk is None or upstream.trunk.kind != "core"):
-            keep_internal(message, upstream.routing.internal)
-        if server.own_from is not None and b"from" in present:
-            message.replace_line(present[b"from"], server.own_from)
-        if server.told is not None:
-            message.insert_top(b"Reason: " + server.told)
-        data = without_top_via(message)
+        internal: tuple[bytes, ...] = ()
+        if upstream is not None and (upstream.trunk is None or upstream.trunk.kind != "core"):
+            internal = upstream.routing.internal
+        data = reply.onward
+        if data is None or internal or server.told is not None:
+            data = self._edited(server, reply.message, upstream, internal)
+        elif server.own_from is not None:
+            data = reply.with_from(server.own_from)
         if data is not None and self._layer.respond(server, event, data, now):
             if event == Event.FAILURE:
-                self._refused(server, message.status, "refused", now)
+                self._refused(server, reply.status, "refused", now)
         else:
             if data is not None and event == Event.SUCCESS and server.invite:  # the callee has picked up, however late (§16.7 step 5)
                 self._layer.sends.append((server.flow, data))
             else:
                 self._counters.stray_responses += 1
+
+    def _edited(self, server: ServerTransaction, message: SipMessage, upstream: Peer | None, internal: tuple[bytes, ...]) -> bytes | None:
+        """What goes on of a response that needs a closer look; None where there is nobody to pass it to."""
+        present = message.first_line
+        if b"privacy" in present and (b"p-asserted-identity" in present or b"remote-party-id" in present):
+            keep_trust(message, privacy_values(message), upstream.trunk if upstream is not None else None)
+        if internal:
+            keep_internal(message, internal)
+        if server.own_from is not None and b"from" in present:
+            message.replace_line(present[b"from"], server.own_from)
+        if server.told is not None:
+            message.insert_top(b"Reason: " + server.told)
+        return without_top_via(message)
 
     def _refused(self, server: ServerTransaction, status: int, why: str, now: float, *, ours: bool = False) -> None:
         """A final failure response went upstream; `ours`: nobody behind us gave it."""

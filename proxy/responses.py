@@ -4,6 +4,9 @@ that nobody waits for any more, on its way back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from proxy.calls import Calls, Setup
 from proxy.dialogs import recorded
 from proxy.enforce import keep_internal
@@ -12,11 +15,15 @@ from proxy.forward import worker_of
 from proxy.relay import CANCEL_KEY, Relay, place_uri, to_tag_of, without_top_via
 from proxy.routing import Peer, Routing
 from proxy.sip.grammar import name_addr, param
-from proxy.sip.message import SipMessage
+from proxy.sip.kernel import compiled, nothing
+from proxy.sip.message import SipMessage, scanner
+from proxy.sip.reply import Reply
 from proxy.sip.via import Via
 from proxy.token import BRANCH, Secret
 from proxy.transactions import TransactionLayer
 from proxy.validate import top_value
+
+_read_reply: Final[Callable[..., tuple[int, bytes, bytes, bytes, int] | None]] = nothing if compiled is None else compiled.read_reply
 
 
 class Responses:
@@ -33,6 +40,18 @@ class Responses:
         self._own_branch = BRANCH + b"%d." % worker
         self.handovers: list[tuple[int, Flow, bytes]] = []
 
+    def relay(self, data: bytes, flow: Flow, now: float) -> bool:
+        """Bring back a response that is an ordinary one to a request of ours, 1xx or 2xx; False for any other, of which nothing is said."""
+        found = _read_reply(scanner, data, flow.listener.branch_start)
+        if found is None:
+            return False
+        status, branch, method, onward, from_at = found
+        client = self._layer.clients.get(branch)
+        if client is None or client.method != method or method == b"CANCEL":
+            return False
+        self._relay.response(client, Reply(data, status, None, onward, from_at), now)
+        return True
+
     def receive(self, message: SipMessage, data: bytes, flow: Flow, peer: Peer, routing: Routing, now: float) -> None:
         """A response from a known address; `data` are its bytes. ParseError for what cannot be read."""
         lines, first = message.lines, message.first_line
@@ -42,7 +61,7 @@ class Responses:
             start = flow.listener.branch_start
             client = self._layer.clients.get(lines[at][len(start) :]) if lines[at].startswith(start) else None
             if client is not None and client.method == method and method != b"CANCEL":
-                self._relay.response(client, message, now)
+                self._relay.response(client, Reply(data, message.status, message), now)
                 return
         branch = routing.own_branch(lines[at][5:]) if at is not None and lines[at][:5] == b"Via: " else None
         if branch is None:
@@ -64,7 +83,7 @@ class Responses:
             return
         client = self._layer.clients.get(branch + CANCEL_KEY if method == b"CANCEL" else branch)
         if client is not None and client.method == method:
-            self._relay.response(client, message, now)
+            self._relay.response(client, Reply(data, message.status, message), now)
             return
         self._stray(message, method, flow, peer, routing, now)
 

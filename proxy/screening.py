@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from proxy.answers import SILENCE, Answers
 from proxy.attempts import attempt_of, sent_as, unjudged
@@ -17,6 +18,7 @@ from proxy.redirect import UNDECIDED, final_answer
 from proxy.relay import Relay
 from proxy.routing import Hop, Peer, Routing
 from proxy.signing import Signer
+from proxy.sip.message import mark
 from proxy.sip.response import PHRASES
 from proxy.sip.transaction import State
 from proxy.token import NO_TABLE, Secret, call_key
@@ -33,6 +35,8 @@ FORBIDDEN = Refusal(403, PHRASES[403])
 LOOP = Refusal(482, PHRASES[482])
 _FULL = Refusal(503, PHRASES[503], b"Retry-After: 5\r\n")
 
+
+_ROUTE: Final = mark(b"route")
 
 _OVERDUE = 6.0
 """Seconds after which a look-up counts as unanswered whatever became of it: its own deadline is kept by the rim, which knows none
@@ -298,7 +302,7 @@ class Screening:
             self._turn_down(request, server, refused or NOT_FOUND, verdict, call, now)
             return
         message = request.message
-        if b"route" in message.first_line:
+        if message.marks & _ROUTE:
             message.remove(b"route")  # the trunk decides where a call goes, never its sender
         egress = self.routing.customer_of(hop) if call.trunk.kind == "core" else None
         apply_labels(message, verdict, call.privacy, call.trunk, egress, verstat=hop.verstat)
@@ -351,7 +355,7 @@ class Screening:
             self._counters.loops += 1
             self._answers.refuse(request, LOOP, now)
             return
-        if b"route" in request.message.first_line:
+        if request.message.marks & _ROUTE:
             request.message.remove(b"route")
         if trunk.kind != "core":
             distrust(request.message)

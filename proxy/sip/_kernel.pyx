@@ -22,6 +22,7 @@ cdef enum:
     SLOTS = 2048  # a power of two, several times as many as there are names
     FIELDS = 128
     LINES = 96  # of an ordinary message, its start line included
+    LINES_EDITED = 8  # of it, ordinarily
     LONGEST_NAME = 40
     LONGEST_KEY = 500  # less than what transaction_key hashes
 
@@ -143,6 +144,86 @@ cdef class Index:
             PyList_Append(made, octets(self.line(number)))
         return made
 
+    def line_at(self, int number):
+        """One line of the header section."""
+        if not 0 <= number < self.count:
+            raise IndexError("a line's place")
+        return octets(self.line(number))
+
+    def place(self, bytes name not None):
+        """The first line of a field that the scanner has a number for; 0 where there is none. KeyError for other fields."""
+        return self.first[<int>self.scanner.numbers[name]]
+
+    def splice(self, dict replaced, bytes start, list top, bytes last):
+        """As the function `splice`, of this message's lines and body."""
+        cdef const char *text = PyBytes_AS_STRING(self.raw)
+        cdef PyObject *edits[LINES_EDITED]  # borrowed of `replaced`, which nobody changes meanwhile
+        cdef int places[LINES_EDITED]
+        cdef int count = 0, at, other, place
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(self.raw), from_at, to_at
+        cdef object key, line
+        cdef bytes made
+        cdef char *out
+        if replaced is not None:
+            if len(replaced) > LINES_EDITED:
+                return splice(self.lines(), replaced, start, top, last, self.body())
+            for key, line in replaced.items():  # sorted by their places as they come
+                place = key
+                if not 0 <= place < self.count:
+                    raise IndexError("a line's place")
+                if line is not None and type(line) is not bytes:
+                    raise TypeError("a line is octets")
+                at = count
+                while at > 0 and places[at - 1] > place:
+                    places[at] = places[at - 1]
+                    edits[at] = edits[at - 1]
+                    at -= 1
+                places[at] = place
+                edits[at] = <PyObject *>line
+                count += 1
+                size -= self.begin[place + 1] - self.begin[place]
+                if line is not None:
+                    size += PyBytes_GET_SIZE(line) + 2
+        if start is not None:
+            if count > 0 and places[0] == 0:
+                return splice(self.lines(), replaced, start, top, last, self.body())
+            size += PyBytes_GET_SIZE(start) + 2 - self.begin[1]
+        size += written(top) if top is not None else 0
+        if last is not None:
+            size += PyBytes_GET_SIZE(last) + 2
+        made = PyBytes_FromStringAndSize(NULL, size)
+        out = PyBytes_AS_STRING(made)
+        at = 0
+        from_at = 0
+        if start is not None:
+            out = put_line(out, start)
+            from_at = self.begin[1]
+        elif count > 0 and places[0] == 0:
+            if <object>edits[0] is not None:
+                out = put_line(out, <bytes>edits[0])
+            at = 1
+            from_at = self.begin[1]
+        else:
+            memcpy(out, text, self.begin[1])
+            out += self.begin[1]
+            from_at = self.begin[1]
+        if top is not None:
+            out = put(out, top, 0, len(top))
+        for other in range(at, count):
+            to_at = self.begin[places[other]]
+            memcpy(out, text + from_at, to_at - from_at)
+            out += to_at - from_at
+            if <object>edits[other] is not None:
+                out = put_line(out, <bytes>edits[other])
+            from_at = self.begin[places[other] + 1]
+        to_at = self.body_at - 2
+        memcpy(out, text + from_at, to_at - from_at)
+        out += to_at - from_at
+        if last is not None:
+            out = put_line(out, last)
+        memcpy(out, text + to_at, PyBytes_GET_SIZE(self.raw) - to_at)
+        return made
+
     def body(self):
         """What stands behind the header section."""
         return cut(PyBytes_AS_STRING(self.raw) + self.body_at, PyBytes_AS_STRING(self.raw) + PyBytes_GET_SIZE(self.raw))
@@ -196,7 +277,7 @@ cdef class Scanner:
     cdef int fields
     cdef dict numbers
     cdef list methods
-    cdef int via, sender, to, call_id, cseq, content_length
+    cdef int via, sender, to, call_id, cseq, content_length, privacy
     cdef Py_ssize_t max_message, max_head, max_lines
 
     def __init__(
@@ -245,6 +326,7 @@ cdef class Scanner:
         self.call_id = self.numbers[b"call-id"]
         self.cseq = self.numbers[b"cseq"]
         self.content_length = self.numbers[b"content-length"]
+        self.privacy = self.numbers[b"privacy"]
 
     cdef void enter(self, const char *text, Py_ssize_t size, int field):
         cdef unsigned int at = slot(text, size)
@@ -1185,3 +1267,146 @@ cdef class Keyed:
 
 
 cdef const char *HEX = b"0123456789abcdef"
+
+
+def read_reply(Scanner scanner not None, bytes raw not None, bytes start not None):
+    """An ordinary provisional or 2xx response to what we sent: (status, branch, CSeq's method, the bytes that go on, where From begins in
+    them or -1).
+
+    Its first header line is our Via, `start` and the branch behind it; there is another Via line, and no Privacy.
+    """
+    cdef const char *begin = PyBytes_AS_STRING(raw)
+    cdef const char *end = begin + PyBytes_GET_SIZE(raw)
+    cdef const char *at = begin
+    cdef const char *stop
+    cdef const char *colon
+    cdef const char *behind = NULL  # the line of our Via
+    cdef const char *sender = NULL
+    cdef Py_ssize_t number = 0, size = PyBytes_GET_SIZE(start), gone
+    cdef long status = 0, length = -1
+    cdef int field, vias = 0
+    cdef bint seen[FIELDS]
+    cdef bint to = False, call_id = False
+    cdef Span value, branch
+    cdef bytes method = None, onward
+    cdef char *made
+
+    if end - begin > scanner.max_message or end - begin < 12 or memcmp(begin, b"SIP/2.0 ", 8) != 0:
+        return None
+    status = digits(begin + 8, begin + 11)
+    if not 100 <= status < 300 or (begin[11] != 32 and begin[11] != 13):
+        return None
+    memset(seen, 0, sizeof(seen))
+    while True:
+        stop = <const char *>memchr(at, 10, end - at)
+        if stop == NULL or stop == begin or (stop - 1)[0] != 13:
+            return None
+        stop -= 1  # at its CR
+        if memchr(at, 13, stop - at) != NULL:
+            return None
+        if stop == at:  # the empty line
+            at += 2
+            break
+        if number > scanner.max_lines or stop - begin > scanner.max_head:
+            return None
+        if number == 1:
+            if stop - at <= size or memcmp(at, PyBytes_AS_STRING(start), size) != 0 or memchr(at, 44, stop - at) != NULL:
+                return None
+            branch.start = at + size
+            branch.end = stop
+            behind = stop + 2
+            vias = 1
+        elif number > 1:
+            if at[0] == 32 or at[0] == 9:  # folded
+                return None
+            colon = <const char *>memchr(at, 58, stop - at)
+            if colon == NULL:
+                return None
+            field = scanner.find(at, colon - at)
+            if field < 0:
+                if colon - at < 3 or (at[0] | 32) != 120 or at[1] != 45 or not all_of(at, colon, IN_TOKEN):  # X-...: nobody acts on it
+                    return None
+            elif field == scanner.via:
+                vias += 1
+            elif seen[field] and scanner.once[field]:
+                return None
+            else:
+                seen[field] = True
+                value.start = colon + 1
+                value.end = stop
+                if field == scanner.content_length:
+                    while value.start < value.end and (value.start[0] == 32 or value.start[0] == 9):
+                        value.start += 1
+                    while value.end > value.start and ((value.end - 1)[0] == 32 or (value.end - 1)[0] == 9):
+                        value.end -= 1
+                    length = digits(value.start, value.end)
+                    if length < 0:
+                        return None
+                elif field == scanner.sender:
+                    sender = at
+                elif field == scanner.to:
+                    to = True
+                elif field == scanner.call_id:
+                    call_id = True
+                elif field == scanner.privacy:
+                    return None
+                elif field == scanner.cseq:
+                    if not begins(value, b" ", 1) or colon - at != 4 or memcmp(at, b"CSeq", 4) != 0:
+                        return None
+                    value.start = seek(value.start + 1, value.end, 32)
+                    if digits(colon + 2, value.start) < 0 or value.start == value.end:
+                        return None
+                    method = scanner.method(value.start + 1, value.end - value.start - 1)
+                    if method is None:
+                        return None
+        number += 1
+        at = stop + 2
+    if at - begin > scanner.max_head or vias < 2 or not to or not call_id or method is None or length < 0 or length > end - at:
+        return None
+    gone = behind - (branch.start - size)
+    onward = PyBytes_FromStringAndSize(NULL, at + length - begin - gone)
+    made = PyBytes_AS_STRING(onward)
+    memcpy(made, begin, behind - gone - begin)
+    memcpy(made + (behind - gone - begin), behind, at + length - behind)
+    return status, octets(branch), method, onward, (sender - begin - gone) if sender != NULL else -1
+
+
+def holds(bytes text not None, bytes wanted not None):
+    """`wanted in text`, which must not be empty."""
+    cdef const char *at = PyBytes_AS_STRING(text)
+    cdef const char *end = at + PyBytes_GET_SIZE(text)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(wanted)
+    if size == 0:
+        raise ValueError("nothing is wanted")
+    while end - at >= size:
+        at = <const char *>memchr(at, PyBytes_AS_STRING(wanted)[0], end - at - size + 1)
+        if at == NULL:
+            return False
+        if memcmp(at, PyBytes_AS_STRING(wanted), size) == 0:
+            return True
+        at += 1
+    return False
+
+
+def numbered(bytes before not None, uint64_t number, int width, bytes behind not None):
+    """`before`, the number in hex digits (`width` of them at least, 16 at most), `behind`."""
+    cdef char digit[16]
+    cdef int count = 0
+    cdef bytes made
+    cdef char *to
+    if width > 16:
+        raise ValueError("a number has 16 digits at most")
+    while number or count < width or not count:
+        digit[count] = HEX[number & 15]
+        number >>= 4
+        count += 1
+    made = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(before) + count + PyBytes_GET_SIZE(behind))
+    to = PyBytes_AS_STRING(made)
+    memcpy(to, PyBytes_AS_STRING(before), PyBytes_GET_SIZE(before))
+    to += PyBytes_GET_SIZE(before)
+    while count:
+        count -= 1
+        to[0] = digit[count]
+        to += 1
+    memcpy(to, PyBytes_AS_STRING(behind), PyBytes_GET_SIZE(behind))
+    return made

@@ -52,7 +52,7 @@ _USUAL: Final = (
     b"Organization P-Charging-Vector P-Access-Network-Info P-Early-Media Reason RSeq RAck Event Authorization "
     b"Proxy-Authorization WWW-Authenticate Proxy-Authenticate Warning Content-Disposition MIME-Version Timestamp Retry-After "
     b"Refer-To Referred-By Replaces Call-Info Error-Info Alert-Info In-Reply-To Priority Reply-To Content-Encoding "
-    b"Content-Language Subscription-State Join Path Service-Route"
+    b"Content-Language Subscription-State Join Path Service-Route Attestation-Info Origination-Id"
 ).split()
 
 LISTS: Final = frozenset(
@@ -345,6 +345,18 @@ class SipMessage:
         value = line[line.find(b":") + 1 :].strip()
         return unfold(value) if CR in value else value
 
+    def place(self, name: bytes) -> int:
+        """The index into `lines` of the first line of `name`, one of the usual fields; 0 where there is none."""
+        if self.index is not None and self._first_line is None:
+            return self.index.place(name)
+        return self.first_line.get(name, 0)
+
+    def line_at(self, at: int) -> bytes:
+        """One of `lines`."""
+        if self.index is not None and self._lines is None:
+            return self.index.line_at(at)
+        return self.lines[at]
+
     def count(self, name: bytes) -> int:
         """How many lines of `name` there are."""
         if self.more_lines is not None and name in self.more_lines:
@@ -432,6 +444,8 @@ class SipMessage:
         size = None  # a stream may be next, where a body without its length is read as the next message
         if not self.marks & _CONTENT_LENGTH:
             size = b"Content-Length: %d" % len(self.body)
+        if self.index is not None:
+            return self.index.splice(replaced, self.start, self.top, size)
         if _splice is not None:
             return _splice(self.lines, replaced, self.start, self.top, size, self.body)
         lines = self.lines[:]

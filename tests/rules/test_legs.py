@@ -77,6 +77,28 @@ def test_a_flood_pushes_out_its_own_side() -> None:
     assert age(legs, "+8613800000000", A, 3.0, "flooded") is None
 
 
+def test_a_side_of_many_keys_is_as_any_other() -> None:
+    legs = Legs(limit=6000)
+    for number in range(1500):
+        legs.begin(("large",), f"+861380000{number:04}", (A,), float(number))
+        legs.end(("large",), f"+861380000{number:04}", (A,), number + 0.5)
+        assert len(legs) <= 2 * number + 3
+        if number > KEPT:
+            assert age(legs, f"+861380000{number - 600:04}", A, float(number), "large") == 599.5
+            assert age(legs, f"+861380000{number - 601:04}", A, float(number), "large") is None
+    assert len(legs) < 2 * KEPT + 600
+    assert legs.overflow == 0
+    assert max(len(part) for part in legs._sides["large"].parts) < 100
+    for number in range(5000):
+        legs.begin(("large",), f"+861370000{number:04}", (A,), 1500.0)
+        assert len(legs) <= 6000
+    assert legs.overflow > 4000
+    assert age(legs, "+8613700004999", A, 1501.0, "large") == 0.0
+    for number in range(3000):
+        legs.begin(("other",), B, (f"+861360000{number:04}",), 1500.0 + KEPT + number)
+    assert list(legs._sides) == ["other"]
+
+
 def test_repeated_calls_take_no_room(legs: Legs) -> None:
     for _ in range(100):
         legs.begin(("acme",), B, (A,), 1.0)

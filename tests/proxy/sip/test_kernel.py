@@ -306,16 +306,46 @@ def test_writes_edits_as_the_python_does(raw: bytes) -> None:
     draw = random.Random(5)
     for _ in range(200 * FUZZ):
         edited = SipMessage.parse(raw)
-        for _ in range(draw.randrange(4)):
-            edited.replace_line(draw.randrange(1, len(edited.lines)), draw.choice((None, b"", b"X: y", b"Z: " + b"z" * 3000)))
+        size = raw.partition(b"\r\n\r\n")[0].count(b"\r\n") + 1
+        for _ in range(draw.choice((0, 1, 2, 3, 20))):
+            edited.replace_line(draw.randrange(1, size), draw.choice((None, b"", b"X: y", b"Z: " + b"z" * 3000)))
         for _ in range(draw.randrange(3)):
             edited.insert_top(b"Via: %d" % draw.randrange(1000))
         if edited.is_request and draw.random() < 0.3:
             edited.set_uri(b"tel:1")
         found = edited.to_bytes()
+        assert edited.index is not None
+        assert edited.first_line and edited.lines and edited.body is not None  # made of the index, which now goes
+        edited.index = None
+        assert edited.to_bytes() == found
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(message, "_splice", None)
             assert edited.to_bytes() == found
+
+
+@compiled
+@pytest.mark.parametrize("edits", [{-1: b""}, {99: b""}, {1: "x"}, {"1": b"x"}, {1: 1}])
+def test_edits_no_line_that_is_not_there(edits: dict[Any, Any]) -> None:
+    index = SipMessage.parse(INVITE).index
+    assert index is not None
+    with pytest.raises((IndexError, TypeError)):
+        index.splice(edits, None, None, None)
+    for place in (-1, 99):
+        with pytest.raises(IndexError):
+            index.line_at(place)
+    with pytest.raises(KeyError):
+        index.place(b"x-own")
+
+
+@compiled
+@pytest.mark.parametrize("raw", USUAL)
+def test_finds_places_and_lines_as_the_python_does(raw: bytes) -> None:
+    parsed, python = SipMessage.parse(raw), SipMessage.parse(raw)
+    assert python.first_line
+    python.index = None if python.lines else python.index
+    for name in (b"via", b"from", b"route", b"max-forwards", b"p-asserted-identity"):
+        assert parsed.place(name) == python.place(name)
+        assert parsed.line_at(parsed.place(name)) == python.line_at(python.place(name))
 
 
 @compiled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -353,3 +354,11 @@ def test_edited_messages_read_as_edited(edits: list[tuple[str, bytes]], routes: 
     assert again.body == b"body"
     message.undo_edits()
     assert message.to_bytes() == raw
+
+
+@pytest.mark.parametrize("name", module._MARKED)
+@pytest.mark.parametrize("spelling", [bytes.lower, bytes.title, bytes.swapcase])
+def test_marks_tell_what_is_there(name: bytes, spelling: Callable[[bytes], bytes]) -> None:
+    line = b"\r\n" + spelling(name) + b": 4\r\n"
+    marks = SipMessage.parse(INVITE.replace(b"\r\nContent-Length: 4\r\n", line)).marks
+    assert marks == module.mark(name)
