@@ -286,11 +286,18 @@ def test_addresses_packed_and_unpacked(sockaddr: tuple[Any, ...], family: int) -
 LISTENER = Listener(0, "udp", "127.0.0.1", 5060)
 
 
-def toward(packed: Any, listener: Listener = LISTENER) -> Flow:
+def toward(packed: bytes, listener: Listener = LISTENER) -> Flow:
     """A flow to what the kernel is given as its address."""
     flow = Flow(listener, "127.0.0.1", 5061)
     flow.packed = packed
     return flow
+
+
+class NoFlow:
+    """What has a flow's names and another's values."""
+
+    listener = LISTENER
+    packed = "x" * 16
 
 
 @compiled
@@ -366,7 +373,7 @@ def test_what_goes_wrong_in_taking_a_datagram_in_comes_out() -> None:
     [
         ([(toward(b"y" * 500), b"x")], 0),
         ([(toward(b"x" * 16), None)], 0),
-        ([(toward("x" * 16), b"x")], 0),
+        ([(NoFlow(), b"x")], 0),
         ([(toward(b"x" * 16), "x")], 0),
         ([b"xx"], 0),
         ([()], 0),
