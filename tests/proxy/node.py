@@ -97,11 +97,11 @@ class Node:
         self._log = folder / "log"
         self._out = folder / "out"
 
-    def launch(self) -> None:
-        """Start the process; not yet ready."""
+    def launch(self, *program: str) -> None:
+        """Start the process; not yet ready. `program`: what Python is to run in the place of `-m proxy`."""
         with open(self._log, "wb") as log, open(self._out, "wb") as out:
             environment = os.environ | {"TMPDIR": str(self.folder)}
-            command = [sys.executable, "-m", "proxy", "run", "-c", str(self.config)]
+            command = [sys.executable, *(program or ("-m", "proxy")), "run", "-c", str(self.config)]
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=log, env=environment)
 
     def start(self) -> None:

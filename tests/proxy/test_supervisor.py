@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import select
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from proxy.supervisor import Supervisor
 from tests.proxy.node import SLOW, Node, Peer, running, wait_until
 
 
@@ -263,21 +261,29 @@ def test_a_reload_without_room_for_it_changes_nothing(node: Node) -> None:
     assert node.get("/readyz")[0] == 200
 
 
-async def test_a_node_that_fails_itself_says_so_to_whoever_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+FAILING = """
+import sys
+from proxy.__main__ import main
+from proxy.supervisor import Supervisor
+
+async def fail(self):
+    raise RuntimeError("on purpose")
+
+Supervisor.reload = fail
+sys.exit(main())
+"""
+
+
+def test_a_node_that_fails_itself_says_so_to_whoever_started_it(tmp_path: Path) -> None:
     made = Node(tmp_path)
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
-    supervisor = Supervisor(made.config, lambda _: None)
-
-    async def fail() -> bool:
-        raise RuntimeError("on purpose")
-
-    monkeypatch.setattr(supervisor, "reload", fail)
-    task = asyncio.get_running_loop().create_task(supervisor.run())
-    async with asyncio.timeout(30):
-        while not supervisor.ready and not task.done():  # noqa: ASYNC110  # nobody tells of it
-            await asyncio.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert not await task
+    made.launch("-c", FAILING)
+    try:
+        wait_until(lambda: "admin on" in made.out or made.process.poll() is not None, 30)
+        made.hang_up()
+        assert made.process.wait(30) == 1
+    finally:
+        made.stop()
+    assert "RuntimeError: on purpose" in made.log
 
 
 def test_a_port_in_use_is_said(node: Node, tmp_path: Path) -> None:
