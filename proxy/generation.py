@@ -7,9 +7,11 @@ result in a folder; workers `open_generation` it: quick, and the directory is on
 from __future__ import annotations
 
 import gc
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +38,9 @@ NAMED: Final = "files.msgpack"
 DIRECTORY: Final = "directory.bin"
 PUBLIC_KEY: Final = "signing.sha256"
 """Digest of the public key that was checked: workers read the key file themselves, and sign with no other that has come there since."""
+
+OPENED: Final = "opened"
+"""Name of the file that was opened last, and a line end: what a reading waits for that does not end."""
 
 _PLACE: Final = re.compile(r"(.+?):([0-9]+): (.*)")
 
@@ -278,10 +283,31 @@ def _list_fault(config: Config, fault: DirectoryFault) -> Fault:
     return Fault(config.shown_path(fault.file), fault.line or None, fault.column, fault.problem, fault.value, fault.remedy)
 
 
+def last_opened(folder: Path) -> str:
+    """The file that the process which fills a folder opened last, or tries to; "" where none is known."""
+    try:
+        return (folder / OPENED).read_bytes().partition(b"\n")[0].decode("utf-8", "backslashreplace")
+    except OSError:
+        return ""
+
+
+def _note_opened(folder: Path) -> None:
+    """Leave the name of each file before it is opened, for as long as this process lives: one on a mount that hangs is never open."""
+    note = os.open(folder / OPENED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def opens(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and isinstance(name := arguments[0], str):
+            with suppress(OSError):  # no room: whoever opens a list is not to hear of that, what is written next says it
+                os.pwrite(note, name.encode("utf-8", "surrogateescape") + b"\n", 0)
+
+    sys.addaudithook(opens)
+
+
 def main(arguments: list[str]) -> int:
     """Check the configuration file and fill the folder that are named, print a Report as JSON; 1 where there are faults."""
     path, folder = arguments
     gc.disable()  # what is loaded stays until the end, which is soon: looking for garbage in millions of rows only takes time
+    _note_opened(Path(folder))
     try:
         generation, warnings = load(path)
         save_generation(generation, Path(folder))

@@ -13,11 +13,18 @@ from typing import Final
 import msgspec
 
 from proxy.config import Config
-from proxy.generation import Fault, Report
+from proxy.generation import Fault, Report, last_opened
 from proxy.slot import CHILD_ENVIRONMENT
 
 RELOAD_NICE: Final = 10
 """Niceness of the process that reads everything again while the node runs."""
+
+READ_LIMIT: Final = 1800.0
+"""Seconds after which a reading is given up: twenty million rows take three minutes, beside many calls longer; a mount that hangs
+takes for ever."""
+
+KILL_LIMIT: Final = 2.0
+"""Seconds that one which is killed is waited for: some waits in the kernel nobody can end."""
 
 REMOVE_AFTER: Final = 60.0
 """Seconds in which workers have let the lists go that are no longer in force."""
@@ -25,7 +32,8 @@ REMOVE_AFTER: Final = 60.0
 
 async def read(path: Path, folder: Path, *, behind: bool) -> Report:
     """Have a process of its own read and check everything that `path` names, and write the generation to `folder`: its memory is given
-    back, and neither calls nor the admin server wait. `behind`: calls go first. A fault where the system has no room for it.
+    back, and neither calls nor the admin server wait. `behind`: calls go first. A fault where the system has no room for it, or where it
+    takes more than READ_LIMIT; the process ends, too, where whoever waits for it is cancelled.
     """
     try:
         await asyncio.to_thread(folder.mkdir)
@@ -45,11 +53,28 @@ async def read(path: Path, folder: Path, *, behind: bool) -> Report:
     if behind:
         with suppress(OSError):  # it has ended, or a sandbox forbids it
             os.setpriority(os.PRIO_PROCESS, process.pid, RELOAD_NICE)
-    output, _ = await process.communicate()
+    try:
+        async with asyncio.timeout(READ_LIMIT):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        name = last_opened(folder)
+        what = f"reading it took more than {READ_LIMIT:g} s and was given up" + (f"; opened last: {name}" if name else "")
+        return Report(faults=(_fault(path, what, "see whether what it names lies on a disk that does not answer, or is a pipe"),))
+    finally:
+        if process.returncode is None:
+            await _kill(process)
     try:
         return msgspec.json.decode(output, type=Report)
     except msgspec.DecodeError:
         return Report(faults=(_fault(path, f"reading it ended with status {process.returncode}", "see the messages before this one"),))
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):  # it has just ended
+        process.kill()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KILL_LIMIT):
+            await process.wait()
 
 
 async def remove(folder: Path) -> None:

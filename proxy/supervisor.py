@@ -25,7 +25,7 @@ from proxy.control import Begin, Drain, End, Forget, Load, Snapshot, Switch
 from proxy.generation import CONFIG, Report
 from proxy.journal.memory import MemoryFault
 from proxy.journal.state import JournalState
-from proxy.reading import fixed, read, remove
+from proxy.reading import KILL_LIMIT, fixed, read, remove
 from proxy.recording import Recording
 from proxy.secret import node_secret
 from proxy.shared import make_memory, make_owners
@@ -88,7 +88,9 @@ class Supervisor:
         self._owners = -1
         self._secret = b""
         self._recording: Recording | None = None
-        self._changing = asyncio.Lock()  # held while a worker starts and while a reload runs: neither sees half of the other
+        self._changing = asyncio.Lock()  # held while a worker starts and while a reload is put in force: neither sees half of the other
+        self._reloading = asyncio.Lock()  # one reload after the other
+        self._on_demand: asyncio.Task[None] | None = None
         self._reload_wanted = asyncio.Event()
         self._end = asyncio.Event()
         self._failed = False
@@ -156,8 +158,9 @@ class Supervisor:
                 if config.admin is not None:
                     self._say(f"admin on http://{config.admin.listen}")
                 notify("READY=1", f"STATUS={count} workers")
-                for task in (self._watch(), self._feed_watchdog(), self._reload_on_demand()):
+                for task in (self._watch(), self._feed_watchdog()):
                     self._spawn(task)
+                self._on_demand = self._spawn(self._reload_on_demand())
             await self._end.wait()
         finally:
             await self._drain()
@@ -196,10 +199,11 @@ class Supervisor:
         """Read everything again and put it in force in all workers, or in none."""
         reloading()
         try:
-            async with self._changing:
+            async with self._reloading:
                 faults = await self._reload()
         finally:
-            notify("READY=1")
+            if not self.draining:
+                notify("READY=1")
         if faults:
             self.reload_failures += 1
             # one record: each fault as one of its own would be held back from the sixth in a minute on
@@ -211,15 +215,19 @@ class Supervisor:
         return True
 
     async def _reload(self) -> Sequence[object]:
-        report, folder = await self._build()
+        report, folder = await self._build()  # for minutes where lists are long: workers that die meanwhile are started again
         faults: Sequence[object] = report.faults
         if not faults:
-            config = unpack((folder / CONFIG).read_bytes())
-            faults = fixed(self.config, config)
-        if not faults:
-            faults = await self._load(folder)
+            async with self._changing:
+                faults = await self._put_in_force(folder)
         if faults:
             self._spawn(remove(folder))
+        return faults
+
+    async def _put_in_force(self, folder: Path) -> Sequence[object]:
+        config = unpack((folder / CONFIG).read_bytes())
+        faults: Sequence[object] = fixed(self.config, config) or await self._load(folder)
+        if faults:
             return faults
         old, self._folder, self.config = self._folder, folder, config
         for slot in self.slots:
@@ -250,6 +258,8 @@ class Supervisor:
         """Have a worker run in this slot for as long as the node runs."""
         while not self.draining:
             async with self._changing:
+                if self.draining:  # since it waits
+                    return
                 try:
                     await slot.start(self._begin(slot), READY_LIMIT)
                 except WorkerGone as error:
@@ -325,6 +335,8 @@ class Supervisor:
         """
         self.draining = True
         notify("STOPPING=1")
+        if self._on_demand is not None:
+            self._on_demand.cancel()  # and the process that reads for it
         try:
             async with asyncio.timeout(DRAIN_LIMIT):
                 await asyncio.gather(*(slot.drain(Drain(DRAIN_LIMIT)) for slot in self.slots))
@@ -338,6 +350,8 @@ class Supervisor:
             await self._all_ended(2.0)
         if self._recording is not None:
             await self._recording.end()
+        if self._on_demand is not None:
+            await asyncio.wait([self._on_demand], timeout=KILL_LIMIT)  # what it reads into is removed next
         for task in list(self._tasks):
             task.cancel()
 
@@ -349,10 +363,11 @@ class Supervisor:
             return False
         return True
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -142,6 +142,10 @@ class Node:
 
     def workers(self) -> list[int]:
         """Process ids of the workers."""
+        return self.children(b"proxy.session")
+
+    def children(self, module: bytes) -> list[int]:
+        """Process ids of the supervisor's children that run a module."""
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
@@ -149,7 +153,7 @@ class Node:
                 words = (path / "cmdline").read_bytes().split(b"\0")
             except (OSError, IndexError):
                 continue
-            if parent == self.process.pid and b"proxy.session" in words:
+            if parent == self.process.pid and module in words:
                 found.append(int(path.name))
         return sorted(found)
 

@@ -44,3 +44,30 @@ async def test_a_process_that_cannot_be_started_is_a_fault(config: Path, tmp_pat
     monkeypatch.setattr(asyncio, "create_subprocess_exec", none_left)
     report = await read(config, tmp_path / "1", behind=True)
     assert ["Resource temporarily unavailable" in str(fault) for fault in report.faults] == [True]
+
+
+async def test_what_reads_for_too_long_is_ended(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.reading.READ_LIMIT", 0.001)
+    report = await read(config, tmp_path / "1", behind=True)
+    assert ["reading it took more than 0.001 s and was given up" in str(fault) for fault in report.faults] == [True]
+
+
+async def test_whoever_gives_a_reading_up_ends_its_process(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[asyncio.subprocess.Process] = []
+    make = asyncio.create_subprocess_exec
+
+    async def noted(*words: Any, **how: Any) -> asyncio.subprocess.Process:
+        made.append(await make(*words, **how))
+        return made[0]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    os.mkfifo(tmp_path / "ca.pem")
+    with open(config, "a") as file:
+        file.write('\n[certificates]\nhosts = ["cr.example.com"]\nca_file = "ca.pem"\n')
+    reading = asyncio.create_task(read(config, tmp_path / "1", behind=False))
+    while not made:
+        await asyncio.sleep(0.01)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert made[0].returncode == -9

@@ -286,6 +286,87 @@ def test_a_node_that_fails_itself_says_so_to_whoever_started_it(tmp_path: Path) 
     assert "RuntimeError: on purpose" in made.log
 
 
+SHORT = """
+import sys
+import proxy.reading
+from proxy.__main__ import main
+
+proxy.reading.READ_LIMIT = 1.0
+sys.exit(main())
+"""
+
+
+def hang(node: Node) -> Path:
+    """Have the next reload wait for a pipe that nobody writes to, as for a disk that does not answer; the pipe."""
+    pipe = node.folder / "ca.pem"
+    os.mkfifo(pipe)
+    node.config.write_text(node.text + '\n[certificates]\nhosts = ["cr.example.com"]\nca_file = "ca.pem"\n')
+    return pipe
+
+
+def test_a_worker_is_started_again_while_a_reload_reads(tmp_path: Path) -> None:
+    with running(tmp_path) as node:
+        pipe = hang(node)
+        node.hang_up()
+        wait_until(lambda: opened_by(node) == [str(pipe)])
+        os.kill(node.workers()[0], signal.SIGKILL)
+        wait_until(lambda: node.metric("sipwarden_worker_restarts_total") == 1 and node.get("/readyz")[0] == 200)
+        node.config.write_text(node.text)
+        node.hang_up()  # waits for the one that reads
+        pipe.write_text("no certificate")
+        wait_until(lambda: node.metric("sipwarden_reload_failures_total") == 1)
+        wait_until(lambda: node.metric("sipwarden_reloads_total") == 1)
+        assert node.metric("sipwarden_worker_restarts_total") == 1
+
+
+def test_ends_in_good_order_while_a_reload_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service_manager:
+        service_manager.bind(str(tmp_path / "notify"))
+        service_manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with running(tmp_path) as node:
+            pipe = hang(node)
+            node.hang_up()
+            wait_until(lambda: opened_by(node) == [str(pipe)])
+            (reading,) = node.children(b"proxy.generation")
+            os.kill(node.workers()[0], signal.SIGKILL)
+            wait_until(lambda: node.metric("sipwarden_worker_restarts_total") == 1)
+            node.process.send_signal(signal.SIGTERM)
+            assert node.process.wait(8) == 0
+            assert not Path(f"/proc/{reading}").exists()
+            assert not list(tmp_path.glob("sipwarden-*"))
+            assert "reload" not in node.log and "Traceback" not in node.log
+        told = [service_manager.recv(1000).decode().partition("\n")[0] for _ in range(3)]
+        assert told == ["READY=1", "RELOADING=1", "STOPPING=1"]
+        service_manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            service_manager.recv(1000)
+
+
+def test_a_reload_that_reads_for_too_long_is_a_failed_one(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.launch("-c", SHORT)
+    try:
+        wait_until(lambda: "admin on" in node.out or node.process.poll() is not None, 30)
+        pipe = hang(node)
+        node.hang_up()
+        wait_until(lambda: node.metric("sipwarden_reload_failures_total") == 1)
+        assert f"reading it took more than 1 s and was given up; opened last: {pipe}" in node.log
+        assert not node.children(b"proxy.generation")
+        node.config.write_text(node.text)
+        node.hang_up()
+        wait_until(lambda: node.metric("sipwarden_reloads_total") == 1)
+        assert node.get("/readyz")[0] == 200
+    finally:
+        assert node.stop() == 0
+
+
+def opened_by(node: Node) -> list[str]:
+    """What the process that reads for a reload opened last."""
+    newest = max(node.folder.glob("sipwarden-*/*/opened"), default=None)
+    return [] if newest is None or newest.parent.name == "1" else newest.read_text().splitlines()[:1]
+
+
 def test_a_port_in_use_is_said(node: Node, tmp_path: Path) -> None:
     other = Node(tmp_path)
     other.config.write_text(other.text.replace(f":{other.port}", f":{node.port}"))
