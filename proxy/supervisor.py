@@ -256,9 +256,9 @@ class Supervisor:
 
     async def _keep(self, slot: Slot) -> None:
         """Have a worker run in this slot for as long as the node runs."""
-        while not self.draining:
+        while True:
             async with self._changing:
-                if self.draining:  # since it waits
+                if self.draining:  # maybe since it waits
                     return
                 try:
                     await slot.start(self._begin(slot), READY_LIMIT)

@@ -20,6 +20,14 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "sipwarden.toml"
 
 
+@pytest.fixture
+def hanging(config: Path) -> Path:
+    """What it names is a pipe that nobody writes to."""
+    os.mkfifo(config.parent / "ca.pem")
+    config.write_text(config.read_text() + '\n[certificates]\nhosts = ["cr.example.com"]\nca_file = "ca.pem"\n')
+    return config
+
+
 async def test_where_a_sandbox_forbids_niceness_it_is_read_all_the_same(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,21 +60,19 @@ async def test_what_reads_for_too_long_is_ended(config: Path, tmp_path: Path, mo
     assert ["reading it took more than 0.001 s and was given up" in str(fault) for fault in report.faults] == [True]
 
 
-async def test_whoever_gives_a_reading_up_ends_its_process(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_gives_a_reading_up_ends_its_process(hanging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[asyncio.subprocess.Process] = []
+    there = asyncio.Event()
     make = asyncio.create_subprocess_exec
 
     async def noted(*words: Any, **how: Any) -> asyncio.subprocess.Process:
         made.append(await make(*words, **how))
+        there.set()
         return made[0]
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
-    os.mkfifo(tmp_path / "ca.pem")
-    with open(config, "a") as file:
-        file.write('\n[certificates]\nhosts = ["cr.example.com"]\nca_file = "ca.pem"\n')
-    reading = asyncio.create_task(read(config, tmp_path / "1", behind=False))
-    while not made:
-        await asyncio.sleep(0.01)
+    reading = asyncio.create_task(read(hanging, tmp_path / "1", behind=False))
+    await there.wait()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
