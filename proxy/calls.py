@@ -88,6 +88,7 @@ class Calls:
     __slots__ = (
         "_counters",
         "_looked_at",
+        "_made_room",
         "_notices",
         "_open",
         "_orphans",
@@ -120,6 +121,7 @@ class Calls:
         self._over: Spread[int] = Spread()
         self._orphans: Spread[int] = Spread()
         self._looked_at = 0
+        self._made_room = 0
         self._orphans_until = 0.0
         self.admission = Admission()
         self._trunks = self.admission.trunks
@@ -419,10 +421,10 @@ class Calls:
     def _take(self) -> int:
         slot = self._records.take()
         if slot < 0 and len(self._over):  # what is over gives way: the oldest of a part, of each in its turn
-            at = self._looked_at
+            at = self._made_room
             while not self._over.parts[at]:
                 at = (at + 1) % PARTS
-            self._looked_at = (at + 1) % PARTS
+            self._made_room = (at + 1) % PARTS
             taken = self._over.pop(next(iter(self._over.parts[at])))
             slot = -1 if taken is None else taken
         return slot

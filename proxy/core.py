@@ -51,6 +51,7 @@ _METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "INFO")
 _CAPABLE: Final = b"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO\r\nAccept: application/sdp\r\nSupported: \r\n"
 _PROXY_REQUIRE: Final = mark(b"proxy-require")
 _TIMERS_A_TURN: Final = 256
+_TIMERS_A_KIND: Final = 16
 _FAULTS_KEPT: Final = 5
 _TOO_MANY_HOPS: Final = Refusal(483, PHRASES[483])
 _NO_TLS: Final = Refusal(416, PHRASES[416])
@@ -151,16 +152,19 @@ class Proxy:
         return self._layer.timers.next_due()
 
     def handle_timer(self, now: float) -> None:
-        """Fire what is due, a bounded number at a time: what is left is due again at once."""
+        """Fire what is due, a bounded number at a time, some of every kind before the rest of one: what is left is due again at once."""
         left = _TIMERS_A_TURN
-        for queue in self._layer.timers.queues[:]:
-            kind = queue.kind
-            while left and queue.is_due(now):
-                left -= 1
-                try:
-                    self._fire(kind, queue.take(), now)
-                except Exception:
-                    self._defect()
+        queues = self._layer.timers.queues[:]
+        for most in (_TIMERS_A_KIND, _TIMERS_A_TURN):
+            for queue in queues:
+                share = min(left, most)
+                while share and queue.is_due(now):
+                    share -= 1
+                    left -= 1
+                    try:
+                        self._fire(queue.kind, queue.take(), now)
+                    except Exception:
+                        self._defect()
 
     def take_sends(self) -> list[tuple[Flow, bytes]]:
         """What is to be sent, in order."""

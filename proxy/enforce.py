@@ -171,14 +171,14 @@ def says_nothing(message: SipMessage) -> bool:
     Most are so: From has its tag and no other parameter, P-Asserted-Identity none, and no field that only networks write is there.
     """
     line = message.line_at(message.place(b"from"))
-    if line.count(b";") != 1 or line.find(b";tag=") < 0 or PERCENT in line or line.find(b"tel:") >= 0:
+    if line.count(b";") != 1 or line.find(b";tag=") < 0 or PERCENT in line or line.lower().find(b"tel:") >= 0:
         return False
     if message.marks & _ASSERTED:
         line = message.line_at(message.place(b"p-asserted-identity"))
         if (
             SEMICOLON in line
             or PERCENT in line
-            or line.find(b"tel:") >= 0
+            or line.lower().find(b"tel:") >= 0
             or (message.more_lines and b"p-asserted-identity" in message.more_lines)
         ):
             return False

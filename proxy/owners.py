@@ -25,6 +25,12 @@ WAYS: Final = 8
 SEARCHED_FROM: Final = 72
 """Where the kernel's search for a Call-ID begins (`proxy.steering.BEGIN`)."""
 
+_LOOKALIKES: Final = (b"\nca", b"call", b"all-", b"ll-i", b"l-id", b"-id:")
+_JUMPED: Final = 24
+"""Behind what only looked like the name the kernel's search goes on in the next chunk (`proxy.steering.LARGE`): a name within this
+many octets may be jumped over.
+"""
+
 _HEADER: Final = 8
 _CALL_ID: Final = b"\r\nCall-ID: "
 _SHORTEST: Final = 8
@@ -100,4 +106,11 @@ def by_call_id(request: Request) -> bool:
     False also where it is not certain that it finds it in each of them: by another spelling, or where it is very short.
     """
     reach = request.flow.listener.reach
-    return reach > 0 and len(request.call_id) >= _SHORTEST and request.message.raw.find(_CALL_ID, SEARCHED_FROM, reach) >= 0
+    if reach <= 0 or len(request.call_id) < _SHORTEST:
+        return False
+    raw = request.message.raw
+    at = raw.find(_CALL_ID, SEARCHED_FROM, reach)
+    if at < 0:
+        return False
+    before = raw[at - _JUMPED if at > _JUMPED else 0 : at].lower()
+    return all(before.find(word) < 0 for word in _LOOKALIKES)

@@ -78,7 +78,7 @@ class Worker:
         self.counters = TransportCounters()
         self.listeners = config.listeners()
         for listener, reach in zip(self.listeners, reaches, strict=False):
-            listener.reach = reach
+            listener.reach = 0 if ports else reach  # what comes to a port of one worker's own came by no Call-ID
         own: dict[int, socket.socket] = {}
         if ports:
             udp = [listener for listener in self.listeners if listener.transport == "udp"]
@@ -300,8 +300,10 @@ class Worker:
     def _arm(self, wanted: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        delay = max(SHORTEST, wanted - monotonic())
-        self._timer_at = max(wanted, monotonic() + SHORTEST)
+        now = monotonic()
+        # what a turn at the timers has left over is due for long already, and there may be more of it than one turn each SHORTEST takes
+        delay = 0.0 if wanted < now - SHORTEST else max(SHORTEST, wanted - now)
+        self._timer_at = now + delay
         self._timer = self.loop.call_later(delay, self._timed)
 
     def _timed(self) -> None:

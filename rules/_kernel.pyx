@@ -95,9 +95,10 @@ cdef class Rows:
 
 
 def read_number(str uri not None):
-    """As rules.numbers.normalise has it; None also where the URI is not all ASCII."""
+    """As rules.numbers.normalise has it."""
     cdef const char *at
     cdef const char *end
+    cdef const char *last
     cdef const char *nsn
     cdef Word value = 0, place = 0
     cdef Py_ssize_t size, digit, first
@@ -105,12 +106,12 @@ def read_number(str uri not None):
     if not PyUnicode_IS_COMPACT_ASCII(uri) or PyUnicode_GET_LENGTH(uri) < SHORTEST:
         return None
     at = PyUnicode_1BYTE_DATA(uri)
-    end = at + PyUnicode_GET_LENGTH(uri)
+    end = last = at + PyUnicode_GET_LENGTH(uri)
     if memcmp(at, b"sip:", 4) == 0:
         at += 4
         end = <const char *>memchr(at, 64, end - at)
-        if end == NULL:
-            return None
+        if end == NULL or memchr(end + 1, 64, last - end - 1) != NULL:
+            return None  # where the user part ends is said by who reads all of it
     elif memcmp(at, b"tel:", 4) == 0:
         at += 4
     else:

@@ -126,7 +126,7 @@ class BatchedUdpTransport(UdpTransport):
                 continue
         self._counters.keepalives += kept_alive
         self._flush()
-        self._rest(count, now)
+        self._rest(port, count, now)
 
     def _writable(self, port: Port) -> None:
         queue = port.queue

@@ -24,16 +24,21 @@ MEMORY: Final = 0.02
 class Gathering:
     """What one worker's messages have been like of late. Times in seconds, of a clock that goes on."""
 
-    __slots__ = ("_began", "_busy", "_rate", "_took")
+    __slots__ = ("_began", "_busy", "_rate", "_rested", "_socket", "_took")
 
     def __init__(self) -> None:
         self._rate = 0.0
         self._busy = 0.0
         self._began = 0.0
         self._took = 0.0
+        self._socket = -1
+        self._rested = 0.0
 
-    def rest(self, messages: int, began: float, ended: float) -> float:
-        """How long to sleep after a batch of `messages` that was taken in and answered between these times; 0.0 for not at all."""
+    def rest(self, socket: int, messages: int, began: float, ended: float) -> float:
+        """How long to sleep after a batch of `messages`, taken in from a socket and answered between these times; 0.0 for not at all.
+
+        Of several sockets only one's batches are slept after: the sleeps of a turn of the loop would add up.
+        """
         since = began - self._began
         if since <= 0.0:
             return 0.0
@@ -44,4 +49,8 @@ class Gathering:
         took = self._took = ended - began
         if self._rate * REST < WORTH or self._busy > BUSY or 2.0 * took > REST:
             return 0.0
+        if socket != self._socket and began - self._rested < MEMORY:
+            return 0.0
+        self._socket = socket
+        self._rested = ended
         return REST

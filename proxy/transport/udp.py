@@ -129,11 +129,11 @@ class UdpTransport:
             count += 1
             receive(data, flows.get(sockaddr) or port.remember(sockaddr, sockaddr), now)
         self._flush()
-        self._rest(count, now)
+        self._rest(port, count, now)
 
-    def _rest(self, count: int, began: float) -> None:
+    def _rest(self, port: Port, count: int, began: float) -> None:
         """After a batch."""
-        seconds = self._gathering.rest(count, began, monotonic())
+        seconds = self._gathering.rest(port.descriptor, count, began, monotonic())
         if seconds:
             sleep(seconds)
 

@@ -112,10 +112,12 @@ its key, its place in `_beginnings`.
 
 
 def read_number(uri: str) -> Digits | None:
-    """The digits of an URI that is nothing else before its host; None for any other."""
+    """The digits of an URI that is nothing else before its host; None for any other, and where there is a second @ or what is not ASCII."""
+    if not uri.isascii():
+        return None
     if uri.startswith("sip:"):
         at = uri.find("@", 4)
-        return None if at < 0 else _digits(uri[4:at])
+        return None if at < 0 or uri.find("@", at + 1) >= 0 else _digits(uri[4:at])
     return _digits(uri[4:]) if uri.startswith("tel:") else None
 
 
@@ -180,7 +182,7 @@ def _read(uri: str, home_area: str | None, *, short: bool = False) -> Number:
         rest = uri[4:] if sip else uri[5:] if scheme == "sips:" else uri
         user, at, host = rest.partition("@")
         if at:
-            if "@" in host and "@" in _host(host):
+            if "@" in host and "@" in host.partition(";")[0].partition("?")[0]:
                 # Two readers would disagree on where the user part ends.
                 return Number(user[:LONGEST_RAW], code="CLI_NON_DIGIT", form="text")
             user = user.partition(":")[0]

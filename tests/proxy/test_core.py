@@ -251,6 +251,16 @@ def test_only_so_many_timers_a_turn(wire: Wire) -> None:
     assert len(wire.out) == 300
 
 
+def test_a_flood_of_one_kind_of_timers_holds_up_no_other(wire: Wire) -> None:
+    for _ in range(300):
+        wire.ask("pbx", "INVITE", "new")
+    wire.out.clear()
+    wire.proxy._sweep_later(0.5, 0.0)  # behind all of those that are to be sent again
+    wire.proxy.handle_timer(0.5)
+    wire.collect()
+    assert len(wire.out) == 255  # the sweep sends nothing
+
+
 def test_time_of_a_call_is_wall_time(wire: Wire, tmp_path: Path) -> None:
     at: list[float] = []
     proxy = make_proxy(tmp_path, check=lambda call: at.append(call.at))

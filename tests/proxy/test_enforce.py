@@ -150,6 +150,9 @@ def passed(line: str, result: str = "TN-Validation-Passed") -> str:
         ([PHONE], ENTERPRISE, found(True), [passed(PHONE)]),
         ([PHONE], ENTERPRISE, found(False), [passed(PHONE, "TN-Validation-Failed")]),
         ([PHONE], PEER, found(None), [passed(PHONE, "No-TN-Validation")]),
+        (["From: <TEL:+8613802881946>;tag=1"], PEER, found(None), ["From: <TEL:+8613802881946;verstat=No-TN-Validation>;tag=1"]),
+        ([HONEST, passed(TEL, "x").replace("tel", "Tel")], ENTERPRISE, found(True), [HONEST, passed(TEL).replace("tel", "Tel")]),
+        ([HONEST, TEL.replace("tel", "Tel")], ENTERPRISE, found(True), [HONEST, passed(TEL).replace("tel", "Tel")]),
         ([HONEST], ENTERPRISE, found(True), [HONEST]),
         ([PHONE, "P-Asserted-Identity: <sip:desk@b>"], ENTERPRISE, found(True), [PHONE, "P-Asserted-Identity: <sip:desk@b>"]),
         # what others say they found: taken out from everyone but our own network
