@@ -2,7 +2,8 @@
 
 A clock goes on by itself no faster than time does. So the newest time that was believed is kept beside the chain, and a time that lies a
 leap beyond it is doubted: the node was off for long, or the clock is wrong. It is believed again when it comes back, or has gone on from
-there for as long as a leap, in which somebody is to have read what the log and the metrics say.
+there for as long as a leap, in which somebody is to have read what the log and the metrics say. A time that lies a leap before it is
+believed: it removes nothing that the other would not have.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ LEAP: Final = 30 * 86_400_000
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """Times in ms since 1970: the newest that was `believed`; since when another is `doubted` (0: it is not), and the `latest` of those."""
+    """Times in ms since 1970: the newest that was `believed` since the clock was last set back by a leap; since when another is `doubted`
+    (0: it is not), and the `latest` of those.
+    """
 
     believed: int
     doubted: int = 0
@@ -29,6 +32,8 @@ class Seen(msgspec.Struct, frozen=True):
 
     def after(self, now: int, leap: int) -> Seen:
         """What is to be thought of a time."""
+        if self.believed - now > leap:  # set right: what was believed was never the time, and would let every jump up to it pass
+            return Seen(now)
         if now - self.believed <= leap:
             return Seen(max(now, self.believed))
         if not self.doubted or abs(now - self.latest) > leap:  # doubted from now on, or anew

@@ -20,6 +20,7 @@ import msgspec
 from proxy.events import Attempt
 from proxy.journal.board import Board
 from proxy.journal.chain import Stored
+from proxy.journal.clock import NAME as CLOCK
 from proxy.journal.clock import Seen, leap_of, note_seen, read_seen
 from proxy.journal.heads import note_head, tell_syslog
 from proxy.journal.holds import ALL, Hold, HoldsFault, Numbers, read_holds
@@ -94,6 +95,7 @@ class Notary:
         self._compacting: subprocess.Popen[bytes] | None = None
         # the newest record that was there before this start: what comes from now on is told by the clock that is in question
         self._newest = max((file.last for file in volume.live.values() if file.events), default=0)
+        self._unknown = False  # whether nobody can say what is to be thought of the clock
         self._tell_stuck()
 
     def start(self) -> None:
@@ -198,21 +200,43 @@ class Notary:
 
     def _purge(self, now: int) -> None:
         """Remove what is old, where the clock is to be believed."""
-        known = read_seen(self._volume.folder)
-        seen = (known or Seen(min(self._newest, now) or now)).after(now, leap_of(self._settings.retention))
+        full: OSError | None = None
+        try:
+            known = read_seen(self._volume.folder)
+            seen = (known or Seen(min(self._newest, now) or now)).after(now, leap_of(self._settings.retention))
+            if seen != known:
+                full = self._noted(seen)
+        except OSError as error:
+            self._unknown = True
+            self._tell_stuck()
+            where = self._volume.folder / CLOCK
+            self._complain("nothing is purged: %s", f"{where} is to be a file that the node can read and replace: {error}")
+            return
+        if self._unknown:
+            self._unknown = False
+            self._tell_stuck()
         self._board.put("clock_doubted", int(bool(seen.doubted)))
-        if seen.doubted:
-            if known is None or seen.doubted != known.doubted:
-                log.error(
-                    "nothing is purged: the clock says %s, and the newest time that was believed is %s. Was the node off, this passes by"
-                    " itself; is the clock wrong, set it right",
-                    _said(now),
-                    _said(seen.believed),
-                )
-        else:
+        if not seen.doubted:
             self._purge_old(now)
-        if seen != known:
+        elif known is None or seen.doubted != known.doubted:
+            log.error(
+                "nothing is purged: the clock says %s, and the newest time that was believed is %s. Was the node off, this passes by"
+                " itself; is the clock wrong, set it right",
+                _said(now),
+                _said(seen.believed),
+            )
+        if full is not None:
+            raise full
+
+    def _noted(self, seen: Seen) -> OSError | None:
+        """Note what is thought of the clock; the error where there is no room, for that keeps nobody from making some. Raises OSError."""
+        try:
             note_seen(self._volume.folder, seen)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            return error
+        return None
 
     def _purge_old(self, now: int) -> None:
         before = now - int(self._settings.retention * 1000)
@@ -237,7 +261,7 @@ class Notary:
     def _tell_stuck(self) -> None:
         """Say which files are left as they are."""
         stuck = self._volume.stuck
-        self._board.put("stuck", len(stuck))
+        self._board.put("stuck", len(stuck) + bool(self._unknown))
         for name, why in stuck.items():
             self._complain(STUCK, f"{self._volume.folder / name} {why}{f' (and {len(stuck) - 1} more)' if len(stuck) > 1 else ''}")
             break

@@ -385,7 +385,50 @@ def test_a_clock_that_is_set_right_is_believed_at_once(tmp_path: Path, monkeypat
         monkeypatch.setattr(notary, "time", lambda ahead=ahead: now + ahead)
         bench.work(pause)
         found.append((len(bench.events()), bench.board.get("clock_doubted")))
-    assert found == [(1, 0), (1, 1), (1, 0), (1, 1), (1, 0)]
+    assert found == [(1, 0), (1, 1), (1, 0), (1, 1), (1, 1)]
+
+
+def test_a_clock_that_was_far_ahead_and_is_set_right_is_guarded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, retention=184 * 86400.0)
+    now = time.time()
+    found = []
+    for ahead in (years(5), 0.0, years(4), 86400.0):  # the first start was in the wrong year
+        monkeypatch.setattr(notary, "time", lambda ahead=ahead: now + ahead)
+        bench.work(pause)
+        found.append(bench.board.get("clock_doubted"))
+    assert found == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("obstacle", ["clock", ".clock.tmp", "loop"])
+def test_a_note_of_the_clock_that_cannot_be_read_or_written_stops_only_purges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, obstacle: str
+) -> None:
+    monkeypatch.setattr(notary, "PURGE_EVERY", 0.0)
+    bench = Bench(tmp_path, retention=10 * 86400.0)
+    bench.folder.mkdir()
+    in_the_way = bench.folder / ("clock" if obstacle == "loop" else obstacle)
+    if obstacle == "loop":
+        in_the_way.symlink_to("clock")
+    else:
+        in_the_way.mkdir()
+    compacting = []
+    monkeypatch.setattr(notary.Notary, "_compact", lambda _self: compacting.append(1))
+    writer = RingWriter(bench.fds[1], 0)
+    for days in (11, 0):
+        writer.put([attempt(1, at=int((time.time() - days * 86400) * 1000))])
+        bench.work(pause)
+    bench.work(pause)
+    assert (len(bench.events()), bench.lines(Purged), bench.board.get("stuck"), bench.board.get("up")) == (2, [], 1, 1)
+    assert compacting
+    said = [record.message for record in caplog.records if "nothing is purged" in record.message]
+    assert said and str(bench.folder / "clock") in said[0]
+    if obstacle == "loop":
+        in_the_way.unlink()
+    else:
+        in_the_way.rmdir()
+    bench.work(pause)
+    assert (len(bench.events()), len(bench.lines(Purged)), bench.board.get("stuck")) == (1, 1, 0)
+    assert bench.holds_good()
 
 
 @pytest.mark.parametrize("noted", [None, b"", b"[]", b'{"believed":"x"}'])
