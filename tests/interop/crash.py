@@ -1,7 +1,8 @@
 """`python -m tests.interop.crash [--kills 100]`: workers killed at random moments under load; what SIPp saw compared with the journal.
 
-Half of the calls are answered and hung up, half are refused. Every call whose final response SIPp has seen must be in the journal: joined
-by Call-ID, From tag, trunk and CSeq it is one record, with an answer where SIPp was answered. Every fifth kill is the keeper's instead.
+Half of the calls are answered and hung up, half are refused. Every call whose final response SIPp has seen must be in the journal or in the
+history that it becomes meanwhile: joined by Call-ID, From tag, trunk and CSeq it is one record, with an answer where SIPp was answered.
+Every fifth kill is the keeper's instead.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proxy.events import Answer, Attempt, End
+import msgspec
+import pyarrow.parquet as pq
+
+from proxy.events import Answer, Attempt, End, Event
 from proxy.journal.key import public_key
 from proxy.journal.segment import Segment, sealed_segments
 from proxy.journal.verify import Verified, verify
+from proxy.records.compact import pending_events
+from proxy.records.store import FOLDER, Manifest, aside, place
 from tests.interop.node import CALLER, STRANGER, SWITCH, Node, wait_until
 from tests.interop.sipp import SIPp, peers
 
@@ -45,8 +51,10 @@ class Outcome:
     told_again: int = 0
     """Attempts that a fresh worker judged again, as their retransmission reached it: the same record."""
     frames: int = 0
+    rows: int = 0
+    """Calls that are in the history."""
     doubled: int = 0
-    """Frames that are in the journal twice."""
+    """Frames that are in the journal twice, and calls that are in the history twice."""
     lost: int = 0
     verified: Verified | None = None
 
@@ -68,7 +76,7 @@ class Outcome:
             f"SIPp saw {len(self.answered)} calls answered and {len(self.refused)} refused; "
             f"in the journal {written} answered, {len(self.refused & self.refusals)} refused; "
             f"missing {len(self.missing)}, with two records {len(self.twice)}; "
-            f"{self.frames} events, {self.doubled} of them twice, {self.lost} lost, "
+            f"{self.rows} of the calls in the history, beside them {self.frames} events; {self.doubled} twice, {self.lost} lost, "
             f"{self.told_again} attempts told again after a restart (joined); "
             f"journal verify: {'?' if self.verified is None else len(self.verified.breaks)} breaks"
         )
@@ -160,27 +168,64 @@ def _answered(path: Path) -> set[bytes]:
     return found
 
 
+Keys = Counter[tuple[bytes, bytes, str, int]]
+
+
 def _read_journal(folder: Path, outcome: Outcome) -> None:
-    keys: Counter[tuple[bytes, bytes, str, int]] = Counter()
+    keys: Keys = Counter()
     frames: set[tuple[int, int]] = set()
+    past = _read_history(folder / FOLDER, keys, outcome)
     for path in (*sealed_segments(folder), *folder.glob("*.open")):
+        if path.name in past:
+            continue
         with Segment(path) as segment:
             for worker, position, event in segment:
-                outcome.frames += 1
                 outcome.doubled += (worker, position) in frames
                 frames.add((worker, position))
-                if isinstance(event, Attempt):
-                    keys[event.call_id, event.from_tag, event.trunk, event.cseq] += 1
-                    if event.status >= 300:
-                        outcome.refusals.add(event.call_id)
-                elif isinstance(event, Answer):
-                    outcome.answers[event.call_id] += 1
-                elif isinstance(event, End) and event.status >= 300:
-                    outcome.refusals.add(event.call_id)
+                _read_event(event, keys, outcome)
             assert not segment.damage, segment.damage
     for key, count in keys.items():
         outcome.records[key[0]] += 1
         outcome.told_again += count - 1
+
+
+def _read_event(event: Event, keys: Keys, outcome: Outcome) -> None:
+    outcome.frames += 1
+    if isinstance(event, Attempt):
+        keys[event.call_id, event.from_tag, event.trunk, event.cseq] += 1
+        if event.status >= 300:
+            outcome.refusals.add(event.call_id)
+    elif isinstance(event, Answer):
+        outcome.answers[event.call_id] += 1
+    elif isinstance(event, End) and event.status >= 300:
+        outcome.refusals.add(event.call_id)
+
+
+def _read_history(folder: Path, keys: Keys, outcome: Outcome) -> frozenset[str]:
+    """Read what has become history; the names of the segments that it was read from, which may be there still."""
+    if not (folder / "manifest.json").exists():
+        return frozenset()
+    manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    known: Keys = Counter()
+    for day, files in manifest.days.items():
+        for file in files:
+            path = place(folder, day, file)
+            table = pq.read_table(
+                path if path.exists() else aside(path), columns=["call_id", "from_tag", "trunk", "cseq", "status", "answered_at"]
+            )
+            for call_id, from_tag, trunk, cseq, status, answered_at in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                key = (call_id.encode(), from_tag.encode(), trunk, cseq)
+                known[key] += 1
+                if answered_at is not None:
+                    outcome.answers[key[0]] += 1
+                elif status is not None and status >= 300:
+                    outcome.refusals.add(key[0])
+    outcome.rows = known.total()
+    outcome.doubled += outcome.rows - len(known)
+    keys.update(known.keys())
+    for event in pending_events(folder, manifest.pending):
+        _read_event(event, keys, outcome)
+    return frozenset(manifest.segments)
 
 
 def main() -> int:
